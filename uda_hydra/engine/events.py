@@ -1,0 +1,61 @@
+"""What a running training tells those who watch it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from uda_hydra.engine.scores import Scores
+
+
+class Panel(NamedTuple):
+    """One validation image as seen by the model; all arrays share one height and width."""
+
+    key: str
+    image: np.ndarray  # uint8 (h, w, 3), RGB
+    truth: np.ndarray  # uint8 (h, w), train ids, 255 ignored
+    prediction: np.ndarray  # uint8 (h, w), train ids
+    confidence: np.ndarray  # float32 (h, w), largest softmax probability
+
+
+class Evaluation(NamedTuple):
+    """Scores on the target's validation images after ``step`` steps."""
+
+    step: int
+    scores: Scores
+    best: float
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Who is training: everything a watcher may want to write down."""
+
+    name: str
+    folder: Path
+    steps: int
+    start: int
+    """The step this process begins at; larger than 0 after a resume."""
+    config: dict[str, Any]
+    """The resolved config as nested plain values."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """Command line, git commit, versions, data set fingerprint, group ..."""
+
+
+class Callback:
+    """Watches a training and never touches it."""
+
+    def on_start(self, run: Run) -> None:
+        """Before the first step of this process."""
+
+    def on_log(self, step: int, values: dict[str, float]) -> None:
+        """Every ``trainer.log_every`` steps: ``loss/*``, ``lr/*``, ``speed/*`` ..."""
+
+    def on_evaluate(self, evaluation: Evaluation) -> None:
+        """After every evaluation."""
+
+    def on_end(self, status: str) -> None:
+        """Last event: ``status`` is "finished", "interrupted" or "failed"."""

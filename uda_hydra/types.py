@@ -1,0 +1,66 @@
+"""The nouns everyone shares: what a step is fed, what a segmenter returns, how pixels are scaled."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+IGNORE = 255
+"""The label of a pixel that takes part in no loss and no score."""
+
+
+class Source(NamedTuple):
+    """A labelled batch of the source domain; ``image`` is normalised, ``key`` names the samples."""
+
+    image: Float[Tensor, "b 3 h w"]
+    label: Int[Tensor, "b h w"]
+    key: tuple[str, ...] = ()
+
+
+class Target(NamedTuple):
+    """An unlabelled batch of the target domain. There is no label field, and there never will be."""
+
+    image: Float[Tensor, "b 3 h w"]
+    key: tuple[str, ...] = ()
+
+
+class Prediction(NamedTuple):
+    """What a segmenter returns, all at feature resolution: logits of both heads, last features."""
+
+    main: Float[Tensor, "b k h w"]
+    aux: Float[Tensor, "b k h w"] | None
+    features: Float[Tensor, "b d h w"]
+
+    def resized(self, size: tuple[int, int]) -> Prediction:
+        """Every map at ``size`` (height, width)."""
+        return Prediction(*(None if map is None else upsample(map, size) for map in self))
+
+
+def upsample(map: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c h2 w2"]:
+    """Resize to (height, width) the way the whole field does: bilinear, corners aligned."""
+    if map.shape[-2:] == torch.Size(size):
+        return map
+    return F.interpolate(map, size=tuple(size), mode="bilinear", align_corners=True)
+
+
+class Normalization(NamedTuple):
+    """How uint8 RGB becomes a network's input: channel order, then (x * scale - mean) / std.
+
+    ``mean`` and ``std`` are in the order of ``channels`` ("rgb" or "bgr"), after scaling.
+    """
+
+    channels: str
+    scale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, image: Int[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        """Float32 on the image's own device."""
+        if self.channels == "bgr":
+            image = image.flip(1)
+        mean, std = (image.new_tensor(v, dtype=torch.float32).view(3, 1, 1) for v in self[2:])
+        return (image.float() * self.scale - mean) / std

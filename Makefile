@@ -1,0 +1,28 @@
+# make demo: set up and run the embedded example.  make test: set up, lint, test.  make ui: browse.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test slow lint ui setup
+demo: setup
+	$(BIN)/python launch.py
+
+test: setup lint
+	$(BIN)/python -m pytest -q -n 2
+
+slow: setup
+	$(BIN)/python -m pytest -q -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+ui: setup
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --workers 1 \
+		--backend-store-uri sqlite:///outputs/mlflow.db
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	touch $@

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import json
+import socket
+import sqlite3
+import statistics
+import time
+
+import pytest
+
+from uda_hydra.callbacks import store as store_module
+from uda_hydra.callbacks.mlflow import Tracking, close_parent, open_parent, sync
+from uda_hydra.engine.events import Run
+
+STEPS = [(step, 1 / step) for step in range(1, 9)]
+
+
+def test_a_run_holds_parameters_tags_metrics_files_and_its_end(store, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    config = {"trainer": {"steps": 8, "compile": False}, "note": "x" * 7000, "init": None}
+    facts = {"command line": "python launch.py", "git (commit)": "abc"}
+    store.train(tmp_path, steps=8, config=config, facts=facts)
+    (run,) = store.runs()
+    assert run.info.run_name == "caco on streets"
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {
+        "trainer.steps": "8",
+        "trainer.compile": "false",
+        "note": "x" * 6000,
+        "init": "null",
+    }
+    assert run.data.tags["command line"] == "python launch.py"
+    assert run.data.tags["git _commit_"] == "abc"
+    assert store.history("loss/seg") == STEPS
+    assert store.history("miou/last") == [(4, 0.375), (8, 0.375)]
+    assert store.history("miou/best") == [(4, 0.5), (8, 0.5)]
+    assert store.history("pixel_accuracy") == [(4, 0.75), (8, 0.75)]
+    # Classes are single points; one that occurs nowhere has none.
+    assert store.history("iou/road") == [(8, 0.75)]
+    assert store.history("iou/traffic light") == [(8, 0.0)]
+    assert store.history("iou/bus") == []
+    names = [file.path for file in store.client.list_artifacts(run.info.run_id)]
+    assert names == ["config.yaml", "per_class.csv", "per_class.json"]
+
+
+def test_per_class_tables_name_every_class(store, tmp_path):
+    store.train(tmp_path, steps=4)
+    table = json.loads((tmp_path / "per_class.json").read_text())
+    assert table == {"step": 4, "iou": {"road": 0.75, "traffic light": 0.0, "bus": None}}
+    lines = (tmp_path / "per_class.csv").read_text().splitlines()
+    assert lines[:2] == ["class,iou,accuracy,precision", "road,0.75,0.75,1.0"]
+    assert len(lines) == 4
+
+
+def test_a_resumed_run_goes_on_without_a_doubled_or_missing_step(store, tmp_path):
+    store.train(tmp_path, steps=6, status="interrupted")
+    assert [run.info.status for run in store.runs()] == ["KILLED"]
+    store.train(tmp_path, steps=8, start=4)
+    assert [run.info.status for run in store.runs()] == ["FINISHED"]
+    assert store.history("loss/seg") == STEPS
+    assert store.history("miou/last") == [(4, 0.375), (8, 0.375)]
+
+
+def test_a_lost_note_neither_doubles_the_run_nor_its_points(store, tmp_path):
+    store.train(tmp_path, steps=8, status="interrupted")
+    (tmp_path / "mlflow.json").unlink()
+    assert sync(tmp_path) == 0
+    store.train(tmp_path, steps=8, start=8)
+    assert store.history("loss/seg") == STEPS
+
+
+def test_classes_are_told_when_the_last_evaluation_was_another_process(store, tmp_path):
+    store.train(tmp_path, steps=8, status="failed")
+    store.train(tmp_path, steps=8, start=8)
+    assert store.history("iou/road") == [(8, 0.75)]
+
+
+def test_a_fresh_start_with_other_parameters_is_another_run(store, tmp_path):
+    store.train(tmp_path, steps=2, status="failed")
+    store.train(tmp_path, steps=2, status="failed")
+    assert len(store.runs()) == 1
+    store.train(tmp_path, steps=2, config={"seed": 1})
+    assert sorted(run.data.params["seed"] for run in store.runs()) == ["0", "1"]
+
+
+def test_stages_are_children_of_one_parent(store, tmp_path):
+    options = {"artifacts": store.artifacts, "config": {"seed": 0}, "tags": {"kind": "stages"}}
+    open_parent(store.uri, store.experiment, "two stages", tmp_path, **options)
+    for stage in ("source", "caco"):
+        store.train(tmp_path / stage, parent=tmp_path, steps=4)
+    close_parent(tmp_path, "finished", {"miou/last": 0.25})
+    (parent,) = (run for run in store.runs() if run.info.run_name == "two stages")
+    children = [run for run in store.runs() if run.info.run_id != parent.info.run_id]
+    assert len(children) == 2
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics == {"miou/last": 0.25}
+    assert (parent.data.params, parent.data.tags["kind"]) == ({"seed": "0"}, "stages")
+    # The same stages again, with another result: the newer one is shown.
+    open_parent(store.uri, store.experiment, "two stages", tmp_path, **options)
+    close_parent(tmp_path, "finished", {"miou/last": 0.5})
+    assert store.client.get_run(parent.info.run_id).data.metrics == {"miou/last": 0.5}
+    assert len(store.runs()) == 3
+
+
+def test_files_that_are_gone_here_go_there(store, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "panel_1.png").write_bytes(b"1")
+    store.train(tmp_path, steps=1, status="interrupted")
+    (folder / "panel_1.png").rename(folder / "panel_2.png")
+    store.train(tmp_path, steps=2, start=1)
+    (run,) = store.runs()
+    files = store.client.list_artifacts(run.info.run_id, "pictures")
+    assert [file.path for file in files] == ["pictures/panel_2.png"]
+
+
+def test_a_run_that_a_person_deleted_stays_deleted(store, tmp_path):
+    store.train(tmp_path, steps=2, status="interrupted")
+    (run,) = store.runs()
+    store.client.delete_run(run.info.run_id)
+    assert sync(tmp_path) == 0
+    assert store.runs() == []
+
+
+def test_curves_are_bounded(store, tmp_path, caplog):
+    callback = store.tracking(series=12)  # 7 for evaluations, 3 for the system, 2 for these
+    callback.on_start(Run("many", tmp_path, 9, 0, {}))
+    for step in (1, 2):
+        callback.on_log(step, {f"loss/{name}": 1.0 for name in "abc"})
+    callback.on_end("finished")
+    (run,) = store.runs()
+    assert {name for name in run.data.metrics if name.startswith("loss/")} == {"loss/a", "loss/b"}
+    assert caplog.text.count("loss/c") == 1
+
+
+def test_logging_costs_a_training_next_to_nothing(store, tmp_path):
+    callback = store.tracking()
+    callback.on_start(Run("quick", tmp_path, 9, 0, {}))
+    values = {f"loss/{number}": 1 / (number + 1) for number in range(12)}
+    seconds = []
+    for step in range(500):
+        begun = time.perf_counter()
+        callback.on_log(step, values)
+        seconds.append(time.perf_counter() - begun)
+    callback.on_end("finished")
+    assert statistics.median(seconds) < 2e-4
+    assert len(store.history("loss/3")) == 500
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_a_dead_server_costs_seconds_and_loses_nothing(store, tmp_path, listens):
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if listens:  # accepts, and never answers
+            server.listen()
+        begun = time.monotonic()
+        dead = f"http://127.0.0.1:{server.getsockname()[1]}"
+        store.train(tmp_path, uri=dead, steps=4, status="interrupted")
+        assert time.monotonic() - begun < 5
+        with pytest.raises(ConnectionError, match=dead):
+            sync(tmp_path)
+    store.train(tmp_path, steps=8, start=4)
+    assert store.history("loss/seg") == STEPS
+
+
+def test_a_locked_database_is_waited_for_off_the_training(store, tmp_path, monkeypatch, caplog):
+    store.train(tmp_path / "first", steps=1)
+    monkeypatch.setattr(store_module, "PATIENCE", 0.2)
+    with sqlite3.connect(store.uri.removeprefix("sqlite:///")) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        store.train(tmp_path / "second", steps=8)
+        holder.rollback()
+    holder.close()
+    assert "task=sync" in caplog.text
+    assert len(store.runs()) == 1
+    # 8 losses, 5 means at 2 evaluations, 2 classes, 2 of the system.
+    assert sync(tmp_path) == 8 + 10 + 2 + 2
+    assert sync(tmp_path) == 0
+    assert sorted(run.info.status for run in store.runs()) == ["FINISHED", "FINISHED"]
+
+
+def test_a_store_that_was_wiped_is_filled_again(store, tmp_path):
+    other = {"uri": f"sqlite:///{tmp_path}/other.db", "artifacts": tmp_path / "artifacts"}
+    store.train(tmp_path / "run", **other, steps=8)
+    (tmp_path / "other.db").unlink()
+    card = tmp_path / "run" / "tracking.json"
+    card.write_text(card.read_text().replace(other["uri"], store.uri))
+    sync(tmp_path)
+    assert store.history("loss/seg") == STEPS
+    (run,) = store.runs()
+    assert run.info.status == "FINISHED"
+    assert len(store.client.list_artifacts(run.info.run_id)) == 2
+
+
+def test_sync_leaves_a_living_run_alone_and_calls_a_dead_one_killed(store, tmp_path):
+    callback = store.tracking()
+    callback.on_start(Run("alive", tmp_path, 9, 0, {}))
+    callback.on_log(1, {"loss/seg": 1.0})
+    # As after kill -9: the lock is free, and nobody said how it ended.
+    card = (tmp_path / "tracking.json").read_text()
+    with store_module.locked(tmp_path / "other" / "mlflow.lock", wait=False):
+        (tmp_path / "other" / "tracking.json").write_text(card)
+        assert sync(tmp_path / "other") == 0
+    callback.on_end("finished")
+    (tmp_path / "tracking.json").write_text(card)
+    sync(tmp_path)
+    assert [run.info.status for run in store.runs()] == ["KILLED"]
+
+
+def test_an_end_without_a_start_is_no_matter():
+    Tracking("sqlite:///nowhere.db", "x", artifacts=store_module.Path("nowhere")).on_end("failed")
+
+
+def test_relative_stores_are_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert store_module.absolute("sqlite:///outputs/m.db") == f"sqlite:///{tmp_path}/outputs/m.db"
+    assert store_module.absolute("http://host:5000") == "http://host:5000"
+
+
+def test_evaluations_reach_the_disk_before_anything_else(store, tmp_path):
+    callback = store.tracking()
+    callback.on_start(Run("disk", tmp_path, 9, 0, {}))
+    callback.on_evaluate(store.evaluation(3))
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["step"] == 3
+    assert json.loads(line)["values"]["fwiou"] == 0.75
+    callback.on_end("failed")
+    assert [run.info.status for run in store.runs()] == ["FAILED"]

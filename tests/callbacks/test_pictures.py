@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from uda_hydra.callbacks.confusion import draw_confusion
+from uda_hydra.callbacks.panels import (
+    GAP,
+    MARGIN,
+    TILE,
+    captions,
+    draw_panels,
+    draw_row,
+    heat,
+    legend_places,
+)
+from uda_hydra.callbacks.pictures import Pictures
+from uda_hydra.data.labels import CLASSES, PALETTE
+from uda_hydra.engine.events import Evaluation, Panel, Run
+from uda_hydra.engine.scores import Scores
+
+
+def panel():
+    """All road in truth but an ignored quarter; the left half is predicted right, and surely."""
+    truth = np.zeros((64, 128), np.uint8)
+    truth[:, 96:] = 255
+    prediction = np.full((64, 128), 13, np.uint8)
+    prediction[:, :64] = 0
+    confidence = (prediction == 0).astype(np.float32)
+    return Panel("aachen_1", np.full((64, 128, 3), 200, np.uint8), truth, prediction, confidence)
+
+
+def evaluation(step, panels=None):
+    scores = Scores(np.eye(19, dtype=np.int64), CLASSES)
+    return Evaluation(step, scores, 1.0, (panel(),) if panels is None else panels)
+
+
+def start(folder, step=0):
+    pictures = Pictures()
+    pictures.on_start(Run("caco", folder, 100, step, {}))
+    return pictures
+
+
+def names(folder):
+    return sorted(path.name for path in (folder / "pictures").iterdir())
+
+
+def test_a_row_shows_image_truth_prediction_and_confidence():
+    row = draw_row(panel(), 19)
+    assert row.shape == (TILE // 2, 4 * TILE + 3 * GAP, 3)
+    middle = row[TILE // 4]
+    tiles = [middle[column * (TILE + GAP) :][:TILE] for column in range(4)]
+    left, right = TILE // 4, TILE - TILE // 8
+    assert (tiles[0] == 200).all()
+    assert tiles[1][left].tolist() == PALETTE[0].tolist()
+    assert tiles[1][right].tolist() == [0, 0, 0]
+    assert tiles[2][left].tolist() == PALETTE[0].tolist()
+    assert tiles[2][right].tolist() == PALETTE[13].tolist()
+    assert tiles[3][left].sum() > tiles[3][right].sum()
+
+
+def test_confidence_grows_brighter_and_stays_in_bounds():
+    colours = heat(np.array([[-1.0, 0.0, 0.5, 1.0, 2.0]], np.float32))[0].astype(int)
+    green = colours[:, 1].tolist()
+    assert green[0] == green[1] < green[2] < green[3] == green[4]
+
+
+def test_captions_count_only_what_has_a_truth():
+    # 96 of 128 columns have a truth, 64 of them are right.
+    assert captions(panel()) == ("aachen_1", "", "66.7 % of the pixels right", "mean 0.50")
+    blind = panel()._replace(truth=np.full((64, 128), 255, np.uint8))
+    assert captions(blind)[2] == ""
+
+
+def test_the_legend_stays_on_the_sheet_and_never_overlaps():
+    places = legend_places(CLASSES, 300)
+    assert len(places) == 19
+    assert places[0] == (0, 0)
+    assert len({y for _, y in places}) > 3
+    assert len(set(places)) == 19
+    assert max(x for x, _ in places) < 300
+
+
+def test_a_sheet_has_a_row_per_image():
+    one = draw_panels([panel()], classes=CLASSES, title="step 1")
+    two = draw_panels([panel(), panel()], classes=CLASSES, title="step 1")
+    assert one.width == 4 * TILE + 3 * GAP + 2 * MARGIN
+    assert two.height - one.height > TILE // 2
+
+
+def test_a_confusion_matrix_is_in_percent_of_the_truth():
+    confusion = np.array([[3, 1, 0], [0, 0, 0], [0, 1, 999]])
+    figure = draw_confusion(confusion, ("road", "car", "sky"), title="step 1")
+    axes = figure.axes[0]
+    # Row road: 75 and 25; car has no pixels; sky 0.1 % is too little for a number.
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    assert cells == {(0, 0): "75", (1, 0): "25", (2, 2): "100"}
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["road", "car", "sky"]
+
+
+def test_the_last_twelve_panels_are_kept(tmp_path):
+    pictures = start(tmp_path)
+    for step in range(10, 150, 10):
+        pictures.on_evaluate(evaluation(step))
+    wanted = [f"panel_{step:07d}.png" for step in range(30, 150, 10)]
+    assert names(tmp_path) == ["confusion.png", *wanted]
+    with Image.open(tmp_path / "pictures" / wanted[0]) as picture:
+        assert picture.format == "PNG"
+
+
+def test_a_resume_forgets_pictures_of_steps_to_come(tmp_path):
+    pictures = start(tmp_path)
+    for step in (10, 20, 30):
+        pictures.on_evaluate(evaluation(step))
+    start(tmp_path, 20)
+    assert names(tmp_path) == ["confusion.png", "panel_0000010.png", "panel_0000020.png"]
+
+
+def test_without_images_there_is_still_a_matrix(tmp_path):
+    start(tmp_path).on_evaluate(evaluation(10, ()))
+    assert names(tmp_path) == ["confusion.png"]
+
+
+@pytest.mark.parametrize("blocked", ["pictures", "pictures/confusion.png"])
+def test_a_folder_that_takes_no_picture_is_worth_a_line(tmp_path, blocked, caplog):
+    pictures = start(tmp_path)
+    if blocked == "pictures":
+        (tmp_path / blocked).write_text("a file, not a folder")
+    else:
+        (tmp_path / blocked).mkdir(parents=True)
+    pictures.on_evaluate(evaluation(10))
+    assert "pictures" in caplog.text

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import io
+import os
+
+import numpy as np
+import pytest
+
+from uda_hydra.callbacks.progress import Progress, duration
+from uda_hydra.engine.events import Evaluation, Run
+from uda_hydra.engine.scores import Scores
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def evaluation(step):
+    scores = Scores(np.array([[3, 1], [0, 0]]), ("road", "car"))
+    return Evaluation(step, scores, 0.4, ())
+
+
+def run(folder, start=0):
+    return Run("caco", folder, 200, start, {})
+
+
+def test_a_line_tells_step_rate_time_left_losses_and_score(tmp_path):
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress(stream, clock=clock)
+    progress.on_start(run(tmp_path))
+    progress.on_evaluate(evaluation(0))
+    clock.now = 5.0  # 50 steps in 5 s: 10 a second, 150 left
+    progress.on_log(50, {"loss/seg": 0.51234, "loss/contrast": 2.0, "lr/backbone": 0.1})
+    assert stream.getvalue().splitlines() == [
+        f"caco: to step 200 in {tmp_path}",
+        "step 0: mIoU 37.50 % (best 40.00), pixel accuracy 75.00 %",
+        " 50/200  25 %  10 it/s  ETA 15s  seg 0.512  contrast 2  mIoU 37.5",
+    ]
+
+
+def test_time_left_counts_evaluations_and_the_rate_forgets_them(tmp_path):
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress(stream, clock=clock)
+    progress.on_start(run(tmp_path))
+    clock.now = 60.0  # a minute in which nothing was trained
+    for step in range(1, 41):
+        clock.now += 1.0
+        progress.on_log(step, {})
+    # 40 steps in 100 s so far; 20 logs a second apart.
+    assert stream.getvalue().splitlines()[-1].startswith(" 31/200  15 %")
+    line = (tmp_path / "train.log").read_text().splitlines()[-1]
+    assert "  1 it/s  ETA 6m40s" in line
+
+
+def test_a_pipe_gets_few_lines_and_the_file_all(tmp_path):
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress(stream, clock=clock)
+    progress.on_start(run(tmp_path))
+    for step in range(1, 61):
+        clock.now += 1.0
+        progress.on_log(step, {})
+    progress.on_end("finished")
+    assert len(stream.getvalue().splitlines()) == 1 + 4 + 1
+    assert len((tmp_path / "train.log").read_text().splitlines()) == 1 + 60 + 1
+    assert stream.getvalue().splitlines()[-1] == "finished after 1m00s"
+    assert "\033" not in stream.getvalue()
+    assert "\r" not in stream.getvalue()
+
+
+def test_a_terminal_line_is_rewritten_in_place_and_never_wraps(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((30, 20)))
+    stream, clock = Terminal(), Clock()
+    progress = Progress(stream, clock=clock)
+    progress.on_start(run(tmp_path))
+    begin = len(stream.getvalue())
+    for step in (1, 2):
+        clock.now += 1.0
+        progress.on_log(step, {"loss/a_term_with_a_long_name": 1.0})
+    lines = stream.getvalue()[begin:].split("\r")
+    assert lines[0] == "  1/200   0 %  1 it/s  ETA 3m\033[K"
+    assert lines[1].startswith("  2/200")
+    assert "\n" not in "".join(lines)
+    assert max(len(line.removesuffix("\033[K")) for line in lines) == 29
+
+
+def test_a_terminal_is_not_written_to_faster_than_one_reads(tmp_path):
+    stream, clock = Terminal(), Clock()
+    progress = Progress(stream, clock=clock)
+    progress.on_start(run(tmp_path))
+    for step in range(1, 101):
+        clock.now += 0.03125
+        progress.on_log(step, {})
+    assert stream.getvalue().count("\r") == 25  # every fourth is 0.125 s after the last one
+
+
+def test_a_resumed_run_appends(tmp_path):
+    for start in (0, 120):
+        progress = Progress(io.StringIO(), clock=Clock())
+        progress.on_start(run(tmp_path, start))
+        progress.on_end("interrupted")
+    lines = (tmp_path / "train.log").read_text().splitlines()
+    assert [line[21:] for line in lines[::2]] == [
+        f"caco: to step 200 in {tmp_path}",
+        f"caco: from step 120 to step 200 in {tmp_path}",
+    ]
+
+
+def test_an_unwritable_file_and_an_end_without_a_start_are_no_matter(tmp_path):
+    Progress(io.StringIO()).on_end("failed")
+    (tmp_path / "train.log").mkdir()
+    stream = io.StringIO()
+    progress = Progress(stream)
+    progress.on_start(run(tmp_path))
+    progress.on_log(1, {})
+    assert len(stream.getvalue().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (59.4, "59s"),
+        (59.6, "1m00s"),
+        (3599, "59m59s"),
+        (7620, "2h07m"),
+        (90000, "1d01h"),
+    ],
+)
+def test_durations_are_for_people(seconds, text):
+    assert duration(seconds) == text

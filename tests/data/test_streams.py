@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from uda_hydra.data.streams import Steps, load, order, seed_of
+
+
+class Numbered:
+    """Images whose pixels tell their number."""
+
+    def __init__(self, count):
+        self.keys = tuple(f"image {i}" for i in range(count))
+
+    def image(self, index):
+        return torch.full((3, 4, 6), index, dtype=torch.uint8)
+
+    def label(self, index):
+        return torch.full((4, 6), index, dtype=torch.uint8)
+
+
+def test_every_pass_shows_every_sample_once_in_another_order():
+    passes = [
+        [order(seed=3, domain="source", size=7, position=7 * epoch + i) for i in range(7)]
+        for epoch in range(3)
+    ]
+    assert all(sorted(one) == list(range(7)) for one in passes)
+    assert len({tuple(one) for one in passes}) == 3
+
+
+def test_the_domains_are_shuffled_apart():
+    orders = [
+        [order(seed=3, domain=domain, size=50, position=i) for i in range(50)]
+        for domain in ("source", "target")
+    ]
+    assert orders[0] != orders[1]
+
+
+def test_seeds_depend_on_every_part():
+    assert len({seed_of(1, "a", 2), seed_of(1, "a", 3), seed_of(2, "a", 2), seed_of(1, "b", 2)}) == 4
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_steps_are_the_same_with_any_number_of_workers_and_any_start(workers):
+    def steps(start, workers):
+        data = Steps(Numbered(5), Numbered(3), seed=1, batch_size=2)
+        return list(load(data, range(start, 9), workers=workers))
+
+    whole, rest = steps(0, 0), steps(4, workers)
+    assert [source.key for source, _ in whole[4:]] == [source.key for source, _ in rest]
+    for (source, target), (other, another) in zip(whole[4:], rest, strict=True):
+        assert torch.equal(source.image, other.image)
+        assert torch.equal(source.label, other.label)
+        assert torch.equal(target.image, another.image)
+        assert target.key == another.key
+
+
+def test_a_batch_holds_image_label_and_key_of_the_same_sample():
+    source, target = Steps(Numbered(9), Numbered(9), seed=0, batch_size=3)[2]
+    for image, label, key in zip(*source, strict=True):
+        assert key == f"image {image[0, 0, 0]}" == f"image {label[0, 0]}"
+    assert target.image.shape == (3, 3, 4, 6)
+    assert not hasattr(target, "label")

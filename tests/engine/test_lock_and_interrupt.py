@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from uda_hydra.engine.interrupt import Interrupt
+from uda_hydra.engine.lock import locked
+
+
+def test_a_second_process_is_refused_and_told_who_is_there(tmp_path):
+    attempt = (
+        "import sys; from pathlib import Path; from uda_hydra.engine.lock import locked\n"
+        "with locked(Path(sys.argv[1])): print('in')"
+    )
+    command = [sys.executable, "-c", attempt, str(tmp_path)]
+    with locked(tmp_path):
+        refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode != 0
+    assert f"pid {os.getpid()}" in refused.stderr
+    assert str(tmp_path) in refused.stderr
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "in\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_noted_and_the_handlers_come_back(number):
+    before = signal.getsignal(number)
+    with Interrupt() as interrupt:
+        assert interrupt.received is None
+        os.kill(os.getpid(), number)
+        assert interrupt.received == number
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_sigint_acts_at_once():
+    with pytest.raises(KeyboardInterrupt), Interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)

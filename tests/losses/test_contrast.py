@@ -1,0 +1,133 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import uda_hydra.losses as L
+from uda_hydra.types import IGNORE
+
+SHARP = {"temperature": 0.07, "base_temperature": 0.07}
+
+
+def literal(query, label, keys, weight, *, temperature, base_temperature, mean="keys") -> Tensor:
+    """The sum of the paper, one cell and one key after the other."""
+    keys = F.normalize(keys, dim=-1)
+    slots = [(c, j) for c in range(len(keys)) for j in range(keys.shape[1]) if weight[c, j] > 0]
+    cells = F.normalize(query, dim=1).movedim(1, -1).flatten(0, -2)
+    total = query.new_zeros(())
+    for cell, category in zip(cells, label.flatten().tolist(), strict=True):
+        score = {(c, j): cell @ keys[c, j] / temperature for c, j in slots}
+        everything = sum((weight[s] * score[s].exp() for s in slots), query.new_zeros(()))
+        own = [s for s in slots if s[0] == category]
+        part = sum(score[s] + weight[s].log() - everything.log() for s in own)
+        total = total + part / (len(slots) if mean == "keys" else max(len(own), 1))
+    return -(temperature / base_temperature) * total / len(cells)
+
+
+def problem(filled: list[list[int]], seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Query, label (some ignored), keys and weights of a dictionary with these slots filled."""
+    generator = torch.Generator().manual_seed(seed)
+    occupied = torch.tensor(filled)
+    classes, length = occupied.shape
+    query = torch.randn(2, 6, 3, 4, generator=generator, dtype=torch.float64)
+    label = torch.randint(0, classes, (2, 3, 4), generator=generator)
+    label[0, 0, :2] = IGNORE
+    keys = torch.randn(classes, length, 6, generator=generator, dtype=torch.float64)
+    weight = 0.9 + 0.2 * torch.rand(classes, length, generator=generator, dtype=torch.float64)
+    return query.requires_grad_(), label, keys * occupied[..., None], weight * occupied
+
+
+DICTIONARIES = {
+    "full": [[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]],
+    "partial": [[1, 0, 0], [1, 1, 1], [0, 0, 0], [1, 1, 0]],
+    "one key": [[0, 0], [0, 1], [0, 0]],
+    "one class": [[1, 1, 1]],
+}
+
+
+@pytest.mark.parametrize("mean", ["keys", "positives"])
+@pytest.mark.parametrize("name", DICTIONARIES)
+def test_matches_the_literal_sum_and_its_gradient(name, mean):
+    query, label, keys, weight = problem(DICTIONARIES[name])
+    settings = {"temperature": 0.2, "base_temperature": 0.1, "mean": mean}
+
+    fast = L.category_contrast(query, label, keys, weight, **settings)
+    slow = literal(query, label, keys, weight, **settings)
+
+    torch.testing.assert_close(fast, slow)
+    gradients = (torch.autograd.grad(loss, query)[0] for loss in (fast, slow))
+    torch.testing.assert_close(*gradients)
+
+
+def test_hand_worked_value():
+    # One cell, along its own key and across the other: scores 1/t and 0.
+    query = torch.tensor([3.0, 0.0]).view(1, 2, 1, 1)
+    keys = torch.tensor([[[5.0, 0.0]], [[0.0, 7.0]]])
+    loss = L.category_contrast(
+        query,
+        torch.zeros(1, 1, 1, dtype=torch.long),
+        keys,
+        torch.ones(2, 1),
+        temperature=0.5,
+        base_temperature=0.25,
+    )
+    assert loss.item() == pytest.approx(2 * math.log(1 + math.exp(-2)) / 2)
+
+
+def test_an_empty_dictionary_gives_zero_and_zero_gradient():
+    query, label, keys, weight = problem([[0, 0], [0, 0]])
+    loss = L.category_contrast(query, label, keys, weight, **SHARP)
+    loss.backward()
+    assert loss.item() == 0
+    assert query.grad.eq(0).all()
+
+
+def test_ignored_cells_count_but_pull_nothing():
+    query, label, keys, weight = problem(DICTIONARIES["full"])
+    label[:, 1:] = IGNORE
+    L.category_contrast(query, label, keys, weight, **SHARP).backward()
+    assert query.grad[:, :, 1:].eq(0).all()
+    assert query.grad[0, :, 0, 2:].abs().sum() > 0
+
+
+def test_what_lies_in_an_empty_slot_does_not_matter():
+    query, label, keys, weight = problem(DICTIONARIES["partial"])
+    before = L.category_contrast(query, label, keys, weight, **SHARP)
+    assert before.isfinite()
+    shorter = keys[:, :2].contiguous(), weight[:, :2]
+    assert L.category_contrast(query, label, *shorter, **SHARP) != before
+
+    padded = F.pad(keys, (0, 0, 0, 4)), F.pad(weight, (0, 4))
+    torch.testing.assert_close(L.category_contrast(query, label, *padded, **SHARP), before)
+
+
+def test_a_full_dictionary_is_never_below_zero_and_scale_free():
+    query, label, keys, weight = problem(DICTIONARIES["full"])
+    loss = L.category_contrast(query, label, keys, weight, **SHARP)
+    assert loss > 0
+    rescaled = L.category_contrast(100 * query, label, 0.01 * keys, weight, **SHARP)
+    torch.testing.assert_close(rescaled, loss)
+
+
+def test_keys_are_constant():
+    query, label, keys, weight = problem(DICTIONARIES["full"])
+    keys.requires_grad_()
+    loss = L.category_contrast(query, label, keys, weight, **SHARP)
+    assert torch.autograd.grad(loss, keys, allow_unused=True) == (None,)
+
+
+def test_a_zero_query_has_a_finite_loss():
+    query, label, keys, weight = problem(DICTIONARIES["full"])
+    with torch.no_grad():
+        query[0, :, 1, 1] = 0
+    assert L.category_contrast(query, label, keys, weight, **SHARP).isfinite()
+
+
+def test_autocast_does_not_lower_the_precision():
+    query, label, keys, weight = (x.detach() for x in problem(DICTIONARIES["full"]))
+    query, keys, weight = query.float(), keys.float(), weight.float()
+    plain = L.category_contrast(query, label, keys, weight, **SHARP)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert L.category_contrast(query, label, keys, weight, **SHARP).equal(plain)

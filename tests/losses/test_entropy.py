@@ -1,0 +1,40 @@
+import math
+
+import pytest
+import torch
+
+import uda_hydra.losses as L
+
+
+def test_entropy_is_one_for_uniform_and_zero_for_certain():
+    uniform, certain = torch.full((7,), 1 / 7), torch.eye(7)
+    assert L.normalized_entropy(uniform).item() == pytest.approx(1)
+    assert L.normalized_entropy(certain).eq(0).all()
+
+
+def test_entropy_by_hand():
+    value = L.normalized_entropy(torch.tensor([0.5, 0.25, 0.25])).item()
+    assert value == pytest.approx(1.5 * math.log(2) / math.log(3))
+
+
+def test_a_certain_prediction_has_finite_gradients():
+    logits = torch.tensor([[300.0, 0.0, -300.0]], requires_grad=True)
+    L.normalized_entropy(logits.softmax(dim=-1)).sum().backward()
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("clamp", [0.0, 0.1, 0.3])
+def test_reliability_stays_in_its_range(clamp):
+    torch.manual_seed(0)
+    probability = (3 * torch.randn(200, 6)).softmax(dim=1)
+    trust = L.reliability(torch.cat([probability, torch.eye(6)]), clamp)
+    assert trust.min() >= 1 - clamp - 1e-6
+    assert trust.max() <= 1 + clamp + 1e-6
+    torch.testing.assert_close(trust[-6:], torch.full((6,), 1 + clamp))
+
+
+def test_reliability_between_the_bounds_by_hand():
+    # Entropy of (1 - p, p) in bits is 0.08079 at p = 0.01: 1 - 0.08079 + 0.1.
+    trust = L.reliability(torch.tensor([0.99, 0.01]), 0.1)
+    assert trust.item() == pytest.approx(1.01921, abs=1e-5)
+    assert L.reliability(torch.tensor([0.5, 0.5]), 0.1).item() == pytest.approx(0.9)

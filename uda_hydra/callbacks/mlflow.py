@@ -1,0 +1,223 @@
+"""Tracking with MLflow that cannot hurt: a training writes files, a thread carries them over."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from uda_hydra.callbacks import spool, store
+from uda_hydra.callbacks.names import flatten, legal
+from uda_hydra.callbacks.shipment import NOTES, Shipment
+from uda_hydra.callbacks.shipper import Shipper
+from uda_hydra.callbacks.spool import Card, Spool
+from uda_hydra.callbacks.system import System
+from uda_hydra.engine.checkpoint import write_atomically
+from uda_hydra.engine.events import Callback, Evaluation, Run
+
+log = logging.getLogger(__name__)
+
+PER_CLASS = "per_class.json"
+PERIOD, PATIENCE = 5.0, 10.0
+"""Seconds between two shipments, and that the end of a run may wait for the last one."""
+EVALUATION_SERIES, SYSTEM_SERIES = 7, 3
+SYNC = "python launch.py task=sync"
+
+
+class Tracking(Callback):
+    """Mirrors a run in MLflow: parameters, tags, metrics, files and how it ended.
+
+    ``uri`` and ``artifacts`` may be relative; ``parent`` is the folder given to ``open_parent``.
+    ``series`` bounds the curves, because MLflow's pages become slow with many.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        *,
+        artifacts: Path,
+        parent: Path | None = None,
+        tags: Mapping[str, str] | None = None,
+        series: int = 25,
+    ) -> None:
+        self._store = {
+            "uri": store.absolute(uri),
+            "experiment": experiment,
+            "artifacts": str(artifacts.absolute()),
+            "parent": None if parent is None else str(parent.absolute()),
+        }
+        self._tags = dict(tags or {})
+        self._room = series - EVALUATION_SERIES - SYSTEM_SERIES
+        self._names: dict[str, str | None] = {}
+        self._system = System()
+        self._shipper: Shipper | None = None
+
+    def on_start(self, run: Run) -> None:
+        """Go on with the folder's run if this is the same training, else begin a new one."""
+        self._folder = run.folder.absolute()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        params = flatten(run.config)
+        before = Card.read(self._folder)
+        if before is not None and run.start == 0 and before.params != params:
+            (self._folder / NOTES).unlink(missing_ok=True)
+            before = None
+        self._card = Card(
+            **self._store,
+            name=run.name,
+            key=before.key if before else uuid.uuid4().hex,
+            tags={legal(name): str(value) for name, value in (self._tags | run.facts).items()},
+            params=params,
+            started=before.started if before else spool.now(),
+        )
+        self._card.write(self._folder)
+        self._spool = Spool(self._folder, run.start)
+        self._shipper = Shipper(self._folder, period=PERIOD, patience=PATIENCE)
+        self._shipper.start()
+
+    def on_log(self, step: int, values: dict[str, float]) -> None:
+        """One line for the disk."""
+        admitted = {}
+        for name, value in values.items():
+            if name not in self._names:
+                self._admit(name)
+            legal_name = self._names[name]
+            if legal_name is not None:
+                admitted[legal_name] = float(value)
+        self._spool.append(step, admitted | self._system.sample())
+
+    def on_evaluate(self, evaluation: Evaluation) -> None:
+        """The means as curves; the classes as a table that the next evaluation replaces."""
+        metrics = evaluation.scores.metrics()
+        values = {"miou/last": metrics.pop("miou"), "miou/best": evaluation.best} | metrics
+        self._spool.append(evaluation.step, {name: float(v) for name, v in values.items()})
+        try:
+            write_per_class(self._folder, evaluation)
+        except OSError as error:
+            log.warning("%s", error)
+
+    def on_end(self, status: str) -> None:
+        """The classes of a finished run as single points, how it ended, and a bounded wait."""
+        if self._shipper is None:
+            return
+        if status == "finished":
+            self._append_per_class()
+        self._spool.close()
+        end(self._folder, self._card, status, self._shipper)
+
+    def _append_per_class(self) -> None:
+        # From the file: the last evaluation may have been made by a process that was killed then.
+        path = self._folder / PER_CLASS
+        if path.exists():
+            table = json.loads(path.read_text())
+            self._spool.append(
+                table["step"],
+                {legal(f"iou/{k}"): v for k, v in table["iou"].items() if v is not None},
+            )
+
+    def _admit(self, name: str) -> None:
+        """Give a new curve its name, or None when there are too many."""
+        if sum(other is not None for other in self._names.values()) < self._room:
+            self._names[name] = legal(name)
+        else:
+            self._names[name] = None
+            log.warning("MLflow gets %d logged curves at most; not %s", self._room, name)
+
+
+def open_parent(
+    uri: str,
+    experiment: str,
+    name: str,
+    folder: Path,
+    *,
+    artifacts: Path,
+    config: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Describe in ``folder`` the run that its stages are parts of (``Tracking(parent=folder)``).
+
+    Nothing is sent here: the first stage that finds the store creates the run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    before = Card.read(folder)
+    Card(
+        uri=store.absolute(uri),
+        experiment=experiment,
+        artifacts=str(artifacts.absolute()),
+        name=name,
+        key=before.key if before else uuid.uuid4().hex,
+        parent=None,
+        tags={legal(key): str(value) for key, value in (tags or {}).items()},
+        params=flatten(config or {}),
+        started=before.started if before else spool.now(),
+    ).write(folder)
+
+
+def close_parent(folder: Path, status: str, metrics: Mapping[str, float] | None = None) -> None:
+    """Say how the stages ended ("finished", ...) and their result; waits a bounded time."""
+    card = Card.read(folder)
+    if card is None:
+        raise FileNotFoundError(f"{folder / spool.CARD} is missing: open_parent comes first")
+    if metrics:
+        # A list of stages that is run again may have another result: one more point.
+        closed = len(spool.read(folder / spool.METRICS, 0)[0])
+        lines = Spool(folder, closed)
+        lines.append(closed, {legal(name): float(value) for name, value in metrics.items()})
+        lines.close()
+    shipper = Shipper(folder, period=PERIOD, patience=PATIENCE)
+    shipper.start()
+    end(folder, card, status, shipper)
+
+
+def end(folder: Path, card: Card, status: str, shipper: Shipper) -> None:
+    """Write how a run ended and have the rest sent; one line if that takes too long."""
+    card.status, card.ended = status, spool.now()
+    try:
+        card.write(folder)
+    except OSError as error:
+        log.warning("%s", error)
+    if not shipper.close():
+        log.warning("MLflow has not taken everything yet; %s sends the rest", SYNC)
+
+
+def sync(root: Path) -> int:
+    """Send what MLflow lacks of every run below ``root``; the number of metric values sent.
+
+    Raises ConnectionError when a store does not answer. Runs that are being trained are left to
+    their own process.
+    """
+    sent = 0
+    for card in sorted(root.absolute().rglob(spool.CARD)):
+        shipment = Shipment(card.parent)
+        try:
+            count = shipment.send(abandoned=True)
+        except BlockingIOError:
+            log.info("%s is being sent by its own process", card.parent)
+            continue
+        finally:
+            shipment.close()
+        log.info("%s: %d values sent", card.parent, count)
+        sent += count
+    return sent
+
+
+def write_per_class(folder: Path, evaluation: Evaluation) -> None:
+    """The table of the classes for people (csv) and for programs (json, where nan is null)."""
+    scores = evaluation.scores
+    columns = (scores.names, scores.iou, scores.class_accuracy, scores.precision)
+    rows = [(name, *map(float, numbers)) for name, *numbers in zip(*columns, strict=True)]
+    table = {
+        "step": evaluation.step,
+        "iou": {name: None if iou != iou else iou for name, iou, *_ in rows},
+    }
+
+    def write_csv(path: Path) -> None:
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([("class", "iou", "accuracy", "precision"), *rows])
+
+    write_atomically(folder / "per_class.csv", write_csv)
+    write_atomically(folder / PER_CLASS, lambda path: path.write_text(json.dumps(table, indent=1)))

@@ -1,0 +1,58 @@
+"""What the model sees: validation images over time, and which classes it takes for which."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from uda_hydra.callbacks.confusion import draw_confusion
+from uda_hydra.callbacks.panels import draw_panels
+from uda_hydra.engine.checkpoint import write_atomically
+from uda_hydra.engine.events import Callback, Evaluation, Run
+
+log = logging.getLogger(__name__)
+
+FOLDER = "pictures"
+KEPT = 12
+"""Panels kept of a run, the latest ones."""
+
+
+class Pictures(Callback):
+    """Writes ``pictures/panel_<step>.png`` and ``pictures/confusion.png`` at every evaluation.
+
+    Comes before Tracking in the list of callbacks, which sends what it finds in the folder.
+    """
+
+    def on_start(self, run: Run) -> None:
+        """Forget pictures of steps that will be trained again."""
+        self._folder = run.folder / FOLDER
+        for path in self._panels():
+            if _step(path) > run.start:
+                path.unlink()
+
+    def on_evaluate(self, evaluation: Evaluation) -> None:
+        """Draw; a disk that takes no picture is worth a line and no more."""
+        scores = evaluation.scores
+        title = f"step {evaluation.step}, mIoU {100 * scores.miou:.1f} %"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if evaluation.panels:
+                picture = draw_panels(evaluation.panels, classes=scores.classes, title=title)
+                self._write(f"panel_{evaluation.step:07d}.png", picture.save)
+            figure = draw_confusion(scores.confusion, scores.classes, title=title)
+            self._write("confusion.png", figure.savefig)
+            for path in self._panels()[:-KEPT]:
+                path.unlink()
+        except OSError as error:
+            log.warning("%s", error)
+
+    def _panels(self) -> list[Path]:
+        return sorted(self._folder.glob("panel_*.png"), key=_step)
+
+    def _write(self, name: str, save: Callable[..., object]) -> None:
+        write_atomically(self._folder / name, lambda path: save(path, format="png"))
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("panel_"))

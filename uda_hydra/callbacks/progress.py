@@ -1,0 +1,126 @@
+"""Where a training stands: one live line on a terminal, plain lines in a pipe and in a file."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from uda_hydra.engine.events import Callback, Evaluation, Run
+
+log = logging.getLogger(__name__)
+
+LIVE_PERIOD, PLAIN_PERIOD = 0.1, 15.0
+"""Seconds between two lines on a terminal, and in a pipe."""
+LOGS_IN_RATE = 20
+"""The rate shown is a mean over so many logs, so that it neither jumps nor lags."""
+
+
+class Progress(Callback):
+    """Step, rate, time left, losses and the last mIoU.
+
+    ``stream`` is the standard error by default; the file is ``train.log`` in the run's folder.
+    """
+
+    def __init__(
+        self, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._live = self._stream.isatty()
+        self._clock = clock
+        self._file: Path | None = None
+
+    def on_start(self, run: Run) -> None:
+        """Say what begins, or goes on."""
+        run.folder.mkdir(parents=True, exist_ok=True)
+        self._file = run.folder / "train.log"
+        self._steps = run.steps
+        self._score = ""
+        self._begun = (self._clock(), run.start)
+        self._recent = deque([self._begun], maxlen=LOGS_IN_RATE)
+        self._shown = float("-inf")
+        start = f"from step {run.start} " if run.start else ""
+        self._say(f"{run.name}: {start}to step {run.steps} in {run.folder}")
+
+    def on_log(self, step: int, values: dict[str, float]) -> None:
+        """One more line for the file; the stream gets one when it is time."""
+        now = self._clock()
+        self._recent.append((now, step))
+        losses = [
+            f"{name.removeprefix('loss/')} {value:.3g}"
+            for name, value in values.items()
+            if name.startswith("loss/")
+        ]
+        line = "  ".join([self._position(step), *losses, self._score]).rstrip()
+        self._write_log(line)
+        if now - self._shown >= (LIVE_PERIOD if self._live else PLAIN_PERIOD):
+            self._shown = now
+            self._show(line)
+
+    def on_evaluate(self, evaluation: Evaluation) -> None:
+        """A line that stays."""
+        miou = evaluation.scores.miou
+        self._score = f"mIoU {100 * miou:.1f}"
+        self._say(
+            f"step {evaluation.step}: mIoU {100 * miou:.2f} % (best {100 * evaluation.best:.2f}), "
+            f"pixel accuracy {100 * evaluation.scores.pixel_accuracy:.2f} %"
+        )
+
+    def on_end(self, status: str) -> None:
+        """How it ended, and after how long."""
+        if self._file is not None:
+            self._say(f"{status} after {duration(self._clock() - self._begun[0])}")
+
+    def _position(self, step: int) -> str:
+        """Step, rate and time left; the time left counts evaluations in, the rate soon forgets."""
+        now = self._clock()
+        width = len(str(self._steps))
+        rate = _rate(self._recent[0], (now, step))
+        overall = _rate(self._begun, (now, step))
+        left = duration((self._steps - step) / overall) if overall else "-"
+        return (
+            f"{step:{width}}/{self._steps} {100 * step // self._steps:3d} %"
+            f"  {rate:.3g} it/s  ETA {left}"
+        )
+
+    def _say(self, line: str) -> None:
+        self._write_log(line)
+        print(f"{line}\033[K" if self._live else line, file=self._stream, flush=True)
+
+    def _show(self, line: str) -> None:
+        if not self._live:
+            print(line, file=self._stream, flush=True)
+            return
+        columns = shutil.get_terminal_size().columns
+        # The cursor rests at the line's start: whatever is printed next covers the line.
+        print(f"{line[: columns - 1]}\033[K", end="\r", file=self._stream, flush=True)
+
+    def _write_log(self, line: str) -> None:
+        try:
+            with self._file.open("a") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+        except OSError as error:
+            # A full disk is for the checkpoint to complain about; a lost line is no harm.
+            log.debug("%s", error)
+
+
+def duration(seconds: float) -> str:
+    """Time for people: 8s, 3m05s, 2h07m, 4d03h."""
+    whole = round(seconds)
+    if whole >= 86400:
+        return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+    if whole >= 3600:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    if whole >= 60:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole}s"
+
+
+def _rate(since: tuple[float, int], now: tuple[float, int]) -> float:
+    seconds, steps = now[0] - since[0], now[1] - since[1]
+    return steps / seconds if seconds > 0 else 0.0

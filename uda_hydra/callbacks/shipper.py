@@ -1,0 +1,65 @@
+"""Sends a run's news while it trains, off the training's thread and never in its way."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+from uda_hydra.callbacks.shipment import Shipment
+
+log = logging.getLogger(__name__)
+
+
+class Shipper:
+    """A thread that sends a folder's news until told that no more will come.
+
+    A store that fails costs the training nothing: the thread tries again, ever more rarely.
+    """
+
+    def __init__(self, folder: Path, *, period: float, patience: float) -> None:
+        self._shipment = Shipment(folder)
+        self._period, self._patience = period, patience
+        self._closing = threading.Event()
+        self._delivered = False
+        self._failing = False
+        # A daemon: an unfinished shipment must not keep a finished training from exiting.
+        self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def close(self) -> bool:
+        """Send the rest and stop, for a bounded time; whether all of it arrived."""
+        self._closing.set()
+        self._thread.join(min(self._patience, 2.5) if self._failing else self._patience)
+        return self._delivered
+
+    def _work(self) -> None:
+        wait = self._period
+        while True:
+            # Read before sending: what is logged before ``close`` is then sure to be sent.
+            last = self._closing.is_set()
+            try:
+                self._shipment.send()
+                self._recover()
+                self._delivered, wait = last, self._period
+            except Exception as error:  # whatever a store may do, training goes on
+                self._fail(error)
+                wait = min(2 * wait, 60.0)
+            if last:
+                self._shipment.close()
+                return
+            self._closing.wait(wait)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._failing:
+            reason = (str(error) or repr(error)).splitlines()[0]
+            log.warning("tracking waits, training goes on; metrics are kept on disk: %s", reason)
+        self._failing = True
+
+    def _recover(self) -> None:
+        if self._failing:
+            log.info("the tracking store answers again")
+        self._failing = False

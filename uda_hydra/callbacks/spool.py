@@ -1,0 +1,119 @@
+"""What a run tells, kept in files beside it: the truth of which MLflow holds a copy.
+
+``metrics.jsonl`` has one line per step logged. ``tracking.json`` says whose metrics they are, where
+they are sent to and how the run ended; the training process alone writes both.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from uda_hydra.engine.checkpoint import write_atomically
+
+log = logging.getLogger(__name__)
+
+METRICS = "metrics.jsonl"
+CARD = "tracking.json"
+
+
+def now() -> int:
+    """Milliseconds since 1970, MLflow's unit of time."""
+    return int(time.time() * 1000)
+
+
+class Point(NamedTuple):
+    """The metrics logged at one step."""
+
+    step: int
+    time: int
+    values: dict[str, float]
+
+
+@dataclass
+class Card:
+    """Everything a tracking store is told about a run besides metrics and files."""
+
+    uri: str
+    experiment: str
+    artifacts: str
+    """Root of the artifacts of a new experiment in a database; a server has its own."""
+    name: str
+    key: str
+    """Drawn when the run is first started; the store is asked for it before a run is created."""
+    parent: str | None
+    """Folder of the run this one is a part of."""
+    tags: dict[str, str]
+    params: dict[str, str]
+    started: int
+    status: str = "running"
+    """"running", or how the run ended: "finished", "interrupted", "failed"."""
+    ended: int | None = None
+
+    def write(self, folder: Path) -> None:
+        """Replace the folder's card."""
+        text = json.dumps(asdict(self), indent=1)
+        write_atomically(folder / CARD, lambda path: path.write_text(text))
+
+    @classmethod
+    def read(cls, folder: Path) -> Card | None:
+        """The folder's card, if it has one."""
+        path = folder / CARD
+        return cls(**json.loads(path.read_text())) if path.exists() else None
+
+
+class Spool:
+    """Appends to a folder's metrics; whatever was logged after step ``start`` is forgotten first.
+
+    A resumed run computes those steps again, bit for bit.
+    """
+
+    def __init__(self, folder: Path, start: int) -> None:
+        path = folder / METRICS
+        rewind(path, start)
+        self._folder = folder
+        self._held = b""
+        # Unbuffered: a line that was logged outlives the process, however it dies.
+        self._file = path.open("ab", buffering=0)
+
+    def append(self, step: int, values: dict[str, float]) -> None:
+        """Add a line. On a full disk lines are held in memory and written when it has room."""
+        line = json.dumps({"step": step, "time": now(), "values": values})
+        whole = not self._held
+        self._held += line.encode() + b"\n"
+        try:
+            self._held = self._held[self._file.write(self._held) :]
+        except OSError as error:
+            if whole:
+                log.warning("cannot write %s into %s: %s", METRICS, self._folder, error)
+
+    def close(self) -> None:
+        """No more lines will come."""
+        self._file.close()
+
+
+def rewind(path: Path, step: int) -> None:
+    """Drop the lines after ``step``, and one that a full disk cut short."""
+    if not path.exists():
+        return
+    points, size = read(path, 0)
+    kept = [point for point in points if point.step <= step]
+    if len(kept) == len(points) and size == path.stat().st_size:
+        return
+    text = "".join(json.dumps(point._asdict()) + "\n" for point in kept)
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+def read(path: Path, offset: int) -> tuple[list[Point], int]:
+    """The whole lines from byte ``offset`` on, and the offset of what follows them."""
+    if not path.exists():
+        return [], offset
+    with path.open("rb") as file:
+        file.seek(offset)
+        lines = file.read()
+    whole = lines[: lines.rfind(b"\n") + 1]
+    return [Point(**json.loads(line)) for line in whole.splitlines()], offset + len(whole)

@@ -1,0 +1,157 @@
+"""The only door to MLflow, which is heavy and therefore imported late."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uda_hydra.callbacks.spool import Card
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as StoredRun
+
+SQLITE = "sqlite:///"
+KEY = "uda_hydra.key"
+"""Tag that finds a run again whose id was never noted."""
+Value = tuple[str, float, int, int]
+"""Name, value, milliseconds since 1970, step."""
+METRICS_A_BATCH, STRINGS_A_BATCH, LONGEST_PARAM, LONGEST_TAG = 1000, 100, 6000, 8000
+PATIENCE = 2.0
+"""Seconds a store is given to say that it is there."""
+
+# We send again on our own terms, so MLflow's minutes of retries would only keep a thread stuck.
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+def absolute(uri: str) -> str:
+    """The same store, named independently of the current folder."""
+    if not uri.startswith(SQLITE):
+        return uri
+    return SQLITE + str(Path(uri.removeprefix(SQLITE)).absolute())
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[None]:
+    """Hold a file lock, which the system frees when its holder dies; else BlockingIOError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+
+
+def open_experiment(card: Card) -> tuple[MlflowClient, str]:
+    """A client and the id of the card's experiment; the store is made if it is a missing file.
+
+    Raises ConnectionError when the store does not answer.
+    """
+    if not card.uri.startswith(SQLITE):
+        probe_server(card.uri)
+        return _connect(card)
+    database = Path(card.uri.removeprefix(SQLITE))
+    # MLflow's first writers of a fresh database trip over each other.
+    with locked(database.with_name(database.name + ".lock"), wait=True):
+        probe_database(database)
+        return _connect(card)
+
+
+def probe_server(uri: str) -> None:
+    """Raise ConnectionError unless something answers, be it with an error, at ``uri``."""
+    try:
+        urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=PATIENCE).close()
+    except urllib.error.HTTPError as answer:
+        answer.close()
+    except OSError as error:
+        raise ConnectionError(f"no answer from tracking.uri={uri} ({error})") from error
+
+
+def probe_database(path: Path) -> None:
+    """Raise ConnectionError unless the database can be written now."""
+    try:
+        with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        raise ConnectionError(f"tracking.uri={SQLITE}{path} is no use now ({error})") from error
+
+
+def _connect(card: Card) -> tuple[MlflowClient, str]:
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    # MLflow 3.17 still asks SQLAlchemy 2.1 for a strategy that the latter wants to drop.
+    warnings.filterwarnings("ignore", r"The ``noload`` loader strategy", DeprecationWarning)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=card.uri)
+    found = client.get_experiment_by_name(card.experiment)
+    if found is None:
+        # A folder of this machine means nothing to a server, which has a place of its own.
+        root = Path(card.artifacts).as_uri() if card.uri.startswith(SQLITE) else None
+        return client, client.create_experiment(card.experiment, artifact_location=root)
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return client, found.experiment_id
+
+
+def find_run(client: MlflowClient, experiment: str, run_id: str, key: str) -> StoredRun | None:
+    """The run of that id, or that was created with ``key`` by a process that died too early."""
+    from mlflow.exceptions import MlflowException
+
+    if run_id:
+        try:
+            return client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    found = client.search_runs([experiment], f"tags.`{KEY}` = '{key}'")
+    return found[0] if found else None
+
+
+def log_params(client: MlflowClient, run_id: str, params: dict[str, str]) -> None:
+    """Add parameters, cut to MLflow's longest."""
+    from mlflow.entities import Param
+
+    entries = [Param(name, value[:LONGEST_PARAM]) for name, value in params.items()]
+    for batch in _batches(entries, STRINGS_A_BATCH):
+        client.log_batch(run_id, params=batch)
+
+
+def log_tags(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:
+    """Set tags, cut to MLflow's longest."""
+    from mlflow.entities import RunTag
+
+    entries = [RunTag(name, value[:LONGEST_TAG]) for name, value in tags.items()]
+    for batch in _batches(entries, STRINGS_A_BATCH):
+        client.log_batch(run_id, tags=batch)
+
+
+def log_metrics(client: MlflowClient, run_id: str, values: list[Value]) -> None:
+    """Add values to the curves, in order; a batch arrives whole or not at all."""
+    from mlflow.entities import Metric
+
+    for batch in _batches(values, METRICS_A_BATCH):
+        client.log_batch(run_id, metrics=[Metric(*value) for value in batch])
+
+
+def _batches(entries: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (entries[start : start + size] for start in range(0, len(entries), size))
+
+
+def delete_artifact(run: StoredRun, uri: str, name: str) -> None:
+    """Remove one artifact of a run."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    get_artifact_repository(run.info.artifact_uri, tracking_uri=uri).delete_artifacts(name)

@@ -1,0 +1,207 @@
+"""Reads every file of a data set once and tells what is in it, or what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from uda_hydra.data.readers import ImageSet, Sample, UnreadableFile, read_rgb
+from uda_hydra.types import IGNORE
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one sample holds; sizes are "<width>x<height>", or the reason why it is broken."""
+
+    image: str = ""
+    label: str = ""
+    """Empty where no label was opened."""
+    ids: dict[int, int] = field(default_factory=dict)
+    """Raw id to its number of pixels."""
+    broken: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``check`` has learnt: the facts of each sample by key, and how many it knew before."""
+
+    image_set: ImageSet
+    facts: dict[str, Facts]
+    remembered: int
+
+    @property
+    def broken(self) -> list[str]:
+        """One message for each sample that cannot be read."""
+        return [facts.broken for facts in self.facts.values() if facts.broken]
+
+    @property
+    def pixels(self) -> Counter[int]:
+        """Number of pixels of each raw id, over all labels."""
+        total: Counter[int] = Counter()
+        for facts in self.facts.values():
+            total.update(facts.ids)
+        return total
+
+    @property
+    def undocumented(self) -> dict[int, list[str]]:
+        """Raw ids that the data set should not hold, with the keys of the samples that do."""
+        documented = set(self.image_set.layout.known_ids)
+        return {
+            raw: [key for key, facts in self.facts.items() if raw in facts.ids]
+            for raw in sorted(self.pixels.keys() - documented)
+        }
+
+    @property
+    def ok(self) -> bool:
+        """Whether every sample can be read and holds nothing but documented ids."""
+        return not self.broken and not self.undocumented
+
+    @property
+    def shares(self) -> Float[np.ndarray, "numbers=256"]:
+        """Share of the pixels by class number, 255 being those ignored; nan without labels."""
+        counts = np.zeros(256)
+        for raw, pixels in self.pixels.items():
+            counts[self.image_set.table[raw]] += pixels
+        return counts / (counts.sum() or np.nan)
+
+    def text(self) -> str:
+        """The report for a person."""
+        facts = self.facts.values()
+        labelled = [f for f in facts if f.label]
+        lines = [
+            f"{self.image_set.name} at {self.image_set.root}",
+            f"  images          {len(facts)} ({self.remembered} unchanged since an earlier check)",
+            f"  image sizes     {_counted(f.image for f in facts if f.image)}",
+            f"  labels          {len(labelled) or 'none opened'}",
+        ]
+        lines += self._label_lines(labelled) if labelled else []
+        lines.append(f"  broken samples  {len(self.broken) or 'none'}")
+        lines += [f"    {message}" for message in self.broken[:_SHOWN]]
+        return "\n".join(lines)
+
+    def _label_lines(self, labelled: list[Facts]) -> list[str]:
+        # Harmless, since image and label are resized each by itself, but good to know.
+        differ = sum(facts.label != facts.image for facts in labelled)
+        lines = [
+            f"  label sizes     {_counted(f.label for f in labelled)}; {differ} unlike their image",
+            f"  raw ids         {', '.join(map(str, sorted(self.pixels)))}",
+        ]
+        for raw, keys in self.undocumented.items():
+            lines.append(f"  undocumented    {raw} in {len(keys)}: {', '.join(keys[:_SHOWN])}")
+        named = [*enumerate(self.image_set.classes), (IGNORE, "ignored")]
+        shares = self.shares
+        return lines + [f"    {name:<14}{100 * shares[number]:7.3f} %" for number, name in named]
+
+
+def check(
+    image_set: ImageSet,
+    *,
+    workers: int,
+    journal: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Read every file of ``image_set`` in ``workers`` processes (0: in this one).
+
+    ``journal`` is a file that remembers what was found sound, so that an interrupted check goes on
+    where it stopped and unchanged files are not read twice. ``progress`` hears (done, total).
+    """
+    if journal:
+        journal.parent.mkdir(parents=True, exist_ok=True)
+    states = {sample.key: _state(image_set, sample) for sample in image_set.samples}
+    known = _remembered(journal) if journal else {}
+    facts = {key: known[state] for key, state in states.items() if state in known}
+    remembered = len(facts)
+    fresh = [sample for sample in image_set.samples if sample.key not in facts]
+    progress(remembered, len(states))
+    for sample, found in zip(fresh, _examine_all(image_set, fresh, workers), strict=True):
+        facts[sample.key] = found
+        if journal and not found.broken:
+            _remember(journal, states[sample.key], found)
+        progress(len(facts), len(states))
+    return Report(image_set, {key: facts[key] for key in states}, remembered)
+
+
+def _examine_all(image_set: ImageSet, samples: list[Sample], workers: int) -> Iterator[Facts]:
+    """Facts in the order of ``samples``, each as soon as it and those before it are known."""
+    examine = partial(_examine, image_set.layout.read_label)
+    if not workers:
+        yield from map(examine, samples)
+        return
+    # Spawned and not forked: a forked child of a process with threads can hang.
+    pool = ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(0,)
+    )
+    with pool:
+        yield from pool.map(examine, samples, chunksize=4)
+
+
+def _examine(read_label: Callable[[Path], np.ndarray], sample: Sample) -> Facts:
+    try:
+        image = read_rgb(sample.image)
+        if sample.label is None:
+            return Facts(_size(image))
+        label = read_label(sample.label)
+    except UnreadableFile as error:
+        return Facts(broken=str(error))
+    counts = np.bincount(label.ravel(), minlength=256)
+    ids = {int(raw): int(counts[raw]) for raw in counts.nonzero()[0]}
+    return Facts(_size(image), _size(label), ids)
+
+
+def _state(image_set: ImageSet, sample: Sample) -> str:
+    """Changes when a file of the sample does; empty where one cannot be found."""
+    parts = [image_set.name]
+    for path in filter(None, (sample.image, sample.label)):
+        try:
+            stat = path.stat()
+        except OSError:
+            return ""
+        parts += [
+            path.relative_to(image_set.root).as_posix(),
+            str(stat.st_size),
+            str(stat.st_mtime_ns),
+        ]
+    return " ".join(parts)
+
+
+def _remembered(journal: Path) -> dict[str, Facts]:
+    """Facts by state; a line torn by an interruption is passed over, its sample read again."""
+    known: dict[str, Facts] = {}
+    lines = journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        state, ids = entry.pop("state"), entry.pop("ids")
+        known[state] = Facts(ids={int(raw): pixels for raw, pixels in ids.items()}, **entry)
+    return known
+
+
+def _remember(journal: Path, state: str, facts: Facts) -> None:
+    # The newline comes first, so that a torn line before this one spoils nothing but itself.
+    with journal.open("a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps({"state": state, **asdict(facts)}))
+
+
+def _size(pixels: np.ndarray) -> str:
+    return f"{pixels.shape[1]}x{pixels.shape[0]}"
+
+
+def _counted(sizes: Iterator[str]) -> str:
+    return (
+        ", ".join(f"{size} ({count})" for size, count in Counter(sizes).most_common(_SHOWN))
+        or "none"
+    )

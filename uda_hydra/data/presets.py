@@ -1,0 +1,128 @@
+"""Domain pairs as the configs name them: real ones from disk, streets generated on first use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from uda_hydra.data.labels import class_names
+from uda_hydra.data.pair import Pair, Resized, Validation
+from uda_hydra.data.readers import ImageSet, cityscapes, gta5, synthia
+
+READERS: dict[str, Callable[..., ImageSet]] = {
+    "gta5": gta5,
+    "synthia": synthia,
+    "cityscapes": cityscapes,
+}
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One side of a pair as the config describes it; ``size`` is (width, height) in training."""
+
+    layout: str
+    root: Path | None
+    split: str
+    size: tuple[int, int]
+    validation: str | None = None
+    """The split that is scored; only a target has one."""
+    list_file: Path | None = None
+    """Text file with the images of ``split`` to use; all of them without."""
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any], key: str) -> Domain:
+        """Checked values of the config node ``key``."""
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ValueError(f"there is no key {key}.{name}; there are {', '.join(known)}")
+        domain = cls(**values)
+        if domain.layout not in READERS:
+            raise ValueError(
+                f"{key}.layout must be one of {', '.join(READERS)}, got {domain.layout!r}"
+            )
+        size = tuple(domain.size)
+        if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+            raise ValueError(f"{key}.size must be [width, height] in pixels, got {[*size]}")
+        return replace(
+            domain,
+            size=size,
+            root=None if domain.root is None else Path(domain.root),
+            list_file=None if domain.list_file is None else Path(domain.list_file),
+        )
+
+    def images(self, num_classes: int, *, labels: bool) -> ImageSet:
+        """The images of ``split``; without ``labels`` no label file is looked for."""
+        return READERS[self.layout](
+            self.root,
+            num_classes=num_classes,
+            split=self.split,
+            labels=labels,
+            list_file=self.list_file,
+        )
+
+    def scored(self, num_classes: int) -> ImageSet:
+        """The labelled images of the validation split."""
+        return replace(self, split=self.validation, list_file=None).images(num_classes, labels=True)
+
+
+def real(
+    *,
+    name: str,
+    num_classes: int,
+    oracle: bool,
+    source: Mapping[str, Any],
+    target: Mapping[str, Any],
+) -> Pair:
+    """A pair of data sets on disk. ``oracle`` takes the labelled target in the source's place."""
+    return _pair(
+        name,
+        Domain.read(source, "dataset.source"),
+        Domain.read(target, "dataset.target"),
+        num_classes,
+        oracle,
+    )
+
+
+def streets(
+    *,
+    root: str,
+    seed: int,
+    gap: float,
+    height: int,
+    counts: Mapping[str, int],
+    num_classes: int,
+    oracle: bool,
+    source: Mapping[str, Any],
+    target: Mapping[str, Any],
+) -> Pair:
+    """The embedded pair; a domain whose root is given is read from there instead."""
+    domains = [
+        Domain.read(source, "dataset.source"),
+        Domain.read(target, "dataset.target"),
+    ]
+    if any(domain.root is None for domain in domains):
+        from uda_hydra.data.streets import generate
+
+        folder = generate(Path(root), seed=seed, gap=gap, height=height, workers=os.cpu_count() or 1, **counts)
+        names = {"gta5": "GTA5", "synthia": "SYNTHIA", "cityscapes": "Cityscapes"}
+        domains = [
+            replace(domain, root=domain.root or folder / names[domain.layout]) for domain in domains
+        ]
+    return _pair("streets", *domains, num_classes, oracle)
+
+
+def _pair(name: str, source: Domain, target: Domain, num_classes: int, oracle: bool) -> Pair:
+    labelled = target if oracle else source
+    scored = target.scored(num_classes)
+    return Pair(
+        name=name,
+        classes=class_names(num_classes),
+        source=Resized(labelled.images(num_classes, labels=True), labelled.size),
+        target=Resized(target.images(num_classes, labels=False), target.size),
+        validation=Validation(Resized(scored, target.size), scored),
+        oracle=oracle,
+    )

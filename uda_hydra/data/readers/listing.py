@@ -1,0 +1,97 @@
+"""Which files make up a set: folders, list files, and the partners that are missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from uda_hydra.data.readers.image_set import Sample
+
+_NUMBERED = re.compile(r"(\d+)\.png")
+_SHOWN = 5
+_T = TypeVar("_T")
+
+
+def numbered_samples(
+    name: str,
+    images: Path,
+    labels: Path | None,
+    list_file: Path | None,
+    *,
+    digits: int,
+    belongs: Callable[[int], bool],
+) -> list[Sample]:
+    """Samples of folders of ``<number>.png``; ``belongs`` tells the numbers of the chosen split."""
+
+    def chosen(files: dict[str, _T]) -> dict[str, _T]:
+        return {key: value for key, value in files.items() if belongs(int(key))}
+
+    def key(line: str) -> str:
+        number = Path(line).name.removesuffix(".png")
+        if not number.isdecimal():
+            raise ValueError(
+                f"{list_file}: {line!r} names no image of {name} such as {1:0{digits}}.png"
+            )
+        return number.zfill(digits)
+
+    return pair(
+        name,
+        chosen(_numbered(images)),
+        chosen(_numbered(labels)) if labels else None,
+        chosen(read_list(list_file, key)) if list_file else None,
+    )
+
+
+def _numbered(folder: Path) -> dict[str, Path]:
+    found = ((_NUMBERED.fullmatch(path.name), path) for path in folder.iterdir())
+    return {match[1]: path for match, path in found if match}
+
+
+def read_list(file: Path, key: Callable[[str], str]) -> dict[str, str]:
+    """Key to line of a list file that names one image a line; ``key`` understands a line."""
+    if not file.is_file():
+        raise FileNotFoundError(f"list_file: no file {file}")
+    lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
+    return {key(line): line for line in lines if line}
+
+
+def pair(
+    name: str,
+    images: dict[str, Path],
+    labels: dict[str, Path] | None,
+    listed: dict[str, str] | None,
+) -> list[Sample]:
+    """Samples sorted by key; everything that is missing is reported in one error.
+
+    ``labels`` is None where no label may be opened; ``listed`` holds the keys of a list file,
+    which narrows the images down, or None.
+    """
+    wanted = images.keys() if listed is None else listed.keys() & images.keys()
+    missing: dict[str, Iterable[str]] = {}
+    if listed is not None:
+        missing["listed and not on disk"] = [listed[key] for key in listed.keys() - images.keys()]
+    if labels is not None:
+        missing["images without a label"] = [str(images[key]) for key in wanted - labels.keys()]
+    if labels is not None and listed is None:
+        # An image lost in the download leaves its label behind. A list file may choose freely.
+        missing["labels without an image"] = [str(labels[key]) for key in labels.keys() - wanted]
+    if any(missing.values()):
+        raise FileNotFoundError(f"{name} is incomplete.\n{_summary(missing)}")
+    if not wanted:
+        raise FileNotFoundError(f"{name}: no image belongs to the chosen split or list")
+    return [
+        Sample(key, images[key], None if labels is None else labels[key]) for key in sorted(wanted)
+    ]
+
+
+def _summary(missing: dict[str, Iterable[str]]) -> str:
+    lines = []
+    for what, names in missing.items():
+        shown = sorted(names)
+        if shown:
+            more = ", ..." if len(shown) > _SHOWN else ""
+            lines.append(f"{len(shown)} {what}: {', '.join(shown[:_SHOWN])}{more}")
+    lines.append("Complete the files, or name the images to use in a list file.")
+    return "\n".join(lines)

@@ -1,0 +1,48 @@
+"""SYNTHIA-RAND-CITYSCAPES (Ros et al., CVPR 2016): 9 400 rendered images of 1280x760."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from uda_hydra.data.labels import SYNTHIA_IDS
+from uda_hydra.data.readers.decode import read_synthia_label
+from uda_hydra.data.readers.image_set import ImageSet, Layout
+from uda_hydra.data.readers.listing import numbered_samples
+
+LAYOUT = Layout(
+    name="SYNTHIA",
+    tree="""\
+  RGB/0000000.png ... 0009399.png
+  GT/LABELS/0000000.png ... 0009399.png""",
+    download="SYNTHIA-RAND-CITYSCAPES (CVPR16), the folder RAND_CITYSCAPES of its archive",
+    class_ids=SYNTHIA_IDS,
+    known_ids=range(23),
+    read_label=read_synthia_label,
+)
+
+# There is no official split; the releases that need one keep the last 400 for validation.
+_FIRST_VAL = 9000
+
+
+def synthia(
+    root: Path,
+    *,
+    num_classes: int,
+    split: str = "all",
+    labels: bool = True,
+    list_file: Path | None = None,
+) -> ImageSet:
+    """SYNTHIA at ``root``; without ``labels`` no label folder is looked at.
+
+    ``list_file`` names the images of the split to use, one a line, by file name or number.
+    """
+    LAYOUT.choose(split, ("all", "train", "val"))
+    samples = numbered_samples(
+        f"SYNTHIA at {root}",
+        LAYOUT.folder(root / "RGB"),
+        LAYOUT.folder(root / "GT" / "LABELS") if labels else None,
+        list_file,
+        digits=7,
+        belongs=lambda n: split == "all" or (n >= _FIRST_VAL) == (split == "val"),
+    )
+    return ImageSet(LAYOUT, root, samples, num_classes)

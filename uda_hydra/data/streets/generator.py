@@ -1,0 +1,211 @@
+"""Makes the data set on disk: in parallel, all or nothing, one folder for each recipe."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from uda_hydra.data.streets import layouts
+from uda_hydra.data.streets.appearance import photograph
+from uda_hydra.data.streets.gap import domain
+from uda_hydra.data.streets.scene import compose
+
+GENERATOR_VERSION = 1
+"""Raise it with every change of what is drawn or written: old folders are then left alone."""
+
+_SMALLEST, _LARGEST = 64, 1024
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides the content of the data set. Counts may be 0."""
+
+    seed: int
+    gap: float
+    height: int  # of the target's images
+    source: int
+    synthia: int
+    target: int
+    validation: int
+
+    def __post_init__(self) -> None:
+        if not _SMALLEST <= self.height <= _LARGEST:
+            raise ValueError(
+                f"dataset.height must lie in {_SMALLEST}..{_LARGEST}, got {self.height}"
+            )
+        for name in ("seed", "source", "synthia", "target", "validation"):
+            if asdict(self)[name] < 0:
+                raise ValueError(f"dataset.{name} must not be negative, got {asdict(self)[name]}")
+
+    @property
+    def folder(self) -> str:
+        """Name that no other recipe, version or set of gap constants shares."""
+        domains = [repr(domain(name, self.gap)) for name in layouts.REAL_SIZES]
+        key = hashlib.sha256(json.dumps([asdict(self), domains]).encode()).hexdigest()[:10]
+        return f"v{GENERATOR_VERSION}-{key}"
+
+    @property
+    def jobs(self) -> list[Job]:
+        """One for each image."""
+        counts = (self.source, self.synthia, self.target, self.validation)
+        return [Job(part, index) for part, count in enumerate(counts) for index in range(count)]
+
+
+class Job(NamedTuple):
+    """One image: a part of the data set (place in ``_PARTS``) and a number in it."""
+
+    part: int
+    index: int
+
+
+# The place of a part enters its random numbers: append, never reorder.
+_PARTS = (("GTA5", ""), ("SYNTHIA", ""), ("Cityscapes", "train"), ("Cityscapes", "val"))
+
+
+def generate(
+    root: Path,
+    *,
+    seed: int,
+    gap: float = 1.0,
+    height: int = 128,
+    source: int = 400,
+    synthia: int = 0,
+    target: int = 400,
+    validation: int = 100,
+    workers: int,
+) -> Path:
+    """Folder below ``root`` with GTA5, SYNTHIA and Cityscapes as their readers expect them.
+
+    The first call with these parameters makes it, later ones return at once. ``height`` is the
+    target's; the other domains get the same width. Each image depends on the seed, its domain,
+    its number, the gap and the size alone, not on ``workers`` or the other counts.
+    """
+    if workers < 1:
+        raise ValueError(f"dataset.workers must be at least 1, got {workers}")
+    recipe = Recipe(seed, float(gap), height, source, synthia, target, validation)
+    final = root / recipe.folder
+    if final.is_dir():
+        return final
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _locked(root / f".{recipe.folder}.lock"):
+            if not final.is_dir():
+                _make(recipe, final, workers)
+    except OSError as error:
+        raise OSError(
+            f"cannot write the streets data set to {root}: {error}. "
+            "Free some space there, or choose another folder"
+        ) from error
+    return final
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; the system lets go of the lock of a dead one."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make(recipe: Recipe, final: Path, workers: int) -> None:
+    """Fill a temporary sibling and give it its name last. The caller holds the lock."""
+    # Whoever began these is dead, else we should not have the lock.
+    for stale in final.parent.glob(f".{final.name}.partial-*"):
+        shutil.rmtree(stale)
+    partial_folder = final.parent / f".{final.name}.partial-{os.getpid()}"
+    partial_folder.mkdir()
+    try:
+        _draw_all(recipe, partial_folder, workers)
+        text = json.dumps({"generator": GENERATOR_VERSION, **asdict(recipe)}, indent=2)
+        (partial_folder / "streets.json").write_text(text + "\n")
+        partial_folder.replace(final)
+    except BaseException:
+        shutil.rmtree(partial_folder, ignore_errors=True)
+        raise
+
+
+def _draw_all(recipe: Recipe, folder: Path, workers: int) -> None:
+    # Imported late: it brings torch, which the worker processes can do without.
+    from uda_hydra.data.labels import CITYSCAPES_IDS, PALETTE, SYNTHIA_IDS
+
+    jobs = recipe.jobs
+    tables = layouts.make_tables(CITYSCAPES_IDS, SYNTHIA_IDS, PALETTE)
+    draw = partial(_draw, folder, recipe, tables)
+    if workers == 1:
+        for done, job in enumerate(jobs, 1):
+            draw(job)
+            _report(done, len(jobs))
+        return
+    pool = ProcessPoolExecutor(
+        min(workers, len(jobs)) or 1, multiprocessing.get_context("spawn"), _start_worker
+    )
+    try:
+        for done, _ in enumerate(pool.map(draw, jobs, chunksize=8), 1):
+            _report(done, len(jobs))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Workers leave the cores to each other, Ctrl-C to their parent, and die with it."""
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _draw(folder: Path, recipe: Recipe, tables: layouts.Tables, job: Job) -> None:
+    """Render one image and write it with its label."""
+    name, split = _PARTS[job.part]
+    image, raw = render(job, recipe)
+    if name == "GTA5":
+        layouts.write_gta5(folder / name, job.index, image, raw, tables)
+    elif name == "SYNTHIA":
+        layouts.write_synthia(folder / name, job.index, image, raw, tables)
+    else:
+        layouts.write_cityscapes(folder / name, split, job.index, image, raw)
+
+
+def render(
+    job: Job, recipe: Recipe
+) -> tuple[UInt8[np.ndarray, "h w rgb=3"], UInt8[np.ndarray, "h w"]]:
+    """Picture and raw ids of one job."""
+    name, _ = _PARTS[job.part]
+    at_gap = domain(name, recipe.gap)
+    # Two streams: the size of the image, which the second one depends on, cannot move a house.
+    scenery, camera = np.random.default_rng([recipe.seed, *job]).spawn(2)
+    scene = compose(scenery, at_gap.layout, at_gap.absent)
+    return photograph(camera, scene, at_gap, layouts.image_size(name, recipe.height))
+
+
+def _report(done: int, total: int) -> None:
+    """One line that counts up on a terminal; a single closing line elsewhere."""
+    live = sys.stderr.isatty()
+    if live or done == total:
+        end = "\n" if done == total else ""
+        start = "\r" if live else ""
+        print(f"{start}streets: {done}/{total} images", end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,85 @@
+"""Checkpoints that survive a crash at any moment: atomic, checksummed, the last two kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class DamagedFile(ValueError):
+    """A file whose content is not what was written."""
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, force it to disk, and rename it.
+
+    Whatever happens, ``path`` is either the old file or the whole new one. Raises OSError naming
+    the folder when the disk is full or not writable.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(
+            f"cannot write {path.name} into {path.parent} ({error}); what was there before is "
+            "untouched. Free some space or make the folder writable, then start the same command "
+            "again to go on from the last checkpoint."
+        ) from error
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Checkpoints:
+    """``last.pt`` and the one before it, ``previous.pt``, in one folder, with their checksums."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.last = folder / "last.pt"
+        self.previous = folder / "previous.pt"
+        self.next = folder / "next.pt"
+        self.checksums = folder / "checksums.txt"
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write ``state`` as ``last.pt``; the former one becomes ``previous.pt``."""
+
+        write_atomically(self.next, lambda path: torch.save(state, path))
+        # The new digest is noted before any file moves: no moment finds a good file without one.
+        known = self.checksums.read_text().split() if self.checksums.exists() else []
+        lines = "\n".join([digest(self.next), *known[:2]])
+        write_atomically(self.checksums, lambda path: path.write_text(lines + "\n"))
+        if self.last.exists():
+            self.last.replace(self.previous)
+        self.next.replace(self.last)
+
+    def save_best(self, state: dict[str, Any]) -> None:
+        """Write ``state`` as ``best.pt``, chosen on the target's validation labels."""
+        write_atomically(self.folder / "best.pt", lambda path: torch.save(state, path))
+
+    def intact(self, path: Path) -> bool:
+        """Whether ``path`` is, byte for byte, a file that was saved here."""
+        if not path.exists() or not self.checksums.exists():
+            return False
+        return digest(path) in self.checksums.read_text().split()
+
+    def load(self) -> tuple[dict[str, Any] | None, str]:
+        """The newest intact state (or None) and a word about what was found ("" if all is well)."""
+        for path in (self.last, self.previous):
+            if self.intact(path):
+                state = torch.load(path, map_location="cpu", weights_only=True)
+                note = "" if path == self.last else f"{self.last} is damaged; going on from {path}"
+                return state, note
+        damaged = [str(path) for path in (self.last, self.previous) if path.exists()]
+        return None, f"damaged, starting again: {', '.join(damaged)}" if damaged else ""

@@ -1,0 +1,126 @@
+"""Scores of a method on labelled images, at the full size of the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Int64, UInt8
+from torch import Tensor, nn
+
+from uda_hydra.engine.events import Panel
+from uda_hydra.engine.labels import predict_labels
+from uda_hydra.engine.scores import Scores
+from uda_hydra.methods.base import Method
+from uda_hydra.types import Normalization, upsample
+
+EXACT = 2**24
+"""OpenCV counts in float32: exact for so many pixels a call."""
+
+
+def evaluate(
+    method: Method,
+    images: Iterable[tuple[str, Tensor, Tensor]],
+    *,
+    classes: tuple[str, ...],
+    count: int,
+    normalize: Normalization,
+    device: torch.device,
+    bfloat16: bool,
+    panels: int = 4,
+) -> tuple[Scores, tuple[Panel, ...]]:
+    """Score ``images``: key, uint8 RGB (3, h, w) at network size, uint8 train ids at full size.
+
+    ``count`` is their number; ``panels`` of them, the same every time, come back as pictures. The
+    method is left in the modes it was in, and the random state as it was.
+    """
+    shown = {(2 * i + 1) * count // (2 * panels) for i in range(panels)}
+    pictures = []
+    confusion = torch.zeros((len(classes), len(classes)), dtype=torch.int64, device=device)
+    with _observing(method, device):
+        for index, (key, image, label) in enumerate(images):
+            label = label.to(device, non_blocking=True)
+            network_input = normalize(image[None].to(device, non_blocking=True))
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                logits = method.predict(network_input)
+            if logits.shape[1] != len(classes):
+                raise ValueError(
+                    f"the model predicts {logits.shape[1]} classes and the data set has "
+                    f"{len(classes)}; model.num_classes must follow dataset.num_classes"
+                )
+            confusion += count_pixels(label, predict_labels(logits, label.shape), len(classes))
+            if index in shown:
+                pictures.append(_panel(key, image, label, logits))
+    return Scores(confusion.cpu().numpy(), classes), tuple(pictures)
+
+
+def count_pixels(
+    label: UInt8[Tensor, "*shape"], prediction: UInt8[Tensor, "*shape"], num_classes: int
+) -> Int64[Tensor, "k k"]:
+    """Pixels per truth (row) and prediction (column); truth outside the classes is left out."""
+    # Unchecked, such a pixel would count for the next row or be lost.
+    if prediction.numel() and int(prediction.max()) >= num_classes:
+        raise ValueError(
+            f"a pixel is predicted as class {int(prediction.max())} of {num_classes}; "
+            "the model and dataset.num_classes must agree"
+        )
+    if label.device.type == "cpu":
+        return _count_on_cpu(label.reshape(1, -1), prediction.reshape(1, -1), num_classes)
+    # Every pixel is counted, those left out in one cell more: a mask would need its size first.
+    cells = num_classes**2
+    index = (label.long() * num_classes + prediction).where(label < num_classes, cells)
+    return index.flatten().bincount(minlength=cells + 1)[:cells].view(num_classes, num_classes)
+
+
+def _count_on_cpu(
+    label: UInt8[Tensor, "1 n"], prediction: UInt8[Tensor, "1 n"], num_classes: int
+) -> Int64[Tensor, "k k"]:
+    total = np.zeros((num_classes, num_classes), dtype=np.int64)
+    maps = zip(label.split(EXACT, dim=1), prediction.split(EXACT, dim=1), strict=True)
+    for pair in maps:
+        counted = cv2.calcHist(
+            [part.numpy() for part in pair],
+            channels=[0, 1],
+            mask=None,
+            histSize=[num_classes] * 2,
+            ranges=[0, num_classes] * 2,
+        )
+        total += counted.astype(np.int64)
+    return torch.from_numpy(total)
+
+
+@contextmanager
+def _observing(method: nn.Module, device: torch.device) -> Iterator[None]:
+    """Eval mode without gradients; modes and random state come back afterwards."""
+    modes = {module: module.training for module in method.modules()}
+    # A data loader draws its workers' seed from the global generator.
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus), torch.inference_mode():
+        method.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes.items():
+                module.training = training
+
+
+def _panel(
+    key: str,
+    image: UInt8[Tensor, "3 h w"],
+    label: Int[Tensor, "h2 w2"],
+    logits: Float[Tensor, "1 k h3 w3"],
+) -> Panel:
+    height, width = image.shape[1:]
+    probability = upsample(logits.float(), (height, width)).softmax(dim=1)[0]
+    confidence, prediction = probability.max(dim=0)
+    truth = cv2.resize(label.cpu().numpy(), (width, height), interpolation=cv2.INTER_NEAREST)
+    return Panel(
+        key=key,
+        image=image.permute(1, 2, 0).contiguous().cpu().numpy(),
+        truth=truth,
+        prediction=prediction.to(torch.uint8).cpu().numpy(),
+        confidence=confidence.cpu().numpy(),
+    )

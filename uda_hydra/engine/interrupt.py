@@ -1,0 +1,46 @@
+"""SIGINT and SIGTERM ask a training to stop after the step it is in."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+
+from uda_hydra.errors import Stopped
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Stopped):
+    """A signal stopped the training after ``step``."""
+
+    def __init__(self, number: int, step: int) -> None:
+        super().__init__(f"{signal.Signals(number).name} after step {step}")
+        self.exit_code = 128 + number
+
+
+class Interrupt:
+    """While entered, the first signal is only noted in ``received``; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Interrupt:
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self._restore()

@@ -1,0 +1,269 @@
+"""The training loop. It knows no method by name; callbacks watch it and never touch it."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from uda_hydra.data.pair import Pair
+from uda_hydra.data.streams import seed_of
+from uda_hydra.engine.checkpoint import Checkpoints
+from uda_hydra.engine.evaluator import evaluate
+from uda_hydra.engine.events import Callback, Evaluation, Run
+from uda_hydra.engine.interrupt import Interrupt, Interrupted
+from uda_hydra.engine.optimizers import build_optimizers, poly, set_rates
+from uda_hydra.engine.scores import Scores
+from uda_hydra.errors import UserError
+from uda_hydra.methods.base import Losses, Method, Update
+from uda_hydra.settings import OptimizerSettings, TrainerSettings
+from uda_hydra.types import Normalization, Source, Target
+
+
+class NonFiniteLoss(UserError, ArithmeticError):
+    """A loss term became infinite or not a number."""
+
+
+class Trainer:
+    """Owns the step counter, streams, optimisers, rates, precision, evaluation and checkpoints.
+
+    ``weights`` maps ``lambda_<term>`` to a float for exactly the method's terms. ``device`` and
+    ``bfloat16`` (autocast) come resolved; ``seed`` decides every random draw together with the step.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        pair: Pair,
+        *,
+        settings: TrainerSettings,
+        optimizer: OptimizerSettings,
+        weights: dict[str, float],
+        normalization: Normalization,
+        seed: int,
+        device: torch.device,
+        bfloat16: bool,
+        folder: Path,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        check_weights(method.terms, weights)
+        self.method = method.to(device)
+        self.pair = pair
+        self.settings = settings
+        self.rates = optimizer
+        self.weights = weights
+        self.normalize = normalization
+        self.seed = seed
+        self.device = device
+        self.bfloat16 = bfloat16
+        self.folder = folder
+        self.callbacks = callbacks
+        self.players = {
+            name: [p for p in module.parameters() if p.requires_grad]
+            for name, module in method.players().items()
+        }
+        self.optimizers = build_optimizers(method.players(), optimizer)
+        self.checkpoints = Checkpoints(folder)
+        self.done = 0
+        self.last: Scores | None = None
+        self.best, self.best_step = -math.inf, 0
+        self._unchecked: list[tuple[int, tuple[str, ...], dict[str, Tensor]]] = []
+
+    def fit(self, run: Run) -> None:
+        """Train from the last checkpoint (or from the beginning) to ``trainer.steps``.
+
+        Raises Interrupted after SIGINT or SIGTERM, and NonFiniteLoss; the state on disk is good
+        in both cases.
+        """
+        status = "failed"
+        try:
+            for callback in self.callbacks:
+                callback.on_start(run)
+            with Interrupt() as interrupt:
+                self._run(interrupt)
+            status = "finished"
+        except (Interrupted, KeyboardInterrupt):
+            status = "interrupted"
+            raise
+        finally:
+            for callback in self.callbacks:
+                callback.on_end(status)
+
+    def _run(self, interrupt: Interrupt) -> None:
+        every = self.settings
+        self._clock = time.perf_counter(), self.done
+        for source, target in self._batches():
+            torch.manual_seed(seed_of(self.seed, "step", self.done))
+            set_rates(self.optimizers.values(), self._decay())
+            values = self.step(source, target, self.done / every.steps)
+            self.done += 1
+            self._unchecked.append((self.done, source.key + target.key, values))
+
+            finished = self.done == every.steps
+            if self.done % every.log_every == 0 or finished:
+                self._log(values)
+            if self.done % every.evaluate_every == 0 or finished:
+                self.evaluate()
+            if self.done % every.save_every == 0 or finished or interrupt.received:
+                self.save()
+            if interrupt.received and not finished:
+                raise Interrupted(interrupt.received, self.done)
+
+    def step(self, source: Source, target: Target, progress: float) -> dict[str, Tensor]:
+        """One optimisation step; returns the raw loss terms and gradient norms, on the device."""
+        self.method.train()
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        values: dict[str, Tensor] = {}
+        for update in self._updates(self.method.losses(source, target, progress)):
+            values |= {f"loss/{name}": term.detach() for name, term in update.terms.items()}
+            # A zero weight removes its term: 0 * inf would be nan.
+            total = sum(
+                weight * term
+                for name, term in update.terms.items()
+                if (weight := self.weights[f"lambda_{name}"]) != 0
+            )
+            if isinstance(total, Tensor):
+                total.backward(inputs=self.players[update.player])
+        if self.method.clip_norm is not None:
+            for name, parameters in self.players.items():
+                norm = torch.nn.utils.clip_grad_norm_(parameters, self.method.clip_norm)
+                values[f"grad_norm/{name}"] = norm.detach()
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        self.method.after_step()
+        return values
+
+    def _updates(self, losses: Losses) -> Iterator[Update]:
+        while True:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+                update = next(losses, None)
+            if update is None:
+                return
+            yield update
+
+    def _batches(self) -> Iterator[tuple[Source, Target]]:
+        """Normalised batches on the device, one copied ahead of the one in use."""
+        stream = self.pair.streams(
+            seed=self.seed,
+            steps=range(self.done, self.settings.steps),
+            batch_size=self.settings.batch_size,
+            workers=self.settings.workers,
+            pin=self.device.type == "cuda",
+        )
+        ahead: tuple[Source, Target] | None = None
+        for source, target in stream:
+            if ahead is not None:
+                yield ahead
+            image, label = (x.to(self.device, non_blocking=True) for x in source[:2])
+            other = target.image.to(self.device, non_blocking=True)
+            ahead = (
+                Source(self.normalize(image), label.long(), source.key),
+                Target(self.normalize(other), target.key),
+            )
+        if ahead is not None:
+            yield ahead
+
+    def _decay(self) -> float:
+        return poly(self.done, horizon=self.rates.horizon, power=self.rates.power)
+
+    def _log(self, values: dict[str, Tensor]) -> None:
+        self._check_finite()
+        report = {name: float(value) for name, value in (values | self.method.monitor()).items()}
+        for optimizer in self.optimizers.values():
+            report |= {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
+        now = time.perf_counter()
+        since, step = self._clock
+        self._clock = now, self.done
+        report["speed/steps_per_second"] = (self.done - step) / (now - since)
+        report["memory/peak_gb"] = self.peak_memory()
+        for callback in self.callbacks:
+            callback.on_log(self.done, report)
+
+    def _check_finite(self) -> None:
+        """Look at every loss since the last look with one copy to the host."""
+        if not self._unchecked:
+            return
+        flat = torch.stack([torch.stack([*v.values()]).sum() for _, _, v in self._unchecked])
+        for finite, (step, keys, values) in zip(
+            flat.isfinite().tolist(), self._unchecked, strict=True
+        ):
+            if finite:
+                continue
+            bad = {name: float(v) for name, v in values.items() if not v.isfinite()}
+            raise NonFiniteLoss(
+                f"step {step}: {', '.join(f'{k} is {v}' for k, v in bad.items())} on the samples "
+                f"{', '.join(keys)}. The last good state is {self.checkpoints.last}; a smaller "
+                "optimizer.lr or loss weight, or trainer.precision=fp32, may help."
+            )
+        self._unchecked.clear()
+
+    def evaluate(self) -> Scores:
+        """Score the target's validation images, remember the best, tell the callbacks."""
+        self._check_finite()
+        self.last, panels = evaluate(
+            self.method,
+            self.pair.validate(workers=self.settings.workers),
+            classes=self.pair.classes,
+            count=len(self.pair.validation),
+            normalize=self.normalize,
+            device=self.device,
+            bfloat16=self.bfloat16,
+        )
+        if self.last.miou > self.best:
+            self.best, self.best_step = self.last.miou, self.done
+            self.checkpoints.save_best(self._state())
+        for callback in self.callbacks:
+            callback.on_evaluate(Evaluation(self.done, self.last, self.best, panels))
+        return self.last
+
+    def save(self) -> None:
+        """Write everything a resume needs as ``last.pt``."""
+        self._check_finite()
+        self.checkpoints.save(self._state())
+
+    def restore(self) -> str:
+        """Take up the last intact checkpoint of the folder; returns a word about what was found."""
+        state, note = self.checkpoints.load()
+        if state is None:
+            return note
+        self.method.load_state_dict(state["method"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.done, self.best, self.best_step = state["step"], state["best"], state["best_step"]
+        if state["confusion"] is not None:
+            self.last = Scores(state["confusion"].numpy(), self.pair.classes)
+        return note or f"resuming after step {self.done}"
+
+    def _state(self) -> dict[str, object]:
+        return {
+            "format": 1,
+            "step": self.done,
+            "method": self.method.state_dict(),
+            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+            "best": self.best,
+            "best_step": self.best_step,
+            "confusion": None if self.last is None else torch.from_numpy(self.last.confusion),
+        }
+
+    def peak_memory(self) -> float:
+        """Largest memory so far in GB: of the GPU where there is one, else of this process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 1e9
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def check_weights(terms: Sequence[str], weights: dict[str, float]) -> None:
+    """Raise ValueError unless ``weights`` has exactly ``lambda_<term>`` for every term."""
+    wanted = {f"lambda_{term}" for term in terms}
+    missing, unknown = sorted(wanted - set(weights)), sorted(set(weights) - wanted)
+    complaints = [f"loss.{key} is missing" for key in missing]
+    complaints += [f"loss.{key} weighs no term of this method" for key in unknown]
+    if complaints:
+        valid = ", ".join(f"loss.{key}" for key in sorted(wanted))
+        raise ValueError(f"{'; '.join(complaints)}. The method has {valid}.")

@@ -1,0 +1,110 @@
+"""Bad input ends in one short message that names the key and, where possible, the nearest valid."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CONF = Path(__file__).parents[1] / "conf"
+FULL = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"
+
+
+class UserError(Exception):
+    """Something the user can mend; its text says what and how. Shown without a traceback."""
+
+
+class Stopped(Exception):
+    """The user asked a training to stop; what was computed is saved."""
+
+    exit_code = 1
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean ...?" with the closest of the known names, else the list of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; there are {', '.join(known)}" if known else ""
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turn errors of the user, of Hydra and of OmegaConf into one message and exit code 1.
+
+    ``HYDRA_FULL_ERROR=1`` shows the traceback instead.
+    """
+    # Hydra would print and exit by itself; with this it lets the exception through to here.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, Stopped):
+            print(f"stopped by {error}; the same command goes on from there", file=sys.stderr)
+            sys.exit(error.exit_code)
+        message = None if FULL else explain(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(1)
+
+
+def explain(error: BaseException) -> str | None:
+    """The message for an error that the user can mend; None for a fault of ours."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, UserError | OSError):
+        return str(error)
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return None
+    text = str(error)
+    key = re.search(r"Could not override '([\w.@/]+)'", text)
+    if key:
+        # An addressed stage is the one kind of key that a config does not hold from the start.
+        hint = f"; write +{key[1]}=..." if key[1].startswith("stage.") else ""
+        return f"there is no key {key[1]}{hint or nearest(key[1], _valid_keys())}"
+    option = re.search(r"Could not find '([\w/.]+)'", text)
+    if option:
+        group, _, name = option[1].partition("/")
+        return f"there is no {group} {name!r}{nearest(name, _options(group))}"
+    lines = [*text.splitlines(), *str(error.__cause__ or "").splitlines()]
+    wanted = (line.strip().rstrip(".") for line in lines if line and not line.startswith(" "))
+    return ": ".join(dict.fromkeys(wanted))
+
+
+def _valid_keys() -> list[str]:
+    """Every key and group of the config as it is without the user's overrides."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(compose("config", _choices()), resolve=False)
+    return [*_flat(config), *(p.name for p in CONF.iterdir() if p.is_dir())]
+
+
+def _choices() -> list[str]:
+    """The user's choices of groups, as far as they exist: they decide which keys are valid."""
+    pairs = (argument.partition("=") for argument in sys.argv[1:])
+    return [f"{g}={name}" for g, _, name in pairs if (CONF / g / f"{name}.yaml").is_file()]
+
+
+def _options(group: str) -> list[str]:
+    folder = CONF / group
+    return [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")]
+
+
+def _flat(node: object, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return [prefix]
+    inner = [key for name, child in node.items() for key in _flat(child, f"{prefix}.{name}")]
+    return [key.removeprefix(".") for key in ([prefix] if prefix else []) + inner]
+
+

@@ -1,0 +1,103 @@
+"""The category dictionary: for every class, the latest mean features and what they predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, Integer
+from torch import Tensor, nn
+
+
+class CategoryQueue(nn.Module):
+    """One ring of ``length`` keys per class; the newest key of a class replaces its oldest.
+
+    CaCo (Huang et al., CVPR 2022). Everything happens on the device: no loop over classes, and
+    nothing the host would have to wait for. ``counted`` are the classes ``fill`` and ``full``
+    speak of (all by default): one that the source never shows would keep the dictionary from
+    ever being full.
+    """
+
+    keys: Float[Tensor, "c m d"]
+    probability: Float[Tensor, "c m c"]
+    pushed: Int[Tensor, " c"]
+
+    def __init__(
+        self, num_classes: int, length: int, dim: int, *, counted: Sequence[int] | None = None
+    ) -> None:
+        super().__init__()
+        if length < 1:
+            raise ValueError(f"method.queue_length must be 1 or more, got {length}")
+        counted = range(num_classes) if counted is None else counted
+        if not counted or not set(counted) <= set(range(num_classes)):
+            raise ValueError(
+                f"method.gate_classes must be null or train ids below {num_classes}, got {counted}"
+            )
+        self.length = length
+        self.register_buffer("keys", torch.zeros(num_classes, length, dim))
+        self.register_buffer("probability", torch.zeros(num_classes, length, num_classes))
+        self.register_buffer("pushed", torch.zeros(num_classes, dtype=torch.long))
+        chosen = torch.zeros(num_classes, dtype=torch.bool)
+        chosen[list(counted)] = True
+        # Follows from the config, not from training: a checkpoint must not bring it back.
+        self.register_buffer("counted", chosen, persistent=False)
+
+    @torch.no_grad()
+    def push(
+        self,
+        features: Float[Tensor, "d h w"],
+        label: Integer[Tensor, "h2 w2"],
+        probability: Float[Tensor, "c h w"] | None = None,
+    ) -> None:
+        """Add the mean feature of every class that one image shows; other classes stay as they are.
+
+        ``label`` is brought to the features' grid by nearest neighbour. ``probability`` is averaged
+        over the same cells; without it (true labels) a key is one-hot in its class.
+        """
+        classes = torch.arange(len(self.keys), device=self.keys.device)
+        cells = _nearest(label, features.shape[-2:]).flatten()
+        member = (cells == classes[:, None]).to(self.keys.dtype)
+        present = member.sum(dim=1, keepdim=True) > 0
+
+        key = _mean(features, member)
+        certain = torch.eye(len(classes), device=member.device, dtype=member.dtype)
+        belief = certain if probability is None else _mean(probability, member)
+
+        slot = self.pushed % self.length
+        for ring, new in ((self.keys, key), (self.probability, belief)):
+            ring[classes, slot] = new.where(present, ring[classes, slot])
+        self.pushed += present.flatten()
+
+    @property
+    def filled(self) -> Bool[Tensor, "c m"]:
+        """Which slots hold a key."""
+        return torch.arange(self.length, device=self.pushed.device) < self.pushed[:, None]
+
+    @property
+    def complete(self) -> Int[Tensor, ""]:
+        """How many classes have no empty slot."""
+        return (self.pushed >= self.length).sum()
+
+    @property
+    def fill(self) -> Float[Tensor, ""]:
+        """Filled share of the counted classes' slots, in [0, 1]."""
+        held = self.pushed.clamp(max=self.length) * self.counted
+        return held.sum() / (self.counted.sum() * self.length)
+
+    @property
+    def full(self) -> Bool[Tensor, ""]:
+        """Whether every slot of every counted class holds a key, as a tensor on the device."""
+        return ((self.pushed >= self.length) | ~self.counted).all()
+
+
+def _nearest(label: Integer[Tensor, "h w"], size: tuple[int, int]) -> Float[Tensor, "h2 w2"]:
+    """The label at ``size``: cell i reads pixel floor(i * in / out), as in the release."""
+    return F.interpolate(label[None, None].float(), size=tuple(size), mode="nearest")[0, 0]
+
+
+def _mean(map: Float[Tensor, "d h w"], member: Float[Tensor, "c n"]) -> Float[Tensor, "c d"]:
+    """Mean of the map over each class's cells: one product for all classes, 0 without a cell."""
+    with torch.autocast(map.device.type, enabled=False):
+        total = member @ map.flatten(1).T.to(member.dtype)
+        return total / member.sum(dim=1, keepdim=True).clamp(min=1)

@@ -47,7 +47,8 @@ def plan(config: DictConfig, overrides: list[str], label: str) -> list[Stage]:
             where = nearest(name, config.stages) if config.stages else "; this run has no stages"
             raise UserError(f"there is no stage {name!r} for {override.input_line}{where}")
 
-    output = config.output or f"outputs/runs/{label}-{_digest([identity(config), overrides])}"
+    recipe = [identity(config), [override.input_line for override in addressed]]
+    output = config.output or f"outputs/runs/{label}-{_digest(recipe)}"
     with_output = OmegaConf.merge(config, {"output": output})
     if not config.stages:
         return [Stage(label, with_output)]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 IGNORE = 255
@@ -58,9 +58,15 @@ class Normalization(NamedTuple):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
-    def __call__(self, image: Int[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    def __call__(self, image: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """Float32 on the image's own device."""
-        if self.channels == "bgr":
-            image = image.flip(1)
-        mean, std = (image.new_tensor(v, dtype=torch.float32).view(3, 1, 1) for v in self[2:])
-        return (image.float() * self.scale - mean) / std
+        planes = image.float().unbind(1)
+        planes = planes[::-1] if self.channels == "bgr" else planes
+        # Plane by plane with plain numbers: a tensor of means would have to be copied to the device.
+        return torch.stack(
+            [
+                (plane * self.scale - mean) / std
+                for plane, mean, std in zip(planes, self.mean, self.std, strict=True)
+            ],
+            dim=1,
+        )

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import Run as StoredRun
 
 from uda_hydra.callbacks import mlflow as tracking
 from uda_hydra.callbacks.mlflow import Tracking
+from uda_hydra.callbacks.store import connect
 from uda_hydra.engine.events import Evaluation, Run
 from uda_hydra.engine.scores import Scores
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as StoredRun
 
 
 def evaluation(step: int) -> Evaluation:
@@ -57,7 +60,7 @@ class Store:
 
     @property
     def client(self) -> MlflowClient:
-        return MlflowClient(tracking_uri=self.uri)
+        return connect(self.uri)
 
     def runs(self) -> list[StoredRun]:
         experiment = self.client.get_experiment_by_name(self.experiment)

@@ -126,12 +126,12 @@ def test_an_unwritable_file_and_an_end_without_a_start_are_no_matter(tmp_path):
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0, "0s"),
+        (0.0, "0s"),
         (59.4, "59s"),
         (59.6, "1m00s"),
-        (3599, "59m59s"),
-        (7620, "2h07m"),
-        (90000, "1d01h"),
+        (3599.0, "59m59s"),
+        (7620.0, "2h07m"),
+        (90000.0, "1d01h"),
     ],
 )
 def test_durations_are_for_people(seconds, text):

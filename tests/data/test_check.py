@@ -38,7 +38,18 @@ def test_broken_files_are_named_and_the_others_still_counted(five):
     assert len(report.broken) == 2
     assert "images/00002.png is cut short" in report.text()
     assert "labels/00004.png cannot be decoded" in report.text()
-    assert report.pixels[7] == 60
+    # The label beside a broken image counts all the same.
+    assert report.pixels[7] == 80
+    assert "0 unlike their image" in report.text()
+
+
+def test_a_sample_may_be_broken_twice(five):
+    five.samples[0].image.write_text("nonsense")
+    five.samples[0].label.unlink()
+    assert [message.split()[0][-16:] for message in check(five, workers=0).broken] == [
+        "images/00001.png",
+        "labels/00001.png",
+    ]
 
 
 def test_undocumented_ids_are_told_with_their_files(five):
@@ -92,7 +103,7 @@ def test_a_torn_journal_costs_its_last_line_only(five, tmp_path):
     assert check(five, workers=0, journal=journal).remembered == 4
     assert check(five, workers=0, journal=journal).remembered == 5
     entry = json.loads(journal.read_text().splitlines()[1])
-    assert entry["state"].startswith("GTA5 images/00001.png ")
+    assert entry["state"].startswith(f"GTA5 {five.samples[0].image} ")
 
 
 def test_broken_files_are_never_remembered(five, tmp_path):

@@ -57,8 +57,16 @@ def test_labels_equal_a_slow_loop():
 
 @pytest.mark.parametrize(
     ("cells", "size"),
-    [((9, 17), (64, 128)), ((9, 17), (65, 129)), ((9, 17), (9, 17)), ((9, 17), (5, 7))]
-    + [((1, 3), (8, 8)), ((3, 1), (8, 8)), ((5, 5), (1, 1)), ((33, 65), (512, 1024))],
+    [
+        ((9, 17), (64, 128)),
+        ((9, 17), (65, 129)),
+        ((9, 17), (9, 17)),
+        ((9, 17), (5, 7)),
+        ((1, 3), (8, 8)),
+        ((3, 1), (8, 8)),
+        ((5, 5), (1, 1)),
+        ((33, 65), (512, 1024)),
+    ],
 )
 def test_labels_equal_upsampling_and_argmax(cells, size):
     logits = torch.randn(1, 19, *cells, generator=torch.Generator().manual_seed(1))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import uda_hydra.losses as L
+from tests.parity.queue_layout import oldest_first
 from uda_hydra.engine.optimizers import RepeatedSGD, poly
 from uda_hydra.memory import CategoryQueue, EmaTeacher
 from uda_hydra.methods.caco import confident_label, scaled_size
@@ -83,15 +84,6 @@ def feed(queue: CategoryQueue, inputs: dict[str, Tensor], threshold: float) -> N
     for i in range(len(confident)):
         queue.push(inputs["source_features"][i], inputs["source_labels"][i])
         queue.push(inputs["target_features"][i], confident[i], inputs["target_probs"][i])
-
-
-def oldest_first(queue: CategoryQueue) -> tuple[Tensor, Tensor, Tensor]:
-    """Keys, labels and probabilities in the official layout: the newest key in the last slot."""
-    steps = torch.arange(queue.length)
-    slot = (queue.pushed[:, None] + steps) % queue.length
-    rows = torch.arange(len(slot))[:, None]
-    labels = rows.expand_as(slot).where(queue.filled[rows, slot], -1)
-    return queue.keys[rows, slot], labels, queue.probability[rows, slot]
 
 
 def close_queue(queue: CategoryQueue, keys: Tensor, labels: Tensor, probs: Tensor) -> None:
@@ -244,3 +236,23 @@ def test_learning_rate(reference):
         for step in case.inputs["iteration"].tolist()
     ]
     close(torch.tensor(rates, dtype=torch.float64), case.out["lr"], rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("name", ["sgd_repeats", "sgd_repeats_nesterov"])
+def test_repeated_updates(reference, name):
+    case = reference("caco")[name]
+    args = case.args
+    parameters = [nn.Parameter(row.clone()) for row in case.inputs["param"]]
+    optimizer = RepeatedSGD(
+        [{"params": parameters, "repeats": case.inputs["repeats"].tolist()}],
+        accumulate_decay=True,
+        lr=args["lr"],
+        momentum=args["momentum"],
+        weight_decay=args["weight_decay"],
+        nesterov=bool(args["nesterov"]),
+    )
+    for gradients, expected in zip(case.inputs["grads"], case.out["params"], strict=True):
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient.clone()
+        optimizer.step()
+        close(torch.stack(parameters), expected, rtol=1e-9, atol=0)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import DEFAULT
-from fill import fill_tensor
 from torch import Tensor
 
+from tests.parity.conftest import DEFAULT
+from tests.parity.fill import fill_tensor
 from uda_hydra.models.deeplabv2 import deeplabv2
 from uda_hydra.models.init import recognise, rename
 from uda_hydra.models.segmenter import Segmenter

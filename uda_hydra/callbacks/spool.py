@@ -77,19 +77,21 @@ class Spool:
         rewind(path, start)
         self._folder = folder
         self._held = b""
+        self._failing = False
         # Unbuffered: a line that was logged outlives the process, however it dies.
         self._file = path.open("ab", buffering=0)
 
     def append(self, step: int, values: dict[str, float]) -> None:
         """Add a line. On a full disk lines are held in memory and written when it has room."""
         line = json.dumps({"step": step, "time": now(), "values": values})
-        whole = not self._held
         self._held += line.encode() + b"\n"
         try:
             self._held = self._held[self._file.write(self._held) :]
+            self._failing = False
         except OSError as error:
-            if whole:
+            if not self._failing:
                 log.warning("cannot write %s into %s: %s", METRICS, self._folder, error)
+            self._failing = True
 
     def close(self) -> None:
         """No more lines will come."""

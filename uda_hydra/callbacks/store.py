@@ -61,12 +61,12 @@ def open_experiment(card: Card) -> tuple[MlflowClient, str]:
     """
     if not card.uri.startswith(SQLITE):
         probe_server(card.uri)
-        return _connect(card)
+        return _experiment(card)
     database = Path(card.uri.removeprefix(SQLITE))
     # MLflow's first writers of a fresh database trip over each other.
     with locked(database.with_name(database.name + ".lock"), wait=True):
         probe_database(database)
-        return _connect(card)
+        return _experiment(card)
 
 
 def probe_server(uri: str) -> None:
@@ -88,14 +88,8 @@ def probe_database(path: Path) -> None:
         raise ConnectionError(f"tracking.uri={SQLITE}{path} is no use now ({error})") from error
 
 
-def _connect(card: Card) -> tuple[MlflowClient, str]:
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    # MLflow 3.17 still asks SQLAlchemy 2.1 for a strategy that the latter wants to drop.
-    warnings.filterwarnings("ignore", r"The ``noload`` loader strategy", DeprecationWarning)
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=card.uri)
+def _experiment(card: Card) -> tuple[MlflowClient, str]:
+    client = connect(card.uri)
     found = client.get_experiment_by_name(card.experiment)
     if found is None:
         # A folder of this machine means nothing to a server, which has a place of its own.
@@ -104,6 +98,17 @@ def _connect(card: Card) -> tuple[MlflowClient, str]:
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return client, found.experiment_id
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client that is silent and does not insist; what the user set in the environment stays."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    # MLflow 3.17 still asks SQLAlchemy 2.1 for a strategy that the latter wants to drop.
+    warnings.filterwarnings("ignore", r"The ``noload`` loader strategy", DeprecationWarning)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
 
 
 def find_run(client: MlflowClient, experiment: str, run_id: str, key: str) -> StoredRun | None:

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,14 +23,14 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Facts:
-    """What one sample holds; sizes are "<width>x<height>", or the reason why it is broken."""
+    """What one sample holds; sizes are "<width>x<height>", empty where nothing could be read."""
 
     image: str = ""
     label: str = ""
-    """Empty where no label was opened."""
     ids: dict[int, int] = field(default_factory=dict)
     """Raw id to its number of pixels."""
-    broken: str = ""
+    broken: tuple[str, ...] = ()
+    """One message for each file that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Report:
 
     @property
     def broken(self) -> list[str]:
-        """One message for each sample that cannot be read."""
-        return [facts.broken for facts in self.facts.values() if facts.broken]
+        """One message for each file that cannot be read."""
+        return [message for facts in self.facts.values() for message in facts.broken]
 
     @property
     def pixels(self) -> Counter[int]:
@@ -65,7 +65,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every sample can be read and holds nothing but documented ids."""
+        """Whether every file can be read and holds nothing but documented ids."""
         return not self.broken and not self.undocumented
 
     @property
@@ -87,13 +87,13 @@ class Report:
             f"  labels          {len(labelled) or 'none opened'}",
         ]
         lines += self._label_lines(labelled) if labelled else []
-        lines.append(f"  broken samples  {len(self.broken) or 'none'}")
+        lines.append(f"  broken files    {len(self.broken) or 'none'}")
         lines += [f"    {message}" for message in self.broken[:_SHOWN]]
         return "\n".join(lines)
 
     def _label_lines(self, labelled: list[Facts]) -> list[str]:
         # Harmless, since image and label are resized each by itself, but good to know.
-        differ = sum(facts.label != facts.image for facts in labelled)
+        differ = sum(bool(f.image) and f.label != f.image for f in labelled)
         lines = [
             f"  label sizes     {_counted(f.label for f in labelled)}; {differ} unlike their image",
             f"  raw ids         {', '.join(map(str, sorted(self.pixels)))}",
@@ -148,16 +148,22 @@ def _examine_all(image_set: ImageSet, samples: list[Sample], workers: int) -> It
 
 
 def _examine(read_label: Callable[[Path], np.ndarray], sample: Sample) -> Facts:
-    try:
-        image = read_rgb(sample.image)
-        if sample.label is None:
-            return Facts(_size(image))
-        label = read_label(sample.label)
-    except UnreadableFile as error:
-        return Facts(broken=str(error))
-    counts = np.bincount(label.ravel(), minlength=256)
+    broken: list[str] = []
+    image = _attempt(read_rgb, sample.image, broken)
+    label = None if sample.label is None else _attempt(read_label, sample.label, broken)
+    counts = np.bincount([] if label is None else label.ravel())
     ids = {int(raw): int(counts[raw]) for raw in counts.nonzero()[0]}
-    return Facts(_size(image), _size(label), ids)
+    return Facts(_size(image), _size(label), ids, tuple(broken))
+
+
+def _attempt(
+    read: Callable[[Path], np.ndarray], path: Path, broken: list[str]
+) -> np.ndarray | None:
+    try:
+        return read(path)
+    except UnreadableFile as error:
+        broken.append(str(error))
+        return None
 
 
 def _state(image_set: ImageSet, sample: Sample) -> str:
@@ -168,11 +174,8 @@ def _state(image_set: ImageSet, sample: Sample) -> str:
             stat = path.stat()
         except OSError:
             return ""
-        parts += [
-            path.relative_to(image_set.root).as_posix(),
-            str(stat.st_size),
-            str(stat.st_mtime_ns),
-        ]
+        # The absolute path, since a copy can break on its way and keep its size and time.
+        parts += [str(path.absolute()), str(stat.st_size), str(stat.st_mtime_ns)]
     return " ".join(parts)
 
 
@@ -193,11 +196,12 @@ def _remembered(journal: Path) -> dict[str, Facts]:
 def _remember(journal: Path, state: str, facts: Facts) -> None:
     # The newline comes first, so that a torn line before this one spoils nothing but itself.
     with journal.open("a", encoding="utf-8") as file:
-        file.write("\n" + json.dumps({"state": state, **asdict(facts)}))
+        entry = {"state": state, "image": facts.image, "label": facts.label, "ids": facts.ids}
+        file.write("\n" + json.dumps(entry))
 
 
-def _size(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]}"
+def _size(pixels: np.ndarray | None) -> str:
+    return "" if pixels is None else f"{pixels.shape[1]}x{pixels.shape[0]}"
 
 
 def _counted(sizes: Iterator[str]) -> str:

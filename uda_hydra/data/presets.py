@@ -39,20 +39,18 @@ class Domain:
         for name in values:
             if name not in known:
                 raise ValueError(f"there is no key {key}.{name}; there are {', '.join(known)}")
-        domain = cls(**values)
-        if domain.layout not in READERS:
+        if values["layout"] not in READERS:
             raise ValueError(
-                f"{key}.layout must be one of {', '.join(READERS)}, got {domain.layout!r}"
+                f"{key}.layout must be one of {', '.join(READERS)}, got {values['layout']!r}"
             )
-        size = tuple(domain.size)
+        size = tuple(values["size"])
         if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
             raise ValueError(f"{key}.size must be [width, height] in pixels, got {[*size]}")
-        return replace(
-            domain,
-            size=size,
-            root=None if domain.root is None else Path(domain.root),
-            list_file=None if domain.list_file is None else Path(domain.list_file),
-        )
+        paths = {
+            name: None if values.get(name) is None else Path(values[name])
+            for name in ("root", "list_file")
+        }
+        return cls(**{**values, **paths, "size": size})
 
     def images(self, num_classes: int, *, labels: bool) -> ImageSet:
         """The images of ``split``; without ``labels`` no label file is looked for."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from uda_hydra.engine.events import Panel
@@ -110,7 +110,7 @@ def _observing(method: nn.Module, device: torch.device) -> Iterator[None]:
 def _panel(
     key: str,
     image: UInt8[Tensor, "3 h w"],
-    label: Int[Tensor, "h2 w2"],
+    label: UInt8[Tensor, "h2 w2"],
     logits: Float[Tensor, "1 k h3 w3"],
 ) -> Panel:
     height, width = image.shape[1:]

@@ -53,10 +53,10 @@ class Trainer:
     ) -> None:
         check_weights(method.terms, weights)
         self.method = method.to(device)
+        self.weights = weights
         self.pair = pair
         self.settings = settings
         self.rates = optimizer
-        self.weights = weights
         self.normalize = normalization
         self.seed = seed
         self.device = device
@@ -97,7 +97,7 @@ class Trainer:
     def _run(self, interrupt: Interrupt) -> None:
         every = self.settings
         self._clock = time.perf_counter(), self.done
-        for source, target in self._batches():
+        for source, target in self.batches():
             torch.manual_seed(seed_of(self.seed, "step", self.done))
             set_rates(self.optimizers.values(), self._decay())
             values = self.step(source, target, self.done / every.steps)
@@ -122,14 +122,7 @@ class Trainer:
         values: dict[str, Tensor] = {}
         for update in self._updates(self.method.losses(source, target, progress)):
             values |= {f"loss/{name}": term.detach() for name, term in update.terms.items()}
-            # A zero weight removes its term: 0 * inf would be nan.
-            total = sum(
-                weight * term
-                for name, term in update.terms.items()
-                if (weight := self.weights[f"lambda_{name}"]) != 0
-            )
-            if isinstance(total, Tensor):
-                total.backward(inputs=self.players[update.player])
+            self.backward(update)
         if self.method.clip_norm is not None:
             for name, parameters in self.players.items():
                 norm = torch.nn.utils.clip_grad_norm_(parameters, self.method.clip_norm)
@@ -139,6 +132,17 @@ class Trainer:
         self.method.after_step()
         return values
 
+    def backward(self, update: Update) -> None:
+        """Add the gradient of the weighted terms to the parameters of the update's player."""
+        # A zero weight removes its term: 0 * inf would be nan.
+        total = sum(
+            weight * term
+            for name, term in update.terms.items()
+            if (weight := self.weights[f"lambda_{name}"]) != 0
+        )
+        if isinstance(total, Tensor):
+            total.backward(inputs=self.players[update.player])
+
     def _updates(self, losses: Losses) -> Iterator[Update]:
         while True:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
@@ -147,7 +151,7 @@ class Trainer:
                 return
             yield update
 
-    def _batches(self) -> Iterator[tuple[Source, Target]]:
+    def batches(self) -> Iterator[tuple[Source, Target]]:
         """Normalised batches on the device, one copied ahead of the one in use."""
         stream = self.pair.streams(
             seed=self.seed,

@@ -6,7 +6,6 @@ What is known about a file is in two tables: ``CONTAINERS`` says where the tenso
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -41,39 +40,44 @@ class Layout(NamedTuple):
 
     name: str
     needs: tuple[str, ...]
-    """Patterns that must each match a name; the first layout of the table that fits is taken."""
+    """Beginnings that names must have; the first layout of the table that fits is taken."""
     rules: tuple[tuple[str, str | None], ...]
-    """Pattern and replacement, first match wins; None drops the entry."""
+    """Pattern of a beginning and its replacement, first match wins; None drops the entry."""
     heads: bool = True
     """Whether the file brings heads; without, those of the segmenter stay as they are."""
     classes: int | None = None
     """Number of classes that tells this layout from the next one with the same names."""
 
 
-_TRUNK = (r"^(conv1|bn1|layer[1-4])\.", r"backbone.\1.")
-_STEM, _FIFTH, _SIXTH = r"^conv1\.", r"^layer5\.conv2d_list\.", r"^layer6\.conv2d_list\."
+_TRUNK = (r"(conv1|bn1|layer[1-4])\.", r"backbone.\1.")
+_FIFTH, _SIXTH = "layer5.conv2d_list.", "layer6.conv2d_list."
+_MAIN_ON_SIXTH = (re.escape(_SIXTH), "main_head.branches.")
 
 LAYOUTS = (
-    Layout("uda_hydra", (r"^backbone\.", r"^main_head\."), ((r"^(?=backbone|aux|main)", ""),)),
+    Layout("uda_hydra", ("backbone.", "main_head."), ((r"(?=backbone|aux_head|main_head)", ""),)),
     Layout(
         "ADVENT, CaCo or AdaptSegNet with two heads",
-        (_STEM, _FIFTH, _SIXTH),
-        (_TRUNK, (_FIFTH, "aux_head.branches."), (_SIXTH, "main_head.branches.")),
+        ("conv1.", _FIFTH, _SIXTH),
+        (_TRUNK, (re.escape(_FIFTH), "aux_head.branches."), _MAIN_ON_SIXTH),
     ),
-    Layout("ADVENT with one head", (_STEM, _SIXTH), (_TRUNK, (_SIXTH, "main_head.branches."))),
+    Layout("ADVENT with one head", ("conv1.", _SIXTH), (_TRUNK, _MAIN_ON_SIXTH)),
     # A classifier of PASCAL VOC's 21 classes marks the Caffe-style ImageNet initialisation.
     Layout(
         "DeepLab initialisation",
-        (_STEM, _FIFTH),
-        (_TRUNK, (r"^(layer5|fc)\.", None)),
+        ("conv1.", _FIFTH),
+        (_TRUNK, (r"(layer5|fc)\.", None)),
         heads=False,
         classes=21,
     ),
-    Layout("AdaptSegNet with one head", (_STEM, _FIFTH), (_TRUNK, (_FIFTH, "main_head.branches."))),
+    Layout(
+        "AdaptSegNet with one head",
+        ("conv1.", _FIFTH),
+        (_TRUNK, (re.escape(_FIFTH), "main_head.branches.")),
+    ),
     Layout(
         "torchvision ResNet",
-        (_STEM, r"^bn1\.", r"^layer4\."),
-        (_TRUNK, (r"^fc\.", None)),
+        ("conv1.", "bn1.", "layer4."),
+        (_TRUNK, (r"fc\.", None)),
         heads=False,
     ),
 )
@@ -136,25 +140,26 @@ def read_file(file: str | Path) -> object:
     try:
         with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:
+        # What torch raises depends on where the damage is: a dozen types, assertions among them.
         raise ValueError(
-            f"init={file}: not a readable file of weights ({str(error).splitlines()[0]}); "
-            "it may be truncated: fetch or write it again"
+            f"init={file}: cannot be read as weights ({type(error).__name__}); it is truncated, "
+            "no torch file, or holds more than tensors and numbers. Fetch or write it again."
         ) from error
 
 
 def recognise(found: Weights, file: str | Path) -> Layout:
     """The layout that ``found`` follows."""
     for layout in LAYOUTS:
-        if all(_matching(found, need) for need in layout.needs) and _has_classes(found, layout):
+        if not _lacking(found, layout) and _has_classes(found, layout):
             return layout
-    nearest = max(LAYOUTS, key=lambda layout: _known(found, layout))
-    unknown = [n for n in found if not any(re.match(rule, n) for rule, _ in nearest.rules)]
-    lacking = [need for need in nearest.needs if not _matching(found, need)]
+    nearest = min(LAYOUTS, key=lambda layout: len(_lacking(found, layout)) / len(layout.needs))
+    unknown = [name for name, ours in rename(found, nearest).items() if ours is None]
     raise ValueError(
-        f"init={file}: unknown layout of {len(found)} tensors. The nearest is "
-        f"{nearest.name!r}; nothing matches {_few(lacking)}, and it does not know {_few(unknown)}. "
-        f"Known are: {'; '.join(layout.name for layout in LAYOUTS)}"
+        f"init={file}: unknown layout, with names like {_few([*found])}. The nearest is "
+        f"{nearest.name!r}, but no name begins with {_few(_lacking(found, nearest))} and "
+        f"{len(unknown)} of {len(found)} are unknown there. "
+        f"Known are: {'; '.join(layout.name for layout in LAYOUTS)}."
     )
 
 
@@ -164,7 +169,7 @@ def rename(names: Iterable[str], layout: Layout) -> dict[str, str | None]:
     for name in names:
         rule = next((rule for rule in layout.rules if re.match(rule[0], name)), None)
         known = rule is not None and rule[1] is not None
-        ours[name] = re.sub(rule[0], rule[1], name) if known else None
+        ours[name] = re.sub(rule[0], rule[1], name, count=1) if known else None
     return ours
 
 
@@ -221,18 +226,13 @@ def _check(
         raise ValueError(f"{where}: lacks {len(lacking)} tensors, {_few(lacking)}; {remedy}")
 
 
-def _matching(found: Weights, pattern: str) -> list[str]:
-    return [name for name in found if re.match(pattern, name)]
+def _lacking(found: Weights, layout: Layout) -> list[str]:
+    return [need for need in layout.needs if not any(name.startswith(need) for name in found)]
 
 
 def _has_classes(found: Weights, layout: Layout) -> bool:
-    heads = _matching(found, layout.needs[-1])
-    return layout.classes is None or all(len(found[name]) == layout.classes for name in heads)
-
-
-def _known(found: Weights, layout: Layout) -> float:
-    matched = sum(len(_matching(found, need)) > 0 for need in layout.needs)
-    return matched / len(layout.needs)
+    heads = [tensor for name, tensor in found.items() if name.startswith(layout.needs[-1])]
+    return layout.classes is None or all(len(tensor) == layout.classes for tensor in heads)
 
 
 def _few(names: list[str], most: int = 3) -> str:

@@ -42,7 +42,7 @@ def gta5(
     # "all" takes any number, so that smaller and generated sets are served too.
     official = {n for n, name in enumerate(official_split(), start=1) if name == split}
     samples = numbered_samples(
-        f"GTA5 at {root}",
+        f"GTA5 {split} at {root}",
         LAYOUT.folder(root / "images"),
         LAYOUT.folder(root / "labels") if labels else None,
         list_file,

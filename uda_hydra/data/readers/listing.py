@@ -80,7 +80,7 @@ def pair(
     if any(missing.values()):
         raise FileNotFoundError(f"{name} is incomplete.\n{_summary(missing)}")
     if not wanted:
-        raise FileNotFoundError(f"{name}: no image belongs to the chosen split or list")
+        raise FileNotFoundError(f"{name} has no image: another split or list_file may have")
     return [
         Sample(key, images[key], None if labels is None else labels[key]) for key in sorted(wanted)
     ]

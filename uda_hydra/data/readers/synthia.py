@@ -38,7 +38,7 @@ def synthia(
     """
     LAYOUT.choose(split, ("all", "train", "val"))
     samples = numbered_samples(
-        f"SYNTHIA at {root}",
+        f"SYNTHIA {split} at {root}",
         LAYOUT.folder(root / "RGB"),
         LAYOUT.folder(root / "GT" / "LABELS") if labels else None,
         list_file,

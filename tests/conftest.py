@@ -1,0 +1,68 @@
+"""What many tests share: real configs, composed as the command line would, on tiny streets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from uda_hydra import build
+from uda_hydra.schema import register
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+SMALL = (
+    "dataset.height=64",
+    "dataset.counts={source: 6, target: 6, validation: 3}",
+    "dataset.source.size=[96,64]",
+    "dataset.target.size=[96,48]",
+    "trainer.batch_size=2",
+    "trainer.device=cpu",
+    "tracking=none",
+    "callbacks=none",
+)
+"""Overrides that make a training take seconds."""
+
+
+def choices(group: str) -> list[str]:
+    """Every option of a config group, those in its folders included."""
+    folder = CONF / group
+    return sorted(str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml"))
+
+
+def composed(*overrides: str):
+    """The config as ``python launch.py <overrides>`` gets it."""
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", [*overrides])
+
+
+METHODS = [name for name in choices("method") if not composed(f"method={name}").stages]
+"""Every method that is one training; the others list such ones as their stages."""
+
+
+@pytest.fixture(scope="session")
+def streets(tmp_path_factory):
+    """Folder where generated scenes are kept while the tests run."""
+    return tmp_path_factory.mktemp("streets")
+
+
+@pytest.fixture
+def make_trainer(streets, tmp_path):
+    """A trainer as ``launch.py`` builds it: ``make_trainer("method=caco/contrast", folder=...)``."""
+
+    def make(*overrides: str, folder: Path = tmp_path, callbacks=(), pair=None):
+        config = composed(*SMALL, f"dataset.root={streets}", *overrides)
+        pair = pair or build.pair(config)
+        folder.mkdir(parents=True, exist_ok=True)
+        return build.trainer(config, pair, folder, list(callbacks))
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors: threads cost more than they bring, and the tests run side by side."""
+    torch.set_num_threads(1)

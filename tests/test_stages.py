@@ -1,0 +1,89 @@
+"""What each stage of a run is composed of."""
+
+from __future__ import annotations
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from tests.conftest import CONF
+from uda_hydra.errors import UserError
+from uda_hydra.schema import register
+from uda_hydra.stages import flat, identity, plan
+
+
+def planned(*overrides):
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return {s.name: s for s in plan(compose("config", [*overrides]), [*overrides], "label")}
+
+
+def test_caco_is_a_source_model_and_then_caco_from_it():
+    stages = planned("output='some where/run=1'")
+    assert [*stages] == ["source", "caco"]
+    source, caco = (stage.config for stage in stages.values())
+    assert source.method._target_.endswith("SourceOnly")
+    assert caco.method._target_.endswith("CaCo")
+    assert source.init is None
+    assert caco.init == "some where/run=1/source/last.pt"
+    assert [str(s.folder) for s in stages.values()] == [
+        "some where/run=1/source",
+        "some where/run=1/caco",
+    ]
+
+
+def test_an_override_reaches_every_stage_that_has_its_key():
+    source, caco = planned(
+        "trainer.steps=7", "loss.lambda_seg_aux=0.3", "loss.lambda_contrast=0.5", "seed=4"
+    ).values()
+    for stage in (source, caco):
+        assert (stage.config.trainer.steps, stage.config.seed) == (7, 4)
+        assert stage.config.loss.lambda_seg_aux == 0.3
+    assert "lambda_contrast" not in source.config.loss
+    assert caco.config.loss.lambda_contrast == 0.5
+
+
+def test_a_stage_can_be_addressed_alone():
+    source, caco = planned("trainer.steps=7", "+stage.source.trainer.steps=3").values()
+    assert source.config.trainer.steps == 3
+    assert caco.config.trainer.steps == 7
+
+
+def test_where_a_run_begins_belongs_to_its_first_stage():
+    source, caco = planned("init=resnet.pth", "output=run").values()
+    assert source.config.init == "resnet.pth"
+    assert caco.config.init == "run/source/last.pt"
+
+
+def test_a_choice_of_group_reaches_every_stage():
+    source, caco = planned("dataset=gta2city", "trainer=streets").values()
+    for stage in (source, caco):
+        assert stage.config.dataset.name == "gta2city"
+        assert stage.config.trainer.batch_size == 2
+
+
+def test_an_unknown_stage_is_refused_with_the_nearest():
+    with pytest.raises(UserError, match="no stage 'sourc'.*did you mean source"):
+        planned("+stage.sourc.trainer.steps=3")
+    with pytest.raises(UserError, match="this run has no stages"):
+        planned("method=source_only", "+stage.source.trainer.steps=3")
+
+
+def test_the_default_folder_tells_runs_apart_and_knows_them_again():
+    def folder(*overrides):
+        return planned("method=source_only", *overrides)["label"].folder
+
+    assert folder() == folder()
+    assert folder() == folder("trainer.workers=2", "tracking=none")
+    assert folder() != folder("trainer.steps=7")
+    assert str(folder()).startswith("outputs/runs/label-")
+
+
+def test_what_changes_no_number_is_not_part_of_the_identity():
+    config = planned("method=source_only")["label"].config
+    keys = identity(config)
+    assert "trainer.steps" in keys
+    assert not [k for k in keys if k.split(".")[0] in ("tracking", "callbacks", "output")]
+
+
+def test_flat_keeps_empty_and_nested_values():
+    assert flat({"a": {"b": 1, "c": {"d": [2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [2], "e": {}}

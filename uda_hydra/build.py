@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from uda_hydra.callbacks.mlflow import Tracking
+from uda_hydra.data.labels import class_names
 from uda_hydra.data.pair import Pair
 from uda_hydra.engine.events import Callback
 from uda_hydra.engine.trainer import Trainer, check_weights
@@ -24,6 +25,8 @@ from uda_hydra.stages import settings
 
 ALLOWED = ("models", "methods", "data", "callbacks")
 """Subpackages of uda_hydra that a ``_target_`` may name things of; nothing else can be built."""
+SCORES = ("miou/last", "miou/best", "pixel_accuracy", "mean_accuracy", "fwiou", "seconds")
+"""What ``objective`` may be, beside the IoU of a class."""
 
 
 def locate(target: str, key: str) -> Callable[..., Any]:
@@ -144,6 +147,15 @@ def check(config: DictConfig) -> None:
     values = {name: value for name, value in _plain(config.method).items() if name != "_target_"}
     check_signature(target, values, "method", positional=1)
     _calling(check_weights, target.terms, _plain(config.loss))
+    check_objective(config)
+
+
+def check_objective(config: DictConfig) -> None:
+    """The objective must be a score that every result has."""
+    scores = [*SCORES, *(f"iou/{name}" for name in class_names(config.dataset.num_classes))]
+    if config.objective not in scores:
+        hint = nearest(config.objective, scores)
+        raise UserError(f"objective={config.objective} is no score of a result{hint}")
 
 
 def check_init(config: DictConfig) -> None:

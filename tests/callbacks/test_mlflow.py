@@ -96,10 +96,12 @@ def test_stages_are_children_of_one_parent(store, tmp_path):
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics == {"miou/last": 0.25}
     assert (parent.data.params, parent.data.tags["kind"]) == ({"seed": "0"}, "stages")
-    # The same stages again, with another result: the newer one is shown.
-    open_parent(store.uri, store.experiment, "two stages", tmp_path, **options)
-    close_parent(tmp_path, "finished", {"miou/last": 0.5})
-    assert store.client.get_run(parent.info.run_id).data.metrics == {"miou/last": 0.5}
+    # Again with the same result, and then with another one: the newest is shown.
+    for result in (0.25, 0.5):
+        open_parent(store.uri, store.experiment, "two stages", tmp_path, **options)
+        close_parent(tmp_path, "finished", {"miou/last": result})
+    points = store.client.get_metric_history(parent.info.run_id, "miou/last")
+    assert [(point.step, point.value) for point in points] == [(0, 0.25), (1, 0.5)]
     assert len(store.runs()) == 3
 
 

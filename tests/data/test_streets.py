@@ -108,7 +108,6 @@ def test_frequencies_are_those_of_streets(counts: dict[int, np.ndarray], part: i
     share = dict(
         zip(labels.CLASSES, total[list(labels.CITYSCAPES_IDS)] / total.sum() * 100, strict=True)
     )
-    # The hood and the bins are ignored; so are lane markings only outside this count.
     assert 0 < total[[ids.EGO_VEHICLE, ids.STATIC]].sum() < 0.1 * total.sum()
     assert 22 < share["road"] + total[ids.LANE_MARKING] / total.sum() * 100 < 45
     assert 12 < share["building"] < 33 and 6 < share["vegetation"] < 22

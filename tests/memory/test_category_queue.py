@@ -8,7 +8,8 @@ from uda_hydra.types import IGNORE
 
 def image(values: list[float], labels: list[int]) -> tuple[Tensor, Tensor]:
     """One-channel features and labels on a 1 x n grid."""
-    return torch.tensor(values, dtype=torch.float32).view(1, 1, -1), torch.tensor(labels).view(1, -1)
+    features = torch.tensor(values, dtype=torch.float32)
+    return features.view(1, 1, -1), torch.tensor(labels).view(1, -1)
 
 
 def test_a_key_is_the_mean_over_the_cells_of_its_class():

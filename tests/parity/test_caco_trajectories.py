@@ -57,7 +57,8 @@ def network(case, weights: dict[str, Tensor]) -> Segmenter:
         len({key.split(".")[1] for key in weights if key.startswith(f"layer{stage}.")})
         for stage in range(1, 5)
     ]
-    segmenter = deeplabv2(num_classes=case.args["num_classes"], blocks=blocks)
+    width = len(weights["conv1.weight"])
+    segmenter = deeplabv2(num_classes=case.args["num_classes"], blocks=blocks, width=width)
     segmenter.load_state_dict({ours(key): value for key, value in weights.items()})
     return segmenter
 

@@ -162,11 +162,12 @@ def close_parent(folder: Path, status: str, metrics: Mapping[str, float] | None 
     card = Card.read(folder)
     if card is None:
         raise FileNotFoundError(f"{folder / spool.CARD} is missing: open_parent comes first")
-    if metrics:
-        # A list of stages that is run again may have another result: one more point.
-        closed = len(spool.read(folder / spool.METRICS, 0)[0])
-        lines = Spool(folder, closed)
-        lines.append(closed, {legal(name): float(value) for name, value in metrics.items()})
+    values = {legal(name): float(value) for name, value in (metrics or {}).items()}
+    before = spool.read(folder / spool.METRICS, 0)[0]
+    # Stages that are run again may have another result, which is one more point.
+    if values and (not before or before[-1].values != values):
+        lines = Spool(folder, len(before))
+        lines.append(len(before), values)
         lines.close()
     shipper = Shipper(folder, period=PERIOD, patience=PATIENCE)
     shipper.start()

@@ -10,6 +10,9 @@ from uda_hydra.callbacks.shipment import Shipment
 
 log = logging.getLogger(__name__)
 
+LAST_TRY = 2.5
+"""Seconds that the end waits for a store which did not answer so far."""
+
 
 class Shipper:
     """A thread that sends a folder's news until told that no more will come.
@@ -33,7 +36,7 @@ class Shipper:
     def close(self) -> bool:
         """Send the rest and stop, for a bounded time; whether all of it arrived."""
         self._closing.set()
-        self._thread.join(min(self._patience, 2.5) if self._failing else self._patience)
+        self._thread.join(min(self._patience, LAST_TRY) if self._failing else self._patience)
         return self._delivered
 
     def _work(self) -> None:

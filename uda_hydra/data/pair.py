@@ -69,6 +69,8 @@ class Pair:
     source: Samples
     target: Samples
     validation: Validation
+    source_classes: tuple[int, ...]
+    """Classes that the source's labels can hold."""
     oracle: bool = False
     """Whether the source is in truth the labelled target: an upper bound, not an adaptation."""
 

@@ -115,12 +115,14 @@ def streets(
 
 def _pair(name: str, source: Domain, target: Domain, num_classes: int, oracle: bool) -> Pair:
     labelled = target if oracle else source
+    seen = labelled.images(num_classes, labels=True)
     scored = target.scored(num_classes)
     return Pair(
         name=name,
         classes=class_names(num_classes),
-        source=Resized(labelled.images(num_classes, labels=True), labelled.size),
+        source=Resized(seen, labelled.size),
         target=Resized(target.images(num_classes, labels=False), target.size),
         validation=Validation(Resized(scored, target.size), scored),
+        source_classes=seen.shown,
         oracle=oracle,
     )

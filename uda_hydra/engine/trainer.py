@@ -232,7 +232,11 @@ class Trainer:
         self.checkpoints.save(self._state())
 
     def restore(self) -> str:
-        """Take up the last intact checkpoint of the folder; returns a word about what was found."""
+        """Prepare the method, then take up the folder's last intact checkpoint if there is one.
+
+        Returns a word about what was found. Comes before ``fit``.
+        """
+        self.method.prepare(self.pair, self.folder)
         state, note = self.checkpoints.load()
         if state is None:
             return note

@@ -29,19 +29,25 @@ class CategoryQueue(nn.Module):
         super().__init__()
         if length < 1:
             raise ValueError(f"method.queue_length must be 1 or more, got {length}")
-        counted = range(num_classes) if counted is None else counted
-        if not counted or not set(counted) <= set(range(num_classes)):
-            raise ValueError(
-                f"method.gate_classes must be null or train ids below {num_classes}, got {counted}"
-            )
         self.length = length
         self.register_buffer("keys", torch.zeros(num_classes, length, dim))
         self.register_buffer("probability", torch.zeros(num_classes, length, num_classes))
         self.register_buffer("pushed", torch.zeros(num_classes, dtype=torch.long))
-        chosen = torch.zeros(num_classes, dtype=torch.bool)
-        chosen[list(counted)] = True
-        # Follows from the config, not from training: a checkpoint must not bring it back.
-        self.register_buffer("counted", chosen, persistent=False)
+        # Follows from config and data, not from training: a checkpoint must not bring it back.
+        self.register_buffer("counted", torch.ones(num_classes, dtype=torch.bool), persistent=False)
+        if counted is not None:
+            self.count(counted)
+
+    def count(self, classes: Sequence[int]) -> None:
+        """Let ``fill`` and ``full`` speak of these classes alone."""
+        known = range(len(self.keys))
+        if not classes or not set(classes) <= set(known):
+            raise ValueError(
+                f"method.gate_classes must be null or class numbers below {len(known)}, "
+                f"got {classes}"
+            )
+        self.counted.zero_()
+        self.counted[list(classes)] = True
 
     @torch.no_grad()
     def push(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from uda_hydra.data.pair import Pair
 from uda_hydra.types import Source, Target
 
 
@@ -53,8 +54,12 @@ class Method(nn.Module, ABC):
         """Name to module; each player has an optimiser of its own."""
         return {"segmenter": self.segmenter}
 
-    def prepare(self, data: Any, folder: Path) -> None:
-        """Before step 0: make what the method needs (pseudo labels, prototypes) in ``folder``."""
+    def prepare(self, data: Pair, folder: Path) -> None:
+        """Before the first step of a process: make what the method needs in ``folder``.
+
+        Pseudo labels, prototypes ... What an earlier process has made there is used again; buffers
+        are overwritten by those of the checkpoint where one is resumed.
+        """
 
     def after_step(self) -> None:
         """After the optimisers have stepped."""

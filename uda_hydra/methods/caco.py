@@ -6,12 +6,14 @@ It starts from a source-only model. What every option does is said in its YAML.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
+from uda_hydra.data.pair import Pair
 from uda_hydra.memory import CategoryQueue, EmaTeacher
 from uda_hydra.methods.base import Losses, Method, Update
 from uda_hydra.types import IGNORE, Prediction, Source, Target, upsample
@@ -60,10 +62,16 @@ class CaCo(Method):
         self.gate = gate
         self.scale_range = tuple(scale_range)
         self.clip_norm = clip_norm
+        self.gate_classes = gate_classes
         self.teacher = EmaTeacher(segmenter, momentum=ema_momentum)
         self.queue = CategoryQueue(
             segmenter.num_classes, queue_length, segmenter.feature_channels, counted=gate_classes
         )
+
+    def prepare(self, data: Pair, folder: Path) -> None:
+        """The gate waits for no class that the source never shows."""
+        if self.gate_classes is None:
+            self.queue.count(data.source_classes)
 
     def losses(self, source: Source, target: Target, progress: float) -> Losses:
         """First the source, then a rescaled view of the target against teacher and dictionary."""
@@ -76,10 +84,8 @@ class CaCo(Method):
         # The teacher labels the target; both domains fill the dictionary, the source first.
         reference = self.teacher(target.image)
         probability = L.probabilities(reference.main)
-        label, confident = (
-            probability.argmax(dim=1),
-            confident_label(probability, self.key_threshold),
-        )
+        label = probability.argmax(dim=1)
+        confident = confident_label(probability, self.key_threshold)
         keys = seen if self.source_keys == "student" else self.teacher(source.image)
         for i in range(len(label)):
             self.queue.push(keys.features[i], source.label[i])

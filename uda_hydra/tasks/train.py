@@ -45,7 +45,7 @@ def train(config: DictConfig, overrides: list[str], label: str) -> float:
     outcome = results[stages[-1].name]
     print(summary(outcome) if len(stages) == 1 else comparison(results))
     print(browse(top, config.tracking.uri if config.tracking.enabled else None))
-    return _objective(outcome, config.objective)
+    return outcome[config.objective]
 
 
 def _run_all(
@@ -183,13 +183,6 @@ def _result(trainer: Trainer, facts: dict[str, str], *, seconds: float) -> Resul
 
 def _scores(result: Result) -> dict[str, float]:
     return {key: value for key, value in result.items() if isinstance(value, float)}
-
-
-def _objective(result: Result, key: str) -> float:
-    scores = _scores(result)
-    if key not in scores:
-        raise UserError(f"objective={key} is no score of a result; there are {', '.join(scores)}")
-    return scores[key]
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from uda_hydra.data.labels import class_names, lookup_table
+from uda_hydra.data.labels import class_names, lookup_table, train_ids
 from uda_hydra.data.readers.decode import read_rgb
 
 
@@ -39,6 +39,8 @@ class Layout:
     """Every raw id that the publisher documents."""
     read_label: Callable[[Path], np.ndarray]
     """Raw ids of a label file."""
+    never_seen: frozenset[int] = frozenset()
+    """Raw ids of classes that no image of the set shows."""
 
     def folder(self, path: Path) -> Path:
         """``path`` if it is a folder, else an error that tells what to get and where to put it."""
@@ -77,6 +79,12 @@ class ImageSet:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes in the order of their numbers."""
         return class_names(self.num_classes)
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """Class numbers that the labels can hold."""
+        raw = [self.layout.class_ids[train_id] for train_id in train_ids(self.num_classes)]
+        return tuple(i for i, one in enumerate(raw) if one not in self.layout.never_seen)
 
     @cached_property
     def table(self) -> UInt8[np.ndarray, "raw=256"]:

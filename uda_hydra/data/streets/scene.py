@@ -81,7 +81,7 @@ def compose(rng: np.random.Generator, layout: Layout, absent: frozenset[int]) ->
     shapes = _skyline(rng) + _ground(rng, plan, absent)
     for side in (-1, 1):
         shapes += _building_line(rng, plan, layout, side)
-        shapes += _barriers(rng, plan, side, absent)
+        shapes += _barriers(rng, plan, side)
         standing += _furniture(rng, plan, layout, side)
         standing += _pavement_life(rng, plan, layout, side)
     standing += _traffic(rng, plan, layout, camera.x, absent)
@@ -164,9 +164,7 @@ def _building_line(rng: np.random.Generator, plan: Plan, layout: Layout, side: i
     return [shape for lot in reversed(lots) for shape in lot]
 
 
-def _barriers(
-    rng: np.random.Generator, plan: Plan, side: int, absent: frozenset[int]
-) -> list[Shape]:
+def _barriers(rng: np.random.Generator, plan: Plan, side: int) -> list[Shape]:
     """At most one wall, fence or hedge along the pavement."""
     build = (None, sides.wall, sides.wall, sides.fence, sides.fence, sides.hedge)[rng.integers(6)]
     if build is None:

@@ -1,0 +1,180 @@
+"""The command line: one clear message for bad input, and whole small runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.conftest import ROOT, SMALL
+
+QUICK = (
+    *SMALL[:-2],
+    "trainer.steps=4",
+    "trainer.evaluate_every=2",
+    "trainer.save_every=2",
+    "trainer.log_every=1",
+)
+
+
+def launch(folder, *overrides):
+    """Run launch.py in ``folder``, as a user would from another place."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "launch.py"), *overrides],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+MISTAKES = {
+    "trainer.stps=3": ["trainer.stps", "trainer.steps"],
+    "optimzer.lr=1": ["optimzer.lr", "optimizer.lr"],
+    "method.temprature=1": ["method.temprature", "method.temperature"],
+    "loss.lambda_contarst=1": ["loss.lambda_contarst", "loss.lambda_contrast"],
+    "+loss.lambda_entropy=1": ["loss.lambda_entropy", "loss.lambda_contrast"],
+    "+method.foo=1": ["method.foo"],
+    "method=cacoo": ["cacoo", "caco"],
+    "dataset=gta": ["gta", "gta2city"],
+    "task=trian": ["trian", "train"],
+    "trainer.steps=many": ["trainer.steps", "many"],
+    "trainer.steps=-1": ["trainer.steps", "-1"],
+    "method.temperature=-1": ["method.temperature", "-1"],
+    "method.temperature=hot": ["method.temperature", "hot"],
+    "method.source_keys=pupil": ["method.source_keys", "student"],
+    "optimizer.lr=0": ["optimizer.lr", "positive"],
+    "trainer.device=cuda:77": ["trainer.device", "cuda:77"],
+    "trainer.precision=fp8": ["trainer.precision", "bf16"],
+    "init=nowhere.pth": ["init", "nowhere.pth"],
+    "dataset.source.root=nowhere": ["nowhere", "dataset.source.root", "images"],
+    "dataset.height=3": ["dataset.height", "64"],
+    "dataset.target.size=[0,4]": ["dataset.target.size", "[0, 4]"],
+    "method._target_=os.system": ["method._target_", "os.system"],
+    "model._target_=torch.load": ["model._target_", "torch.load"],
+    "+stage.sorce.seed=1": ["sorce", "source"],
+    "stage.source.seed=1": ["+stage.source.seed"],
+    "objective=miou/lats": ["objective", "miou/last"],
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_in_one_message_and_leaves_nothing(tmp_path, mistake):
+    done = launch(tmp_path, mistake)
+    told = [line for line in done.stderr.splitlines() if not line.startswith("Error executing")]
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert told[0].startswith("error: ")
+    assert len(done.stderr) < 1500
+    for word in MISTAKES[mistake]:
+        assert word in done.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_two_stages_leave_their_results_and_a_second_start_does_nothing(tmp_path):
+    done = launch(tmp_path, *QUICK, "output=run")
+    assert done.returncode == 0, done.stderr
+    assert "mIoU gain of caco over source" in done.stdout
+    for folder in ("run", "run/source", "run/caco"):
+        result = json.loads((tmp_path / folder / "result.json").read_text())
+        assert {"miou/last", "miou/best", "iou/road", "command", "versions"} <= result.keys()
+    assert json.loads((tmp_path / "run/result.json").read_text())["stage"] == "caco"
+    state = torch.load(tmp_path / "run/caco/last.pt", weights_only=True)
+    assert state["step"] == 4
+    assert (tmp_path / "run/caco/best.pt").is_file()
+    assert (tmp_path / "outputs/mlflow.db").is_file()
+
+    before = (tmp_path / "run/caco/last.pt").stat().st_mtime_ns
+    again = launch(tmp_path, *QUICK, "output=run")
+    assert "nothing to do" in again.stdout
+    assert again.stdout.splitlines()[1:] == done.stdout.splitlines()[-len(again.stdout.splitlines()) + 1 :]
+    assert (tmp_path / "run/caco/last.pt").stat().st_mtime_ns == before
+
+
+def test_a_changed_stage_is_redone_with_all_after_it_and_nothing_is_lost(tmp_path):
+    first = [*QUICK, "output=run", "tracking=none", "callbacks=none"]
+    assert launch(tmp_path, *first).returncode == 0
+    later = launch(tmp_path, *first, "loss.lambda_contrast=0.5")
+    assert "loss.lambda_contrast: 0.01 -> 0.5" in later.stdout
+    assert not (tmp_path / "run/source.before-1").exists()
+    assert (tmp_path / "run/caco.before-1/last.pt").is_file()
+
+    early = launch(tmp_path, *first, "+stage.source.trainer.steps=2")
+    assert "trainer.steps: 4 -> 2" in early.stdout
+    assert (tmp_path / "run/source.before-1/last.pt").is_file()
+    assert (tmp_path / "run/caco.before-2/last.pt").is_file()
+
+
+def test_a_damaged_intermediate_file_is_noticed_and_remade(tmp_path):
+    command = [*QUICK, "output=run", "tracking=none", "callbacks=none"]
+    assert launch(tmp_path, *command).returncode == 0
+    last = tmp_path / "run/source/last.pt"
+    whole = last.read_bytes()
+    last.write_bytes(whole[:-100])
+    again = launch(tmp_path, *command)
+    assert again.returncode == 0, again.stderr
+    assert "damaged" in again.stdout
+    assert last.read_bytes() == whole
+
+
+def test_another_config_on_the_same_folder_is_refused_naming_the_difference(tmp_path):
+    command = [*QUICK, "method=source_only", "output=run", "tracking=none", "callbacks=none"]
+    assert launch(tmp_path, *command).returncode == 0
+    other = launch(tmp_path, *command, "seed=1")
+    assert other.returncode == 1
+    assert "seed: 0 -> 1" in other.stderr
+    assert "output=" in other.stderr
+
+
+def test_evaluate_predict_and_check_data(tmp_path):
+    command = [*QUICK, "method=source_only", "output=run", "tracking=none", "callbacks=none"]
+    assert launch(tmp_path, *command).returncode == 0
+    weights = ["init=run/last.pt", *QUICK]
+    scored = launch(tmp_path, "task=evaluate", *weights, "output=scores")
+    assert scored.returncode == 0, scored.stderr
+    trained = json.loads((tmp_path / "run/result.json").read_text())
+    result = json.loads((tmp_path / "scores/result.json").read_text())
+    assert result["miou/last"] == trained["miou/last"]
+    assert result["init"] == "run/last.pt"
+
+    images = next((tmp_path / "data/streets").glob("v*")) / "GTA5/images"
+    drawn = launch(tmp_path, "task=predict", *weights, f"input={images}", "output=drawn")
+    assert drawn.returncode == 0, drawn.stderr
+    for kind in ("labels", "colours", "overlays"):
+        assert len([*(tmp_path / "drawn" / kind).glob("*.png")]) == 6
+
+    checked = launch(tmp_path, "task=check_data", *QUICK)
+    assert checked.returncode == 0, checked.stderr
+    assert "source: GTA5" in checked.stdout
+    victim = next(images.glob("*.png"))
+    victim.write_bytes(victim.read_bytes()[:-20])
+    checked = launch(tmp_path, "task=check_data", *QUICK)
+    assert checked.returncode == 1
+    assert str(victim.name) in checked.stdout
+
+
+def test_predicting_needs_weights_and_images(tmp_path):
+    assert "init=FILE" in launch(tmp_path, "task=predict").stderr
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "weights.pt").write_bytes(b"")
+    said = launch(tmp_path, "task=predict", "init=weights.pt", "input=empty").stderr
+    assert "holds no image" in said
+
+
+def test_a_plain_multirun_gives_every_point_a_folder_of_its_own(tmp_path):
+    done = launch(
+        tmp_path,
+        "-m",
+        *QUICK,
+        "method=source_only",
+        "tracking=none",
+        "callbacks=none",
+        "loss.lambda_seg_aux=0.1,0.2",
+    )
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(p.read_text()) for p in tmp_path.glob("outputs/runs/*/result.json")]
+    assert len(results) == 2
+    assert len({result["miou/last"] for result in results}) == 2

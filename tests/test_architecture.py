@@ -61,7 +61,9 @@ def test_imports_point_downwards(path):
         assert level(here) < level(other), f"{here} imports {'.'.join(name)}"
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "methods").glob("[!_]*.py")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "methods").glob("[!_]*.py")), ids=lambda p: p.stem
+)
 def test_no_method_imports_another(path):
     others = {p.stem for p in (PACKAGE / "methods").glob("[!_]*.py")} - {"base", path.stem}
     for name in imports(path):

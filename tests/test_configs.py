@@ -27,7 +27,9 @@ def test_every_sweep_composes(path):
     composed(*overrides)
 
 
-@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda p: str(p.relative_to(CONF)))
+@pytest.mark.parametrize(
+    "path", sorted(CONF.rglob("*.yaml")), ids=lambda p: str(p.relative_to(CONF))
+)
 def test_every_file_opens_with_what_it_is(path):
     first = path.read_text().splitlines()
     first = [line for line in first if not line.startswith("# @package")]

@@ -90,7 +90,10 @@ def test_two_stages_leave_their_results_and_a_second_start_does_nothing(tmp_path
     before = (tmp_path / "run/caco/last.pt").stat().st_mtime_ns
     again = launch(tmp_path, *QUICK, "output=run")
     assert "nothing to do" in again.stdout
-    assert again.stdout.splitlines()[1:] == done.stdout.splitlines()[-len(again.stdout.splitlines()) + 1 :]
+    assert (
+        again.stdout.splitlines()[1:]
+        == done.stdout.splitlines()[-len(again.stdout.splitlines()) + 1 :]
+    )
     assert (tmp_path / "run/caco/last.pt").stat().st_mtime_ns == before
 
 

@@ -16,9 +16,10 @@ from uda_hydra.callbacks.mlflow import Tracking
 from uda_hydra.data.labels import class_names
 from uda_hydra.data.pair import Pair
 from uda_hydra.engine.events import Callback
-from uda_hydra.engine.trainer import Trainer, check_weights
+from uda_hydra.engine.device import configure
+from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import UserError, nearest
-from uda_hydra.methods.base import Method
+from uda_hydra.methods.base import Method, check_weights
 from uda_hydra.models.init import load_weights
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.stages import settings
@@ -48,9 +49,7 @@ def locate(target: str, key: str) -> Callable[..., Any]:
     raise UserError(f"{key}._target_={target} names nothing that a config may build ({places})")
 
 
-def build(
-    node: DictConfig | Mapping[str, Any], key: str, /, *extra: Any, **more: Any
-) -> Any:
+def build(node: DictConfig | Mapping[str, Any], key: str, /, *extra: Any, **more: Any) -> Any:
     """Call what ``node._target_`` names with the rest of the node; errors name ``key``.
 
     ``extra`` and ``more`` are objects that no config can hold.
@@ -88,7 +87,9 @@ def check_signature(
             raise UserError(f"there is no key {key}.{name}{nearest(name, known)}")
     for name in known:
         parameter = parameters[name]
-        needed = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+        needed = (
+            parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+        )
         if needed and name not in values:
             raise UserError(f"{key}.{name} is missing; {target.__qualname__} needs it")
     hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
@@ -143,10 +144,9 @@ def check(config: DictConfig) -> None:
     settings(config.trainer)
     settings(config.optimizer)
     device(config.trainer.device)
-    target = locate(config.method.get("_target_", ""), "method")
-    values = {name: value for name, value in _plain(config.method).items() if name != "_target_"}
-    check_signature(target, values, "method", positional=1)
-    _calling(check_weights, target.terms, _plain(config.loss))
+    # What the constructors refuse must be known now, not when the stages before have been trained.
+    network = build(config.model, "model", num_classes=config.dataset.num_classes)
+    _calling(check_weights, method(config, network).terms, _plain(config.loss))
     check_objective(config)
 
 
@@ -187,22 +187,26 @@ def pair(config: DictConfig) -> Pair:
     return build(config.dataset, "dataset")
 
 
-def trainer(
-    config: DictConfig, data: Pair, folder: Path, callbacks: list[Callback]
-) -> Trainer:
+def trainer(config: DictConfig, data: Pair, folder: Path, callbacks: list[Callback]) -> Trainer:
     """All of a training, ready to restore and to fit."""
+    chosen = settings(config.trainer)
+    where = device(chosen.device)
+    configure(chosen)
     network = segmenter(config)
-    where = device(config.trainer.device)
+    network.backbone.checkpointing = chosen.activation_checkpointing
+    whole = method(config, network)
+    if chosen.compile:
+        network.compile()
     return Trainer(
-        method(config, network),
+        whole,
         data,
-        settings=settings(config.trainer),
+        settings=chosen,
         optimizer=settings(config.optimizer),
         weights=_plain(config.loss),
         normalization=network.normalization,
         seed=config.seed,
         device=where,
-        bfloat16=bfloat16(config.trainer.precision, where),
+        bfloat16=bfloat16(chosen.precision, where),
         folder=folder,
         callbacks=callbacks,
     )

@@ -106,5 +106,3 @@ def _flat(node: object, prefix: str = "") -> list[str]:
         return [prefix]
     inner = [key for name, child in node.items() for key in _flat(child, f"{prefix}.{name}")]
     return [key.removeprefix(".") for key in ([prefix] if prefix else []) + inner]
-
-

@@ -14,6 +14,10 @@ def _require(condition: bool, key: str, wanted: str, value: object) -> None:
         raise ValueError(f"{key} must be {wanted}, got {value}")
 
 
+def _choose(key: str, value: str, *known: str) -> None:
+    _require(value in known, key, f"one of {', '.join(known)}", value)
+
+
 @dataclass
 class OptimizerSettings:
     """Rates of the segmenter (SGD) and of its adversaries (Adam), and how both decay."""
@@ -32,6 +36,8 @@ class OptimizerSettings:
     """Update backbone parameters as often as the official code lists them."""
     accumulate_decay: bool
     """Let the weight decay pile up over the repeats, as torch up to 1.4 did."""
+    fused: bool
+    """One kernel for all parameters of an optimiser."""
 
     def __post_init__(self) -> None:
         for key in ("lr", "adversary_lr", "horizon"):
@@ -40,6 +46,8 @@ class OptimizerSettings:
         for key in ("momentum", "weight_decay", "power", "head_lr_factor"):
             value = self.__dict__[key]
             _require(value >= 0, f"optimizer.{key}", "0 or more", value)
+        clash = self.fused and self.backbone_repeats
+        _require(not clash, "optimizer.fused", "false with optimizer.backbone_repeats", self.fused)
 
 
 @dataclass
@@ -49,6 +57,8 @@ class TrainerSettings:
     steps: int
     batch_size: int
     """Images of each domain in a step."""
+    accumulate: int
+    """Parts into which the batch of a step is split to save memory; gradients add up."""
     evaluate_every: int
     save_every: int
     log_every: int
@@ -58,16 +68,33 @@ class TrainerSettings:
     """auto, fp32 or bf16; auto is bf16 autocast on CUDA and fp32 elsewhere."""
     workers: int
     """Processes that decode ahead; 0 decodes in the training process."""
+    channels_last: bool
+    """Store maps pixel by pixel; the same numbers up to rounding, at another speed."""
+    compile: bool
+    """torch.compile the segmenter."""
+    cudnn_benchmark: bool
+    """Let cuDNN try its kernels on every new input size."""
+    deterministic: str
+    """off, warn (where CUDA has no deterministic kernel) or strict (an error there)."""
+    activation_checkpointing: bool
+    """Recompute the backbone's activations in the backward pass instead of storing them."""
 
     def __post_init__(self) -> None:
-        for key in ("steps", "batch_size", "evaluate_every", "save_every", "log_every"):
+        for key in (
+            "steps",
+            "batch_size",
+            "accumulate",
+            "evaluate_every",
+            "save_every",
+            "log_every",
+        ):
             value = self.__dict__[key]
             _require(value > 0, f"trainer.{key}", "positive", value)
         _require(self.workers >= 0, "trainer.workers", "0 or more", self.workers)
-        known = ("auto", "fp32", "bf16")
-        _require(
-            self.precision in known, "trainer.precision", f"one of {', '.join(known)}", self.precision
-        )
+        whole = self.batch_size % self.accumulate == 0
+        _require(whole, "trainer.accumulate", "a divisor of trainer.batch_size", self.accumulate)
+        _choose("trainer.precision", self.precision, "auto", "fp32", "bf16")
+        _choose("trainer.deterministic", self.deterministic, "off", "warn", "strict")
 
 
 @dataclass

@@ -37,7 +37,9 @@ def test_the_domains_are_shuffled_apart():
 
 
 def test_seeds_depend_on_every_part():
-    assert len({seed_of(1, "a", 2), seed_of(1, "a", 3), seed_of(2, "a", 2), seed_of(1, "b", 2)}) == 4
+    assert (
+        len({seed_of(1, "a", 2), seed_of(1, "a", 3), seed_of(2, "a", 2), seed_of(1, "b", 2)}) == 4
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])

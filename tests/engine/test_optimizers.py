@@ -19,6 +19,7 @@ SETTINGS = {
     "horizon": 100,
     "backbone_repeats": False,
     "accumulate_decay": False,
+    "fused": False,
 }
 
 

@@ -25,7 +25,9 @@ class Case:
 
     def _part(self, arrays: dict[str, np.ndarray], part: str) -> dict[str, object]:
         prefix = f"{self.name}/{part}/"
-        return {k.removeprefix(prefix): _value(v) for k, v in arrays.items() if k.startswith(prefix)}
+        return {
+            k.removeprefix(prefix): _value(v) for k, v in arrays.items() if k.startswith(prefix)
+        }
 
 
 def _value(array: np.ndarray) -> object:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import uda_hydra.losses as L
+from tests.conftest import composed
 from tests.parity.fill import fill_tensor
 from tests.parity.queue_layout import oldest_first
 from uda_hydra.data.pair import Pair
@@ -22,7 +23,7 @@ from uda_hydra.methods.caco import CaCo
 from uda_hydra.methods.source_only import SourceOnly
 from uda_hydra.models.deeplabv2 import deeplabv2
 from uda_hydra.models.segmenter import Segmenter
-from uda_hydra.settings import OptimizerSettings, TrainerSettings
+from uda_hydra.stages import settings
 from uda_hydra.types import Source, Target
 
 PRECISIONS = (torch.float32, torch.float64)
@@ -66,34 +67,21 @@ def network(case, weights: dict[str, Tensor]) -> Segmenter:
 def trainer_of(
     method: Method, case, folder: Path, *, weights: dict[str, float], repeats: bool = False
 ) -> Trainer:
-    optimizer = OptimizerSettings(
-        lr=case.args["lr"],
-        head_lr_factor=10.0,
-        momentum=0.9,
-        weight_decay=5e-4,
-        nesterov=False,
-        adversary_lr=1e-4,
-        adversary_betas=[0.9, 0.99],
-        power=0.9,
-        horizon=case.args["max_iters"],
-        backbone_repeats=repeats,
-        accumulate_decay=repeats,
-    )
-    settings = TrainerSettings(
-        steps=len(case.inputs["source_image"]),
-        batch_size=1,
-        evaluate_every=1000,
-        save_every=1000,
-        log_every=1000,
-        device="cpu",
-        precision="fp32",
-        workers=0,
+    # What the case does not say is what the paper's presets say.
+    config = composed(
+        "dataset=gta2city",
+        "trainer.device=cpu",
+        f"trainer.steps={len(case.inputs['source_image'])}",
+        f"optimizer.lr={case.args['lr']}",
+        f"optimizer.horizon={case.args['max_iters']}",
+        f"optimizer.backbone_repeats={repeats}",
+        f"optimizer.accumulate_decay={repeats}",
     )
     return Trainer(
         method,
         object.__new__(Pair),  # never read: the steps are fed by hand
-        settings=settings,
-        optimizer=optimizer,
+        settings=settings(config.trainer),
+        optimizer=settings(config.optimizer),
         weights={f"lambda_{term}": weight for term, weight in weights.items()},
         normalization=method.segmenter.normalization,
         seed=0,

@@ -105,7 +105,9 @@ def streets(
     if any(domain.root is None for domain in domains):
         from uda_hydra.data.streets import generate
 
-        folder = generate(Path(root), seed=seed, gap=gap, height=height, workers=os.cpu_count() or 1, **counts)
+        folder = generate(
+            Path(root), seed=seed, gap=gap, height=height, workers=os.cpu_count() or 1, **counts
+        )
         names = {"gta5": "GTA5", "synthia": "SYNTHIA", "cityscapes": "Cityscapes"}
         domains = [
             replace(domain, root=domain.root or folder / names[domain.layout]) for domain in domains

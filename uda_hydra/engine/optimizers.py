@@ -48,7 +48,7 @@ def _sgd(segmenter: nn.Module, settings: OptimizerSettings) -> Optimizer:
     }
     if settings.backbone_repeats:
         return RepeatedSGD(groups, accumulate_decay=settings.accumulate_decay, **common)
-    return SGD(groups, **common)
+    return SGD(groups, **common, fused=settings.fused)
 
 
 def _adam(adversary: nn.Module, settings: OptimizerSettings) -> Optimizer:
@@ -57,7 +57,9 @@ def _adam(adversary: nn.Module, settings: OptimizerSettings) -> Optimizer:
         "name": "adversary",
         "initial_lr": settings.adversary_lr,
     }
-    return Adam([group], settings.adversary_lr, betas=tuple(settings.adversary_betas))
+    return Adam(
+        [group], settings.adversary_lr, betas=tuple(settings.adversary_betas), fused=settings.fused
+    )
 
 
 class RepeatedSGD(SGD):

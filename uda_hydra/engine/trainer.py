@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,19 +13,16 @@ from torch import Tensor
 from uda_hydra.data.pair import Pair
 from uda_hydra.data.streams import seed_of
 from uda_hydra.engine.checkpoint import Checkpoints
+from uda_hydra.engine.device import out_of_memory_explained, peak_memory
 from uda_hydra.engine.evaluator import evaluate
 from uda_hydra.engine.events import Callback, Evaluation, Run
+from uda_hydra.engine.finite import FiniteWatch
 from uda_hydra.engine.interrupt import Interrupt, Interrupted
 from uda_hydra.engine.optimizers import build_optimizers, poly, set_rates
 from uda_hydra.engine.scores import Scores
-from uda_hydra.errors import UserError
-from uda_hydra.methods.base import Losses, Method, Update
+from uda_hydra.methods.base import Losses, Method, Update, check_weights
 from uda_hydra.settings import OptimizerSettings, TrainerSettings
 from uda_hydra.types import Normalization, Source, Target
-
-
-class NonFiniteLoss(UserError, ArithmeticError):
-    """A loss term became infinite or not a number."""
 
 
 class Trainer:
@@ -52,7 +48,8 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         check_weights(method.terms, weights)
-        self.method = method.to(device)
+        self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.method = method.to(device, memory_format=self.layout)
         self.weights = weights
         self.pair = pair
         self.settings = settings
@@ -72,7 +69,7 @@ class Trainer:
         self.done = 0
         self.last: Scores | None = None
         self.best, self.best_step = -math.inf, 0
-        self._unchecked: list[tuple[int, tuple[str, ...], dict[str, Tensor]]] = []
+        self.watch = FiniteWatch(self.checkpoints.last)
 
     def fit(self, run: Run) -> None:
         """Train from the last checkpoint (or from the beginning) to ``trainer.steps``.
@@ -84,7 +81,7 @@ class Trainer:
         try:
             for callback in self.callbacks:
                 callback.on_start(run)
-            with Interrupt() as interrupt:
+            with Interrupt() as interrupt, out_of_memory_explained():
                 self._run(interrupt)
             status = "finished"
         except (Interrupted, KeyboardInterrupt):
@@ -102,7 +99,7 @@ class Trainer:
             set_rates(self.optimizers.values(), self._decay())
             values = self.step(source, target, self.done / every.steps)
             self.done += 1
-            self._unchecked.append((self.done, source.key + target.key, values))
+            self.watch.add(self.done, source.key + target.key, values)
 
             finished = self.done == every.steps
             if self.done % every.log_every == 0 or finished:
@@ -119,10 +116,14 @@ class Trainer:
         self.method.train()
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
+        self.method.before_step()
         values: dict[str, Tensor] = {}
-        for update in self._updates(self.method.losses(source, target, progress)):
-            values |= {f"loss/{name}": term.detach() for name, term in update.terms.items()}
-            self.backward(update)
+        for part in split(source, target, self.settings.accumulate):
+            for update in self._updates(self.method.losses(*part, progress)):
+                for name, term in update.terms.items():
+                    share = term.detach() / self.settings.accumulate
+                    values[f"loss/{name}"] = values.get(f"loss/{name}", 0) + share
+                self.backward(update)
         if self.method.clip_norm is not None:
             for name, parameters in self.players.items():
                 norm = torch.nn.utils.clip_grad_norm_(parameters, self.method.clip_norm)
@@ -141,7 +142,7 @@ class Trainer:
             if (weight := self.weights[f"lambda_{name}"]) != 0
         )
         if isinstance(total, Tensor):
-            total.backward(inputs=self.players[update.player])
+            (total / self.settings.accumulate).backward(inputs=self.players[update.player])
 
     def _updates(self, losses: Losses) -> Iterator[Update]:
         while True:
@@ -164,20 +165,23 @@ class Trainer:
         for source, target in stream:
             if ahead is not None:
                 yield ahead
-            image, label = (x.to(self.device, non_blocking=True) for x in source[:2])
-            other = target.image.to(self.device, non_blocking=True)
+            label = source.label.to(self.device, non_blocking=True).long()
             ahead = (
-                Source(self.normalize(image), label.long(), source.key),
-                Target(self.normalize(other), target.key),
+                Source(self._network_input(source.image), label, tuple(source.key)),
+                Target(self._network_input(target.image), tuple(target.key)),
             )
         if ahead is not None:
             yield ahead
+
+    def _network_input(self, image: Tensor) -> Tensor:
+        image = self.normalize(image.to(self.device, non_blocking=True))
+        return image.contiguous(memory_format=self.layout)
 
     def _decay(self) -> float:
         return poly(self.done, horizon=self.rates.horizon, power=self.rates.power)
 
     def _log(self, values: dict[str, Tensor]) -> None:
-        self._check_finite()
+        self.watch.check()
         report = {name: float(value) for name, value in (values | self.method.monitor()).items()}
         for optimizer in self.optimizers.values():
             report |= {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
@@ -185,31 +189,13 @@ class Trainer:
         since, step = self._clock
         self._clock = now, self.done
         report["speed/steps_per_second"] = (self.done - step) / (now - since)
-        report["memory/peak_gb"] = self.peak_memory()
+        report["memory/peak_gb"] = peak_memory(self.device)
         for callback in self.callbacks:
             callback.on_log(self.done, report)
 
-    def _check_finite(self) -> None:
-        """Look at every loss since the last look with one copy to the host."""
-        if not self._unchecked:
-            return
-        flat = torch.stack([torch.stack([*v.values()]).sum() for _, _, v in self._unchecked])
-        for finite, (step, keys, values) in zip(
-            flat.isfinite().tolist(), self._unchecked, strict=True
-        ):
-            if finite:
-                continue
-            bad = {name: float(v) for name, v in values.items() if not v.isfinite()}
-            raise NonFiniteLoss(
-                f"step {step}: {', '.join(f'{k} is {v}' for k, v in bad.items())} on the samples "
-                f"{', '.join(keys)}. The last good state is {self.checkpoints.last}; a smaller "
-                "optimizer.lr or loss weight, or trainer.precision=fp32, may help."
-            )
-        self._unchecked.clear()
-
     def evaluate(self) -> Scores:
         """Score the target's validation images, remember the best, tell the callbacks."""
-        self._check_finite()
+        self.watch.check()
         self.last, panels = evaluate(
             self.method,
             self.pair.validate(workers=self.settings.workers),
@@ -228,7 +214,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write everything a resume needs as ``last.pt``."""
-        self._check_finite()
+        self.watch.check()
         self.checkpoints.save(self._state())
 
     def restore(self) -> str:
@@ -259,19 +245,10 @@ class Trainer:
             "confusion": None if self.last is None else torch.from_numpy(self.last.confusion),
         }
 
-    def peak_memory(self) -> float:
-        """Largest memory so far in GB: of the GPU where there is one, else of this process."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) / 1e9
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
-
-def check_weights(terms: Sequence[str], weights: dict[str, float]) -> None:
-    """Raise ValueError unless ``weights`` has exactly ``lambda_<term>`` for every term."""
-    wanted = {f"lambda_{term}" for term in terms}
-    missing, unknown = sorted(wanted - set(weights)), sorted(set(weights) - wanted)
-    complaints = [f"loss.{key} is missing" for key in missing]
-    complaints += [f"loss.{key} weighs no term of this method" for key in unknown]
-    if complaints:
-        valid = ", ".join(f"loss.{key}" for key in sorted(wanted))
-        raise ValueError(f"{'; '.join(complaints)}. The method has {valid}.")
+def split(source: Source, target: Target, parts: int) -> Iterator[tuple[Source, Target]]:
+    """The samples of a batch in ``parts`` batches of equal size, in order."""
+    size = len(source.image) // parts
+    for start in range(0, size * parts, size):
+        one = slice(start, start + size)
+        yield Source(*(field[one] for field in source)), Target(*(field[one] for field in target))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -61,8 +61,11 @@ class Method(nn.Module, ABC):
         are overwritten by those of the checkpoint where one is resumed.
         """
 
+    def before_step(self) -> None:
+        """Once before the losses of a step, however many parts its batch is split into."""
+
     def after_step(self) -> None:
-        """After the optimisers have stepped."""
+        """Once after the optimisers have stepped."""
 
     def monitor(self) -> dict[str, Tensor]:
         """Quantities worth a curve that are no losses, such as the fill of a dictionary."""
@@ -71,3 +74,14 @@ class Method(nn.Module, ABC):
     def predict(self, image: Tensor) -> Tensor:
         """Logits (b, classes, h, w) of a normalised image, at any resolution; used in eval mode."""
         return self.segmenter(image).main
+
+
+def check_weights(terms: Sequence[str], weights: dict[str, float]) -> None:
+    """Raise ValueError unless ``weights`` has exactly ``lambda_<term>`` for every term."""
+    wanted = {f"lambda_{term}" for term in terms}
+    missing, unknown = sorted(wanted - set(weights)), sorted(set(weights) - wanted)
+    complaints = [f"loss.{key} is missing" for key in missing]
+    complaints += [f"loss.{key} weighs no term of this method" for key in unknown]
+    if complaints:
+        valid = ", ".join(f"loss.{key}" for key in sorted(wanted))
+        raise ValueError(f"{'; '.join(complaints)}. The method has {valid}.")

@@ -73,10 +73,12 @@ class CaCo(Method):
         if self.gate_classes is None:
             self.queue.count(data.source_classes)
 
-    def losses(self, source: Source, target: Target, progress: float) -> Losses:
-        """First the source, then a rescaled view of the target against teacher and dictionary."""
+    def before_step(self) -> None:
+        """The teacher follows first, and so lags one step behind: a no-op at the very first."""
         self.teacher.follow(self.segmenter)
 
+    def losses(self, source: Source, target: Target, progress: float) -> Losses:
+        """First the source, then a rescaled view of the target against teacher and dictionary."""
         # Supervised segmentation of the source.
         seen = self.segmenter(source.image)
         yield Update("segmenter", **L.supervised(seen, source.label))

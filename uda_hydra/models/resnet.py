@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 EXPANSION = 4
 """A block's output is this many times wider than its inner convolutions."""
@@ -85,14 +88,25 @@ class ResNet(nn.Module):
             for i in range(4)
         ]
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.checkpointing = False
+        """Recompute each block in the backward pass instead of storing its activations."""
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The maps of the four stages."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(image))))
-        first = self.layer1(x)
-        second = self.layer2(first)
-        third = self.layer3(second)
-        return first, second, third, self.layer4(third)
+        first = self._stage(self.layer1, x)
+        second = self._stage(self.layer2, first)
+        third = self._stage(self.layer3, second)
+        return first, second, third, self._stage(self.layer4, third)
+
+    def _stage(
+        self, stage: nn.Sequential, x: Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "b d h2 w2"]:
+        if self.checkpointing and torch.is_grad_enabled():
+            for block in stage:
+                x = recomputed(block, x)
+            return x
+        return stage(x)
 
     def repeats(self, name: str) -> int:
         """How often the releases' optimiser lists the parameter ``name``.
@@ -103,6 +117,32 @@ class ResNet(nn.Module):
         if not name.startswith("layer"):
             return 1
         return 4 if ".downsample." in name else 3
+
+
+def recomputed(block: nn.Module, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+    """``block(x)`` that stores its input alone and is computed again for the backward pass."""
+
+    @contextmanager
+    def statistics_stay() -> Iterator[None]:
+        # The second pass sees the same batch again, which must not count twice.
+        norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum = 0.0
+        try:
+            yield
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+                norm.num_batches_tracked -= 1
+
+    return checkpoint(
+        block,
+        x,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=lambda: (nullcontext(), statistics_stay()),
+    )
 
 
 def _stage(

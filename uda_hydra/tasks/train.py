@@ -13,6 +13,7 @@ from uda_hydra import build
 from uda_hydra.callbacks.mlflow import close_parent, open_parent
 from uda_hydra.data.pair import Pair
 from uda_hydra.engine.checkpoint import Checkpoints, digest, write_atomically
+from uda_hydra.engine.device import peak_memory
 from uda_hydra.engine.events import Run
 from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.engine.lock import locked
@@ -48,9 +49,7 @@ def train(config: DictConfig, overrides: list[str], label: str) -> float:
     return outcome[config.objective]
 
 
-def _run_all(
-    stages: list[Stage], top: Path, pair: Pair, overrides: list[str]
-) -> dict[str, Result]:
+def _run_all(stages: list[Stage], top: Path, pair: Pair, overrides: list[str]) -> dict[str, Result]:
     """Each stage in turn; several of them are shown in MLflow as children of one run."""
     tracking = settings(stages[-1].config.tracking)
     parent = top if len(stages) > 1 and tracking.enabled else None
@@ -176,7 +175,7 @@ def _result(trainer: Trainer, facts: dict[str, str], *, seconds: float) -> Resul
         **trainer.last.per_class(),
         "steps": trainer.done,
         "seconds": seconds,
-        "peak_memory_gb": trainer.peak_memory(),
+        "peak_memory_gb": peak_memory(trainer.device),
         **facts,
     }
 

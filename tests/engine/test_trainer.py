@@ -1,0 +1,99 @@
+"""What the Trainer's options promise."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from uda_hydra.engine.trainer import split
+from uda_hydra.types import Source, Target
+
+
+def gradients(trainer):
+    source, target = next(trainer.batches())
+    torch.manual_seed(0)
+    trainer.step(source, target, 0.0)
+    return {n: p.grad.clone() for n, p in trainer.method.named_parameters() if p.grad is not None}
+
+
+def statistics(trainer):
+    return {n: b.clone() for n, b in trainer.method.named_buffers() if "running" in n}
+
+
+@pytest.mark.parametrize("method", ["source_only", "caco/contrast"])
+def test_activation_checkpointing_changes_no_gradient_and_no_statistic(make_trainer, method):
+    plain = make_trainer(f"method={method}")
+    saving = make_trainer(f"method={method}", "trainer.activation_checkpointing=true")
+    assert saving.method.segmenter.backbone.checkpointing
+    torch.testing.assert_close(gradients(plain), gradients(saving), rtol=0, atol=0)
+    torch.testing.assert_close(statistics(plain), statistics(saving), rtol=0, atol=0)
+
+
+def test_accumulated_parts_add_up_to_the_mean_of_their_gradients(make_trainer):
+    options = ["method=source_only", "method.channel_shuffle=none", "optimizer.lr=1e-9"]
+    whole = make_trainer(*options, "trainer.accumulate=2")
+    source, target = next(whole.batches())
+    parts = []
+    for part in split(source, target, 2):
+        single = make_trainer(*options)
+        single.step(*part, 0.0)
+        parts.append({n: p.grad for n, p in single.method.named_parameters()})
+    whole.step(source, target, 0.0)
+    for name, parameter in whole.method.named_parameters():
+        mean = (parts[0][name] + parts[1][name]) / 2
+        torch.testing.assert_close(parameter.grad, mean, rtol=1e-4, atol=1e-6)
+
+
+def test_the_teacher_follows_once_a_step_however_many_parts(make_trainer):
+    trainer = make_trainer("method=caco/contrast", "trainer.accumulate=2")
+    followed = []
+    trainer.method.teacher.follow = followed.append
+    trainer.step(*next(trainer.batches()), 0.0)
+    assert followed == [trainer.method.segmenter]
+
+
+def test_split_keeps_samples_together():
+    image = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 2, 2)
+    source = Source(image, image[:, 0].long(), ("a", "b", "c", "d"))
+    parts = [*split(source, Target(image, ("e", "f", "g", "h")), 2)]
+    assert [part[0].key for part in parts] == [("a", "b"), ("c", "d")]
+    assert [part[1].key for part in parts] == [("e", "f"), ("g", "h")]
+    assert [part[0].image[:, 0, 0, 0].tolist() for part in parts] == [[0, 1], [2, 3]]
+    assert [part[0].label[:, 0, 0].tolist() for part in parts] == [[0, 1], [2, 3]]
+
+
+def test_channels_last_changes_the_layout_and_not_the_numbers(make_trainer):
+    plain, other = (
+        make_trainer("method=source_only", f"trainer.channels_last={flag}")
+        for flag in ("false", "true")
+    )
+    image = next(other.batches())[0].image
+    assert image.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(gradients(plain), gradients(other), rtol=1e-3, atol=1e-4)
+
+
+def test_fused_updates_are_the_same_updates(make_trainer):
+    weights = []
+    for flag in ("false", "true"):
+        trainer = make_trainer("method=source_only", f"optimizer.fused={flag}")
+        trainer.step(*next(trainer.batches()), 0.0)
+        weights.append([p.detach().clone() for p in trainer.method.parameters()])
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_a_compiled_segmenter_learns_the_same(make_trainer):
+    plain = make_trainer("method=source_only")
+    compiled = make_trainer("method=source_only", "trainer.compile=true")
+    assert plain.method.state_dict().keys() == compiled.method.state_dict().keys()
+    torch.testing.assert_close(gradients(plain), gradients(compiled), rtol=1e-3, atol=1e-4)
+
+
+def test_strict_determinism_is_asked_of_torch(make_trainer):
+    try:
+        make_trainer("method=source_only", "trainer.deterministic=strict")
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        make_trainer("method=source_only")
+    assert not torch.are_deterministic_algorithms_enabled()

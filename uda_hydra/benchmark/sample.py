@@ -1,0 +1,72 @@
+"""One sample of Cityscapes at training size against Pillow and a loop over the classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from uda_hydra.benchmark.timing import Row, Setting, agree, side_by_side, speedup
+from uda_hydra.data.labels import CITYSCAPES_IDS
+from uda_hydra.data.pair import Resized
+from uda_hydra.data.readers import cityscapes
+from uda_hydra.data.readers.image_set import Sample
+from uda_hydra.data.streams import Samples
+from uda_hydra.data.streets import generate
+from uda_hydra.types import IGNORE
+
+CPU = torch.device("cpu")
+LEVELS = 2 / 255
+"""Two of 255 grey levels: what faster resampling may differ from Pillow's by."""
+
+
+def plain_sample(
+    sample: Sample, size: tuple[int, int]
+) -> tuple[UInt8[Tensor, "3 h w"], UInt8[Tensor, "h w"]]:
+    """Decode and resize with Pillow, then one pass over the label for each class."""
+    with Image.open(sample.image) as file:
+        image = np.array(file.convert("RGB").resize(size, Image.Resampling.BICUBIC))
+    with Image.open(sample.label) as file:
+        raw = np.array(file.resize(size, Image.Resampling.NEAREST))
+    label = np.full(raw.shape, IGNORE, np.uint8)
+    for train_id, raw_id in enumerate(CITYSCAPES_IDS):
+        label[raw == raw_id] = train_id
+    planes = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    return planes, torch.from_numpy(label)
+
+
+def frame(folder: Path, height: int) -> Path:
+    """Cityscapes root with one generated image of ``height``."""
+    root = generate(folder, seed=0, height=height, source=0, target=1, validation=0, workers=1)
+    return root / "Cityscapes"
+
+
+def check(samples: Samples, plain: tuple[Tensor, Tensor]) -> None:
+    """The labels are equal, the images up to two grey levels."""
+    image, label = plain
+    agree("image of the sample", samples.image(0) / 255, image / 255, tolerance=LEVELS)
+    agree("label of the sample", samples.label(0), label)
+
+
+def compare(setting: Setting) -> list[Row]:
+    """Decoded anew, on the CPU."""
+    height, size = (64, (64, 32)) if setting.quick else (1024, (1024, 512))
+    images = cityscapes(frame(setting.folder, height), num_classes=19, split="train")
+    plain = plain_sample(images.samples[0], size)
+    samples = Resized(images, size)
+    check(samples, plain)
+    times = side_by_side(
+        lambda: (samples.image(0), samples.label(0)),
+        lambda: plain_sample(images.samples[0], size),
+        repetitions=setting.repetitions(21),
+        device=CPU,
+    )
+    note = (
+        f"a generated {2 * height}x{height} frame to {size[0]}x{size[1]}: uint8 image and train "
+        "ids, without the float conversion (done on the device); always on the CPU"
+    )
+    return [speedup("sample, uncached", times, "at least 1.6", note)]

@@ -1,10 +1,11 @@
 """The one entry point: compose the config, run its task, return the objective."""
 
+from contextlib import nullcontext as reported
+
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from contextlib import nullcontext as reported
 from uda_hydra.schema import register
 
 

@@ -51,7 +51,7 @@ def streets(tmp_path_factory):
 
 @pytest.fixture
 def make_trainer(streets, tmp_path):
-    """A trainer as ``launch.py`` builds it: ``make_trainer("method=caco/contrast", folder=...)``."""
+    """A trainer as ``launch.py`` builds it: ``make_trainer("method=source_only")``."""
 
     def make(*overrides: str, folder: Path = tmp_path, callbacks=(), pair=None):
         config = composed(*SMALL, f"dataset.root={streets}", *overrides)

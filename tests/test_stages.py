@@ -62,7 +62,7 @@ def test_a_choice_of_group_reaches_every_stage():
 
 
 def test_an_unknown_stage_is_refused_with_the_nearest():
-    with pytest.raises(UserError, match="no stage 'sourc'.*did you mean source"):
+    with pytest.raises(UserError, match=r"no stage 'sourc'.*did you mean source"):
         planned("+stage.sourc.trainer.steps=3")
     with pytest.raises(UserError, match="this run has no stages"):
         planned("method=source_only", "+stage.source.trainer.steps=3")

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from uda_hydra.callbacks.mlflow import Tracking
 from uda_hydra.data.labels import class_names
 from uda_hydra.data.pair import Pair
-from uda_hydra.engine.events import Callback
 from uda_hydra.engine.device import configure
+from uda_hydra.engine.events import Callback
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import UserError, nearest
 from uda_hydra.methods.base import Method, check_weights
@@ -42,9 +42,9 @@ def locate(target: str, key: str) -> Callable[..., Any]:
             found = vars(importlib.import_module(module)).get(name)
         except ModuleNotFoundError:
             found = None
-        if inspect.isclass(found) or inspect.isfunction(found):
-            if found.__module__.startswith("uda_hydra.") and not name.startswith("_"):
-                return found
+        made = inspect.isclass(found) or inspect.isfunction(found)
+        if made and found.__module__ == module and not name.startswith("_"):
+            return found
     places = ", ".join(f"uda_hydra.{name}" for name in ALLOWED)
     raise UserError(f"{key}._target_={target} names nothing that a config may build ({places})")
 

@@ -24,12 +24,15 @@ class Stopped(Exception):
     exit_code = 1
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean ...?" with the closest of the known names, else the list of them."""
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """ "; did you mean ...?" with the closest of the known names, else the list of them.
+
+    ``prefix`` is put before the name that is proposed.
+    """
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
-        return f"; did you mean {close[0]}?"
+        return f"; did you mean {prefix}{close[0]}?"
     return f"; there are {', '.join(known)}" if known else ""
 
 
@@ -68,7 +71,7 @@ def explain(error: BaseException) -> str | None:
     if key:
         # An addressed stage is the one kind of key that a config does not hold from the start.
         hint = f"; write +{key[1]}=..." if key[1].startswith("stage.") else ""
-        return f"there is no key {key[1]}{hint or nearest(key[1], _valid_keys())}"
+        return f"there is no key {key[1]}{hint or _nearest_key(key[1])}"
     option = re.search(r"Could not find '([\w/.]+)'", text)
     if option:
         group, _, name = option[1].partition("/")
@@ -76,6 +79,17 @@ def explain(error: BaseException) -> str | None:
     lines = [*text.splitlines(), *str(error.__cause__ or "").splitlines()]
     wanted = (line.strip().rstrip(".") for line in lines if line and not line.startswith(" "))
     return ": ".join(dict.fromkeys(wanted))
+
+
+def _nearest_key(key: str) -> str:
+    """The closest name in the key's own group if there is such a group, else among all keys."""
+    known = _valid_keys()
+    group, _, name = key.rpartition(".")
+    inside = {one.removeprefix(f"{group}.") for one in known if one.startswith(f"{group}.")}
+    if group and inside:
+        return nearest(name, inside - {"_target_"}, prefix=f"{group}.")
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    return nearest(key, close or {one for one in known if "." not in one})
 
 
 def _valid_keys() -> list[str]:

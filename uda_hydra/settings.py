@@ -1,7 +1,7 @@
 """Run-level settings as plain dataclasses: their fields are the config's schema.
 
-Nothing heavy is imported here, so that a typo is reported before torch is loaded. Ranges are checked
-when an instance is made.
+Nothing heavy is imported here, so that a typo is reported before torch is loaded. Ranges are
+checked when an instance is made.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The nouns everyone shares: what a step is fed, what a segmenter returns, how pixels are scaled."""
+"""The nouns everyone shares: what a step is fed, what a segmenter returns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Source(NamedTuple):
 
 
 class Target(NamedTuple):
-    """An unlabelled batch of the target domain. There is no label field, and there never will be."""
+    """An unlabelled batch of the target domain. It has no label field and never will."""
 
     image: Float[Tensor, "b 3 h w"]
     key: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Normalization(NamedTuple):
         """Float32 on the image's own device."""
         planes = image.float().unbind(1)
         planes = planes[::-1] if self.channels == "bgr" else planes
-        # Plane by plane with plain numbers: a tensor of means would have to be copied to the device.
+        # Plane by plane with plain numbers: a tensor of means would be copied to the device.
         return torch.stack(
             [
                 (plane * self.scale - mean) / std

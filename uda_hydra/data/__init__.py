@@ -1,0 +1,1 @@
+"""Data sets on disk, their labels, and the streams made of them."""

@@ -7,34 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from uda_hydra.data.cache import Cached, fill
 from uda_hydra.data.readers import ImageSet
-from uda_hydra.data.resize import resize_image, resize_label
-from uda_hydra.data.streams import Samples, Steps, load
+from uda_hydra.data.samples import Resized
+from uda_hydra.data.store import Store
+from uda_hydra.data.streams import Steps, load
 from uda_hydra.types import Source, Target
-
-
-class Resized:
-    """The samples of an image set, decoded and resized whenever they are asked for."""
-
-    def __init__(self, images: ImageSet, size: tuple[int, int]) -> None:
-        """``size`` is (width, height)."""
-        self.images = images
-        self.size = size
-        self.keys = tuple(sample.key for sample in images.samples)
-
-    def image(self, index: int) -> Tensor:
-        """RGB uint8 (3, h, w)."""
-        image = resize_image(self.images.read_image(self.images.samples[index]), self.size)
-        return torch.from_numpy(image).permute(2, 0, 1).contiguous()
-
-    def label(self, index: int) -> Tensor:
-        """Train ids uint8 (h, w)."""
-        label = self.images.read_label(self.images.samples[index])
-        return torch.from_numpy(resize_label(label, self.size))
 
 
 class Scored(NamedTuple):
@@ -48,16 +29,26 @@ class Scored(NamedTuple):
 class Validation(Dataset):
     """The target's validation images; their labels serve evaluation only."""
 
-    def __init__(self, images: Samples, truth: ImageSet) -> None:
+    def __init__(self, images: Resized | Cached, labels: Resized | Cached) -> None:
+        """``images`` are at the network's size, ``labels`` at their own."""
         self.images = images
-        self.truth = truth
+        self.labels = labels
+
+    @property
+    def truth(self) -> ImageSet:
+        """The labelled files."""
+        return self.labels.images
+
+    @property
+    def stores(self) -> list[Store]:
+        """What is kept decoded."""
+        return [*self.images.stores, *self.labels.stores]
 
     def __len__(self) -> int:
         return len(self.images.keys)
 
     def __getitem__(self, index: int) -> Scored:
-        label = torch.from_numpy(self.truth.read_label(self.truth.samples[index]))
-        return Scored(self.images.keys[index], self.images.image(index), label)
+        return Scored(self.images.keys[index], self.images.image(index), self.labels.label(index))
 
 
 @dataclass(frozen=True)
@@ -66,23 +57,29 @@ class Pair:
 
     name: str
     classes: tuple[str, ...]
-    source: Samples
-    target: Samples
+    source: Resized | Cached
+    target: Resized | Cached
     validation: Validation
     source_classes: tuple[int, ...]
     """Classes that the source's labels can hold."""
     oracle: bool = False
     """Whether the source is in truth the labelled target: an upper bound, not an adaptation."""
 
+    def prepare(self) -> None:
+        """Decode what the cache lacks: first, where waiting for it and stopping it are easy."""
+        fill([*self.source.stores, *self.target.stores, *self.validation.stores])
+
     def streams(
         self, *, seed: int, steps: range, batch_size: int, workers: int, pin: bool
     ) -> Iterator[tuple[Source, Target]]:
         """The uint8 batches of ``steps``, a function of (seed, step) alone."""
+        self.prepare()
         batches = Steps(self.source, self.target, seed=seed, batch_size=batch_size)
         return load(batches, steps, workers=workers, pin=pin)
 
     def validate(self, *, workers: int) -> Iterator[Scored]:
         """Every validation image once, in order."""
+        fill(self.validation.stores)
         return load(self.validation, range(len(self.validation)), workers=workers)
 
     def fingerprint(self) -> str:

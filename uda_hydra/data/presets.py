@@ -8,9 +8,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from uda_hydra.data.cache import Cached
 from uda_hydra.data.labels import class_names
-from uda_hydra.data.pair import Pair, Resized, Validation
+from uda_hydra.data.pair import Pair, Validation
 from uda_hydra.data.readers import ImageSet, cityscapes, gta5, synthia
+from uda_hydra.data.samples import Resized
 
 READERS: dict[str, Callable[..., ImageSet]] = {
     "gta5": gta5,
@@ -72,6 +74,8 @@ def real(
     name: str,
     num_classes: int,
     oracle: bool,
+    cache: bool,
+    cache_folder: str,
     source: Mapping[str, Any],
     target: Mapping[str, Any],
 ) -> Pair:
@@ -82,6 +86,7 @@ def real(
         Domain.read(target, "dataset.target"),
         num_classes,
         oracle,
+        Path(cache_folder) if cache else None,
     )
 
 
@@ -94,6 +99,8 @@ def streets(
     counts: Mapping[str, int],
     num_classes: int,
     oracle: bool,
+    cache: bool,
+    cache_folder: str,
     source: Mapping[str, Any],
     target: Mapping[str, Any],
 ) -> Pair:
@@ -112,19 +119,30 @@ def streets(
         domains = [
             replace(domain, root=domain.root or folder / names[domain.layout]) for domain in domains
         ]
-    return _pair("streets", *domains, num_classes, oracle)
+    return _pair("streets", *domains, num_classes, oracle, Path(cache_folder) if cache else None)
 
 
-def _pair(name: str, source: Domain, target: Domain, num_classes: int, oracle: bool) -> Pair:
+def _pair(
+    name: str,
+    source: Domain,
+    target: Domain,
+    num_classes: int,
+    oracle: bool,
+    cache: Path | None,
+) -> Pair:
+    def kept(images: ImageSet, size: tuple[int, int] | None, *parts: str) -> Resized | Cached:
+        samples = Resized(images, size)
+        return samples if cache is None else Cached(samples, cache, parts=parts)
+
     labelled = target if oracle else source
     seen = labelled.images(num_classes, labels=True)
     scored = target.scored(num_classes)
     return Pair(
         name=name,
         classes=class_names(num_classes),
-        source=Resized(seen, labelled.size),
-        target=Resized(target.images(num_classes, labels=False), target.size),
-        validation=Validation(Resized(scored, target.size), scored),
+        source=kept(seen, labelled.size, "images", "labels"),
+        target=kept(target.images(num_classes, labels=False), target.size, "images"),
+        validation=Validation(kept(scored, target.size, "images"), kept(scored, None, "labels")),
         source_classes=seen.shown,
         oracle=oracle,
     )

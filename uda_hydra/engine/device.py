@@ -14,7 +14,7 @@ from uda_hydra.settings import TrainerSettings
 
 
 def configure(settings: TrainerSettings) -> None:
-    """Choose kernels for this process, as ``trainer.cudnn_benchmark`` and ``.deterministic`` say."""
+    """Choose this process's kernels by ``trainer.cudnn_benchmark`` and ``.deterministic``."""
     strict = settings.deterministic == "strict"
     if settings.deterministic != "off":
         # Read by cuBLAS when it is first used.

@@ -1,4 +1,4 @@
-"""Stops a training at the first loss that is no number, without waiting for the device each step."""
+"""Stops a training at the first loss that is no number, without waiting in every step."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Trainer:
     """Owns the step counter, streams, optimisers, rates, precision, evaluation and checkpoints.
 
     ``weights`` maps ``lambda_<term>`` to a float for exactly the method's terms. ``device`` and
-    ``bfloat16`` (autocast) come resolved; ``seed`` decides every random draw together with the step.
+    ``bfloat16`` (autocast) come resolved; ``seed`` and the step decide every random draw.
     """
 
     def __init__(

@@ -130,7 +130,7 @@ def finished(stage: Stage) -> Result | None:
 
 
 def _identity(stage: Stage) -> dict[str, Any]:
-    """What decides the stage's numbers: its config, and the content of the weights it begins with."""
+    """What decides the stage's numbers: its config and the weights it begins with."""
     init = stage.config.init
     # The content counts, wherever the file lies.
     content = digest(Path(init)) if init is not None and Path(init).is_file() else None

@@ -1,0 +1,82 @@
+"""The command line: which comparisons, where, and what is kept of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import torch
+
+from uda_hydra.benchmark import (
+    confusion,
+    dictionary,
+    log_cost,
+    report,
+    sample,
+    startup,
+    step,
+    upsampling,
+)
+from uda_hydra.benchmark.timing import Disagreement, Row, Setting
+
+COMPARISONS: dict[str, Callable[[Setting], list[Row]]] = {
+    "step": step.compare,
+    "dictionary": dictionary.compare,
+    "sample": sample.compare,
+    "confusion": confusion.compare,
+    "upsampling": upsampling.compare,
+    "log_cost": log_cost.compare,
+    "startup": startup.compare,
+}
+
+
+def arguments(command_line: Sequence[str] | None) -> argparse.Namespace:
+    """The options, checked."""
+    parser = argparse.ArgumentParser("python -m uda_hydra.benchmark", description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"from {', '.join(COMPARISONS)}; without: all")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU; 1 by default")
+    parser.add_argument("--quick", action="store_true", help="does it work? times mean nothing")
+    parser.add_argument("--full", action="store_true", help="step: ResNet-101 on the CPU too")
+    options = parser.parse_args(command_line)
+    unknown = sorted(set(options.names) - set(COMPARISONS))
+    if unknown:
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(COMPARISONS)}")
+    if options.threads < 1:
+        parser.error(f"--threads must be 1 or more, got {options.threads}")
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error(f"--device {options.device} is not there; use --device cpu")
+    return options
+
+
+def main(command_line: Sequence[str] | None = None) -> None:
+    """Run the comparisons and print their table."""
+    options = arguments(command_line)
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(options.threads)
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="uda_hydra_benchmark_") as folder:
+        setting = Setting(
+            torch.device(options.device), options.threads, Path(folder), options.quick, options.full
+        )
+        facts = report.facts(setting)
+        for name in options.names or COMPARISONS:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            torch.manual_seed(0)
+            try:
+                rows += COMPARISONS[name](setting)
+            except Disagreement as error:
+                sys.exit(f"error: {name}: {error}")
+    print(report.table(facts, rows))
+    if options.json:
+        options.json.write_text(json.dumps(report.plain(facts, rows), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What logging takes of the training's thread."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import numpy as np
+
+from uda_hydra.benchmark.setup import SMALLEST, TINY, caco_trainer, streets_pair
+from uda_hydra.benchmark.timing import Row, Setting, Times, overhead
+from uda_hydra.engine.events import Callback, Run
+
+SKIPPED = 3
+"""Steps at the start that are not counted: the first ones allocate."""
+
+
+class Mark(Callback):
+    """Notes when it is told of a step. Two of them enclose those that are called between."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_log(self, step: int, values: dict[str, float]) -> None:
+        """Note the time."""
+        self.seconds.append(time.perf_counter())
+
+
+def split(before: list[float], after: list[float], *, skip: int) -> Times:
+    """What each log took (ours), and the step that led to it (plain), from the marks' times."""
+    log = np.subtract(after, before)[1:]
+    step = np.subtract(before[1:], after[:-1])
+    return Times(log[skip:].tolist(), step[skip:].tolist())
+
+
+def compare(setting: Setting) -> list[Row]:
+    """Progress and tracking, logging every step of the smallest training there is a use for."""
+    # Only this comparison needs psutil.
+    from uda_hydra.callbacks.mlflow import Tracking
+    from uda_hydra.callbacks.progress import Progress
+
+    scale, height = (SMALLEST, 64) if setting.quick else (TINY, 128)
+    steps = SKIPPED + 1 + setting.repetitions(40)
+    folder = setting.folder / "log"
+    database = f"sqlite:///{folder.absolute()}/mlflow.db"
+    tracking = Tracking(database, "benchmark", artifacts=folder / "artifacts")
+    before, after = Mark(), Mark()
+    trainer = caco_trainer(
+        streets_pair(setting.folder, scale, height=height),
+        scale,
+        steps=steps,
+        device=setting.device,
+        folder=folder,
+        callbacks=[before, Progress(io.StringIO()), tracking, after],
+    )
+    trainer.fit(Run("benchmark", folder, steps, 0, {"seed": 0}))
+
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    if len(lines) < steps:
+        raise RuntimeError(f"{len(lines)} of {steps} steps were logged: the time says nothing")
+    times = split(before.seconds, after.seconds, skip=SKIPPED)
+    note = (
+        f"deeplabv2_tiny, {scale.source[0]}x{scale.source[1]}, batch {scale.batch_size}, a log at "
+        "every step; plain is the step, in which the losses are turned into numbers; "
+        + ("sent to MLflow" if (folder / "mlflow.json").exists() else "no MLflow, kept on disk")
+    )
+    return [overhead("logging", times, "under 0.02", note)]

@@ -1,0 +1,149 @@
+"""A CaCo training built from plain values: what ``build.py`` makes of conf/, without Hydra.
+
+Rates and weights are the paper's, but nothing here is trained to any end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from uda_hydra.data.pair import Pair
+from uda_hydra.data.presets import streets
+from uda_hydra.engine.events import Callback
+from uda_hydra.engine.trainer import Trainer
+from uda_hydra.methods.caco import CaCo
+from uda_hydra.models.deeplabv2 import deeplabv2
+from uda_hydra.settings import OptimizerSettings, TrainerSettings
+
+CLASSES = 19
+WEIGHTS = {
+    "lambda_seg": 1.0,
+    "lambda_seg_aux": 0.1,
+    "lambda_consistency": 1.0,
+    "lambda_consistency_aux": 1.0,
+    "lambda_contrast": 0.01,
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large images, network and dictionary are; sizes are (width, height)."""
+
+    source: tuple[int, int]
+    target: tuple[int, int]
+    blocks: tuple[int, int, int, int]
+    width: int
+    length: int
+    """Keys a class."""
+    batch_size: int = 1
+
+
+TINY = Scale((256, 141), (256, 128), (1, 1, 1, 1), width=16, length=30, batch_size=2)
+"""The embedded data set with the network for the CPU."""
+SMALLEST = Scale((96, 64), (96, 48), (1, 1, 1, 1), width=4, length=2)
+
+
+def streets_pair(root: Path, scale: Scale, *, height: int) -> Pair:
+    """Two generated images of each domain, ``height`` the target's on disk."""
+    return streets(
+        root=str(root),
+        seed=0,
+        gap=1.0,
+        height=height,
+        counts={"source": 2, "target": 2, "validation": 1},
+        num_classes=CLASSES,
+        oracle=False,
+        source={"layout": "gta5", "root": None, "split": "all", "size": scale.source},
+        target={
+            "layout": "cityscapes",
+            "root": None,
+            "split": "train",
+            "validation": "val",
+            "size": scale.target,
+        },
+    )
+
+
+def caco_trainer(
+    pair: Pair,
+    scale: Scale,
+    *,
+    steps: int,
+    device: torch.device,
+    folder: Path,
+    callbacks: Sequence[Callback] = (),
+) -> Trainer:
+    """Ready to step; every step is logged. In bf16 on CUDA, as configured by default."""
+    segmenter = deeplabv2(num_classes=CLASSES, blocks=scale.blocks, width=scale.width, init="he")
+    return Trainer(
+        caco(segmenter, scale.length),
+        pair,
+        settings=_trainer_settings(steps, scale.batch_size, device),
+        optimizer=_optimizer_settings(),
+        weights=WEIGHTS,
+        normalization=segmenter.normalization,
+        seed=0,
+        device=device,
+        bfloat16=device.type == "cuda",
+        folder=folder,
+        callbacks=callbacks,
+    )
+
+
+def caco(segmenter: torch.nn.Module, length: int) -> CaCo:
+    """The method as released, but for a second view of one size, 99 %: steps cost the same."""
+    return CaCo(
+        segmenter,
+        ema_momentum=0.999,
+        queue_length=length,
+        key_threshold=0.9,
+        source_keys="student",
+        reliability_clamp=0.1,
+        temperature=0.07,
+        base_temperature=0.07,
+        contrast_mean="keys",
+        gate="full",
+        gate_classes=None,
+        scale_range=(99, 100),
+        clip_norm=1.0,
+    )
+
+
+def _trainer_settings(steps: int, batch_size: int, device: torch.device) -> TrainerSettings:
+    return TrainerSettings(
+        steps=steps,
+        batch_size=batch_size,
+        accumulate=1,
+        evaluate_every=steps,
+        save_every=steps,
+        log_every=1,
+        device=str(device),
+        precision="auto",
+        workers=0,
+        channels_last=False,
+        compile=False,
+        cudnn_benchmark=False,
+        deterministic="off",
+        activation_checkpointing=False,
+    )
+
+
+def _optimizer_settings() -> OptimizerSettings:
+    return OptimizerSettings(
+        lr=2.5e-4,
+        head_lr_factor=10.0,
+        momentum=0.9,
+        weight_decay=5e-4,
+        nesterov=False,
+        adversary_lr=1e-4,
+        adversary_betas=[0.9, 0.99],
+        power=0.9,
+        horizon=250000,
+        backbone_repeats=False,
+        accumulate_decay=False,
+        fused=False,
+    )

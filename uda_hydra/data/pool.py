@@ -1,0 +1,47 @@
+"""Work shared out to processes that decode images."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+import cv2
+import torch
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
+
+
+def shared_out(
+    work: Callable[[_Job], _Result], jobs: Sequence[_Job], *, workers: int
+) -> Iterator[_Result]:
+    """``work`` of every job, in order; with fewer than two ``workers`` in this process."""
+    if workers < 2:
+        yield from map(work, jobs)
+        return
+    # Spawned and not forked: a forked child of a process with threads can hang.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+    try:
+        yield from pool.map(work, jobs)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Workers leave the cores to each other, Ctrl-C to their parent, and die with it."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -32,11 +32,11 @@ def choices(group: str) -> list[str]:
     return sorted(str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml"))
 
 
-def composed(*overrides: str):
+def composed(*overrides: str, with_hydra: bool = False):
     """The config as ``python launch.py <overrides>`` gets it."""
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*overrides])
+        return compose("config", [*overrides], return_hydra_config=with_hydra)
 
 
 METHODS = [name for name in choices("method") if not composed(f"method={name}").stages]

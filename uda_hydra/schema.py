@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
 from uda_hydra.settings import OptimizerSettings, TrackingSettings, TrainerSettings
+
+SWEEPS = Path(__file__).parents[1] / "sweeps"
 
 
 @dataclass
@@ -33,5 +37,12 @@ class RunSchema:
 
 
 def register() -> None:
-    """Make the schema known to Hydra; call before ``@hydra.main`` runs."""
-    ConfigStore.instance().store(name="schema", node=RunSchema)
+    """Make schema and sweeps known to Hydra; call before ``@hydra.main`` runs.
+
+    Every file in ``sweeps/`` becomes an option of the group ``sweep``, merged at the top.
+    """
+    store = ConfigStore.instance()
+    store.store(name="schema", node=RunSchema)
+    for path in sorted(SWEEPS.glob("*.yaml")):
+        node = OmegaConf.load(path)
+        store.store(group="sweep", name=path.stem, node=node, package="_global_")

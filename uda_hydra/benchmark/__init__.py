@@ -1,1 +1,1 @@
-"""``python -m uda_hydra.benchmark``: what this code costs beside the plain way of doing the same."""
+"""``python -m uda_hydra.benchmark``: what this code costs beside the plain way of doing things."""

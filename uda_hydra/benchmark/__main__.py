@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import torch
 
+from uda_hydra import benchmark
 from uda_hydra.benchmark import (
     confusion,
     dictionary,
@@ -37,7 +38,7 @@ COMPARISONS: dict[str, Callable[[Setting], list[Row]]] = {
 
 def arguments(command_line: Sequence[str] | None) -> argparse.Namespace:
     """The options, checked."""
-    parser = argparse.ArgumentParser("python -m uda_hydra.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser("python -m uda_hydra.benchmark", description=benchmark.__doc__)
     parser.add_argument("names", nargs="*", help=f"from {', '.join(COMPARISONS)}; without: all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -75,7 +76,7 @@ def main(command_line: Sequence[str] | None = None) -> None:
                 sys.exit(f"error: {name}: {error}")
     print(report.table(facts, rows))
     if options.json:
-        options.json.write_text(json.dumps(report.plain(facts, rows), indent=1) + "\n")
+        options.json.write_text(json.dumps(report.as_json(facts, rows), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """CaCo's dictionary and contrast loss, sentence by sentence as the paper and its release put them.
 
-What ``memory.CategoryQueue`` and ``losses.category_contrast`` are measured against: a loop over the
-classes, a dictionary on the host that is rolled, cells x keys matrices. Nothing here is for training.
+What ``memory.CategoryQueue`` and ``losses.category_contrast`` are measured against: a loop over
+the classes, a dictionary on the host that is rolled, cells x keys matrices. Not for training.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class LiteralDictionary:
-    """The last ``length`` keys of every class in host memory, oldest first, empty ones of class -1."""
+    """The last ``length`` keys of each class in host memory, oldest first; empty ones have class -1."""
 
     def __init__(self, num_classes: int, length: int, dim: int) -> None:
         self.keys = torch.zeros(dim, num_classes, length)

@@ -74,7 +74,7 @@ def _time(seconds: float) -> str:
     return f"{seconds / 1e-6:.3g} us"
 
 
-def plain(facts: dict[str, str], rows: Sequence[Row]) -> dict[str, object]:
+def as_json(facts: dict[str, str], rows: Sequence[Row]) -> dict[str, object]:
     """The same as values that JSON can hold; times in seconds."""
     return {
         "facts": facts,

@@ -46,7 +46,8 @@ def fill_dictionary(trainer: Trainer) -> None:
     """Every slot holds a key, so that the gate is open and the contrast counts."""
     queue = trainer.method.queue
     queue.keys.uniform_()
-    queue.probability.uniform_().div_(queue.probability.sum(dim=2, keepdim=True))
+    queue.probability.uniform_()
+    queue.probability /= queue.probability.sum(dim=2, keepdim=True)
     queue.pushed.fill_(queue.length)
 
 

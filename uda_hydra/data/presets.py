@@ -79,7 +79,10 @@ def real(
     source: Mapping[str, Any],
     target: Mapping[str, Any],
 ) -> Pair:
-    """A pair of data sets on disk. ``oracle`` takes the labelled target in the source's place."""
+    """A pair of data sets on disk. ``oracle`` takes the labelled target in the source's place.
+
+    With ``cache`` every file is decoded once, and kept in ``cache_folder``.
+    """
     return _pair(
         name,
         Domain.read(source, "dataset.source"),
@@ -130,9 +133,11 @@ def _pair(
     oracle: bool,
     cache: Path | None,
 ) -> Pair:
-    def kept(images: ImageSet, size: tuple[int, int] | None, *parts: str) -> Resized | Cached:
-        samples = Resized(images, size)
-        return samples if cache is None else Cached(samples, cache, parts=parts)
+    def samples(
+        chosen: ImageSet, size: tuple[int, int] | None, *, images: bool = True, labels: bool = True
+    ) -> Resized | Cached:
+        decoded = Resized(chosen, size)
+        return decoded if cache is None else Cached(decoded, cache, images=images, labels=labels)
 
     labelled = target if oracle else source
     seen = labelled.images(num_classes, labels=True)
@@ -140,9 +145,11 @@ def _pair(
     return Pair(
         name=name,
         classes=class_names(num_classes),
-        source=kept(seen, labelled.size, "images", "labels"),
-        target=kept(target.images(num_classes, labels=False), target.size, "images"),
-        validation=Validation(kept(scored, target.size, "images"), kept(scored, None, "labels")),
+        source=samples(seen, labelled.size),
+        target=samples(target.images(num_classes, labels=False), target.size, labels=False),
+        validation=Validation(
+            samples(scored, target.size, labels=False), samples(scored, None, images=False)
+        ),
         source_classes=seen.shown,
         oracle=oracle,
     )

@@ -16,6 +16,9 @@ from uda_hydra.data.resize import resize_image, resize_label
 class Resized:
     """Images and labels as training and evaluation see them."""
 
+    stores = ()
+    """Nothing is kept decoded."""
+
     def __init__(self, images: ImageSet, size: tuple[int, int] | None) -> None:
         """``size`` is (width, height); None leaves each file at its own."""
         self.images = images

@@ -41,7 +41,7 @@ class Store:
         files: Sequence[Path],
         decode: Callable[[Resized, int], Tensor],
     ) -> None:
-        """``decode`` is a method of ``samples``; it reads one of ``files``, those of the samples."""
+        """``decode`` is the method of ``samples`` that reads ``files``, one for each of them."""
         self.samples = samples
         self.folder = folder
         self.files = files

@@ -57,26 +57,27 @@ def arguments(command_line: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(command_line: Sequence[str] | None = None) -> None:
-    """Run the comparisons and print their table."""
+    """Run the comparisons; each is printed, and written to the file, as soon as it is known."""
     options = arguments(command_line)
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
-    rows = []
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="uda_hydra_benchmark_") as folder:
         setting = Setting(
             torch.device(options.device), options.threads, Path(folder), options.quick, options.full
         )
         facts = report.facts(setting)
+        print(report.heading(facts), flush=True)
         for name in options.names or COMPARISONS:
-            print(f"{name} ...", file=sys.stderr, flush=True)
             torch.manual_seed(0)
             try:
-                rows += COMPARISONS[name](setting)
+                new = COMPARISONS[name](setting)
             except Disagreement as error:
                 sys.exit(f"error: {name}: {error}")
-    print(report.table(facts, rows))
-    if options.json:
-        options.json.write_text(json.dumps(report.as_json(facts, rows), indent=1) + "\n")
+            print(*map(report.line, new), sep="\n", flush=True)
+            rows += new
+            if options.json:
+                options.json.write_text(json.dumps(report.as_json(facts, rows), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from uda_hydra.benchmark.timing import Row, Setting
 
 PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "pillow", "mlflow")
 HEADINGS = ("comparison", "ours", "plain", "ratio", "quartiles", "", "demanded")
+LINE = "{:28} {:>8} {:>8} {:>7}  {:16} {:13} {}"
 
 
 def facts(setting: Setting) -> dict[str, str]:
@@ -39,32 +40,21 @@ def _version(package: str) -> str:
         return "absent"
 
 
-def table(facts: dict[str, str], rows: Sequence[Row]) -> str:
-    """Plain text; a line below each row says what it is about."""
-    cells = [HEADINGS, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    ]
-    notes = [f"    {row.note}; {row.repetitions} repetitions" for row in rows]
-    body = [part for pair in zip(lines[1:], notes, strict=True) for part in pair]
-    return "\n".join([*(f"{name}: {fact}" for name, fact in facts.items()), "", lines[0], *body])
+def heading(facts: dict[str, str]) -> str:
+    """What stands above the rows."""
+    known = [f"{name}: {fact}" for name, fact in facts.items()]
+    return "\n".join([*known, "", LINE.format(*HEADINGS)])
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    if row.plain is None or row.ratio is None:
-        return row.name, _time(row.ours), "", "", "", "", row.demand
-    ratio = row.ratio
-    return (
-        row.name,
-        _time(row.ours),
-        _time(row.plain),
-        f"{ratio.medians:.3g}",
-        f"{ratio.low:.3g} to {ratio.high:.3g}",
-        row.meaning,
-        row.demand,
-    )
+def line(row: Row) -> str:
+    """One comparison, and below it what it is about."""
+    plain = ratio = quartiles = ""
+    if row.plain is not None and row.ratio is not None:
+        plain, ratio = _time(row.plain), f"{row.ratio.medians:.3g}"
+        quartiles = f"{row.ratio.low:.3g} to {row.ratio.high:.3g}"
+    cells = row.name, _time(row.ours), plain, ratio, quartiles, row.meaning, row.demand
+    about = f"    {row.repetitions} repetitions; {row.note}"
+    return f"{LINE.format(*cells).rstrip()}\n{about}"
 
 
 def _time(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from uda_hydra.benchmark.timing import Row, Setting, agree, side_by_side, speedup
+from uda_hydra.data.cache import Cached
 from uda_hydra.data.labels import CITYSCAPES_IDS
-from uda_hydra.data.pair import Resized
 from uda_hydra.data.readers import cityscapes
 from uda_hydra.data.readers.image_set import Sample
+from uda_hydra.data.samples import Resized
 from uda_hydra.data.streams import Samples
 from uda_hydra.data.streets import generate
 from uda_hydra.types import IGNORE
@@ -53,20 +55,36 @@ def check(samples: Samples, plain: tuple[Tensor, Tensor]) -> None:
 
 
 def compare(setting: Setting) -> list[Row]:
-    """Decoded anew, on the CPU."""
+    """Decoded anew, and read from the cache; on the CPU."""
     height, size = (64, (64, 32)) if setting.quick else (1024, (1024, 512))
     images = cityscapes(frame(setting.folder, height), num_classes=19, split="train")
     plain = plain_sample(images.samples[0], size)
-    samples = Resized(images, size)
-    check(samples, plain)
-    times = side_by_side(
-        lambda: (samples.image(0), samples.label(0)),
-        lambda: plain_sample(images.samples[0], size),
-        repetitions=setting.repetitions(21),
-        device=CPU,
-    )
+    uncached = Resized(images, size)
+    cached = Cached(uncached, setting.folder / "cache")
+    # The first look at the cache makes the entries, the second reads them and their checksums.
+    for samples in (uncached, cached, cached):
+        check(samples, plain)
+
     note = (
         f"a generated {2 * height}x{height} frame to {size[0]}x{size[1]}: uint8 image and train "
         "ids, without the float conversion (done on the device); always on the CPU"
     )
-    return [speedup("sample, uncached", times, "at least 1.6", note)]
+    pairs = {
+        "sample, uncached": (uncached, 21, "at least 1.6", note),
+        "sample, cached": (cached, 101, "at least 300", f"{note}; file in memory, verified before"),
+    }
+    rows = []
+    for name, (samples, count, demand, about) in pairs.items():
+        times = side_by_side(
+            partial(read, samples),
+            lambda: plain_sample(images.samples[0], size),
+            repetitions=setting.repetitions(count),
+            device=CPU,
+        )
+        rows.append(speedup(name, times, demand, about))
+    return rows
+
+
+def read(samples: Samples) -> tuple[Tensor, Tensor]:
+    """The sample our way."""
+    return samples.image(0), samples.label(0)

@@ -57,6 +57,8 @@ def streets_pair(root: Path, scale: Scale, *, height: int) -> Pair:
         counts={"source": 2, "target": 2, "validation": 1},
         num_classes=CLASSES,
         oracle=False,
+        cache=False,
+        cache_folder="",
         source={"layout": "gta5", "root": None, "split": "all", "size": scale.source},
         target={
             "layout": "cityscapes",

@@ -1,0 +1,104 @@
+"""From config nodes to objects, and what must never become one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.conftest import SMALL, composed
+from uda_hydra import build
+from uda_hydra.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "torch.load",
+        "uda_hydra.build.build",
+        "uda_hydra.engine.trainer.Trainer",
+        "uda_hydra.data.presets.os.system",
+        "uda_hydra.data.presets.gta5",  # imported there, defined elsewhere
+        "uda_hydra.models.init.torch.load",
+        "uda_hydra.models.init.pickle",
+        "uda_hydra.data.presets._pair",
+        "uda_hydra.models.nothing.here",
+        "uda_hydra.datasets.anything",
+        "",
+    ],
+)
+def test_a_config_cannot_name_what_it_may_not_build(target):
+    with pytest.raises(UserError, match="names nothing that a config may build"):
+        build.locate(target, "model")
+
+
+def test_what_the_presets_name_is_found():
+    for group in ("model", "method", "dataset"):
+        target = composed()[group]._target_
+        assert build.locate(target, group).__name__ == target.rpartition(".")[2]
+
+
+def sample(*, size: int, rate: float, name: str | None, flag: bool = False) -> None:
+    """Stands for anything that a config builds."""
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"size": 1, "rate": 1, "name": None}, None),
+        ({"size": 1, "rate": 0.5, "name": "a", "flag": True}, None),
+        ({"size": 1, "rate": 1.0}, r"thing.name is missing"),
+        ({"size": 1, "rate": 1.0, "name": None, "sise": 2}, r"no key thing.sise; did you mean size"),
+        ({"size": 1.5, "rate": 1.0, "name": None}, r"thing.size must be int, got 1.5"),
+        ({"size": True, "rate": 1.0, "name": None}, r"thing.size must be int, got True"),
+        ({"size": 1, "rate": "fast", "name": None}, r"thing.rate must be float, got 'fast'"),
+        ({"size": 1, "rate": 1.0, "name": 3}, r"thing.name must be .*str.*, got 3"),
+        ({"size": 1, "rate": 1.0, "name": None, "flag": 1}, r"thing.flag must be bool, got 1"),
+    ],
+)
+def test_a_signature_is_a_schema(values, complaint):
+    if complaint is None:
+        build.check_signature(sample, values, "thing")
+        return
+    with pytest.raises(UserError, match=complaint):
+        build.check_signature(sample, values, "thing")
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [("cuda:77", "is not there"), ("tpu", "no device"), ("mps", "not supported")],
+)
+def test_a_device_that_is_not_there_is_an_error(name, complaint):
+    with pytest.raises(UserError, match=rf"trainer.device={name}.*{complaint}"):
+        build.device(name)
+
+
+def test_the_seed_decides_the_first_weights(streets):
+    def network(seed):
+        return build.segmenter(composed(*SMALL, f"seed={seed}")).state_dict()
+
+    one, same, other = network(1), network(1), network(2)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["backbone.conv1.weight"], other["backbone.conv1.weight"])
+
+
+def test_the_gate_waits_only_for_classes_that_the_source_shows(make_trainer):
+    streets_pair = make_trainer("method=caco/contrast")
+    streets_pair.restore()
+    assert streets_pair.method.queue.counted.all()
+    synthia = make_trainer(
+        "method=caco/contrast",
+        "dataset.source.layout=synthia",
+        "+dataset.counts.synthia=3",
+    )
+    synthia.restore()
+    assert synthia.method.queue.counted.logical_not().nonzero().flatten().tolist() == [9, 14, 16]
+
+
+def test_the_oracle_trains_on_the_labelled_target(make_trainer):
+    oracle = make_trainer("method=source_only", "dataset.oracle=true").pair
+    plain = make_trainer("method=source_only").pair
+    assert oracle.source.keys == oracle.target.keys == plain.target.keys
+    assert plain.source.keys != oracle.source.keys
+    assert oracle.oracle
+    assert not plain.oracle

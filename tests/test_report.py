@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import json
+import os
+
+from uda_hydra.report import browse, comparison, spread, summary
+
+BEFORE = {"iou/road": 0.5, "iou/train": float("nan"), "miou/last": 0.25, "miou/best": 0.26}
+BEFORE |= {"miou/best_step": 3}
+AFTER = BEFORE | {"iou/road": 0.75, "miou/last": 0.375}
+
+
+def test_comparison_shows_both_stages_and_the_gain():
+    text = comparison({"source": BEFORE, "caco": AFTER})
+    road = next(line for line in text.splitlines() if line.startswith("road"))
+    assert road.split() == ["road", "50.00", "75.00", "+25.00"]
+    assert "mIoU gain of caco over source: +12.50 points" in text
+    assert next(line for line in text.splitlines() if line.startswith("train")).split()[1:3] == [
+        "-",
+        "-",
+    ]
+
+
+def test_the_best_is_marked_as_selected_on_target_labels():
+    assert "26.00 at step 3 (selected on target labels)" in summary(BEFORE)
+    assert "upper bound" in summary(BEFORE | {"oracle": "an upper bound"})
+
+
+def test_the_command_to_browse_names_the_store(tmp_path):
+    assert "--backend-store-uri sqlite:///x.db" in browse(tmp_path, "sqlite:///x.db")
+    assert "mlflow" not in browse(tmp_path, None)
+
+
+def test_spread_is_over_first_and_last_stage(tmp_path):
+    for seed, (first, last) in enumerate([(0.1, 0.3), (0.2, 0.6)]):
+        for number, (stage, value) in enumerate((("source", first), ("caco", last))):
+            folder = tmp_path / f"seed{seed}" / stage
+            folder.mkdir(parents=True)
+            path = folder / "result.json"
+            path.write_text(json.dumps({"miou/last": value}))
+            os.utime(path, (number, number))
+    lines = spread([tmp_path / "seed0", tmp_path / "seed1"]).splitlines()
+    assert lines[1].split() == ["seed0", "10.00", "30.00", "+20.00"]
+    assert lines[3].split() == ["mean", "15.00", "45.00", "30.00"]
+    assert lines[4].split()[3] == "14.14"

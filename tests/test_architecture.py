@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "uda_hydra"
 
 # Upper may import lower, never the reverse; names on one line may not import each other.
 LAYERS = [
-    ["tasks"],
+    ["tasks", "benchmark"],
     ["build", "report", "provenance"],
     ["callbacks", "stages"],
     ["engine"],

@@ -11,6 +11,9 @@ from typing import Any
 
 Result = dict[str, Any]
 
+PAGE = "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
+"""Without the word at its end MLflow opens its pages for language models."""
+
 
 def summary(result: Result) -> str:
     """Per-class IoU and the means of one training."""
@@ -64,6 +67,7 @@ def browse(folder: Path, uri: str | None) -> str:
     lines = [f"run: {folder} (result.json, pictures/, train.log in each stage's folder)"]
     if uri:
         lines.append(f"browse: mlflow ui --workers 1 --backend-store-uri {uri}   (or: make ui)")
+        lines.append(f"        and open {PAGE}")
     return "\n".join(lines)
 
 

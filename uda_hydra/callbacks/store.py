@@ -98,7 +98,9 @@ def _experiment(card: Card) -> tuple[MlflowClient, str]:
     if found is None:
         # A folder of this machine means nothing to a server, which has a place of its own.
         root = Path(card.artifacts).as_uri() if card.uri.startswith(SQLITE) else None
-        return client, client.create_experiment(card.experiment, artifact_location=root)
+        # Tells the pages that these are trainings and not traces of language models.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return client, client.create_experiment(card.experiment, artifact_location=root, tags=tags)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return client, found.experiment_id

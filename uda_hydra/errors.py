@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import signal
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +39,18 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 @contextmanager
+def told(*kinds: type[Exception]) -> Iterator[None]:
+    """Raise errors of ``kinds`` as the user's, with their own words alone."""
+    try:
+        yield
+    except kinds as error:
+        # A data loading worker hands its whole traceback over as text; the last line is the error.
+        lines = str(error).strip().splitlines()
+        sent = lines[0].startswith("Caught ") and "DataLoader worker" in lines[0]
+        raise UserError(lines[-1].partition(": ")[2] if sent else str(error)) from error
+
+
+@contextmanager
 def reported() -> Iterator[None]:
     """Turn errors of the user, of Hydra and of OmegaConf into one message and exit code 1.
 
@@ -45,7 +59,8 @@ def reported() -> Iterator[None]:
     # Hydra would print and exit by itself; with this it lets the exception through to here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        yield
+        with _no_worker_left():
+            yield
     except Exception as error:
         if isinstance(error, Stopped):
             print(f"stopped by {error}; the same command goes on from there", file=sys.stderr)
@@ -55,6 +70,25 @@ def reported() -> Iterator[None]:
             raise
         print(f"error: {message}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+@contextmanager
+def _no_worker_left() -> Iterator[None]:
+    """After an error, end the processes that load data; Python would wait for them for ever.
+
+    They end with their loader, which the frames of the error keep alive.
+    """
+    try:
+        yield
+    except BaseException as error:
+        link: BaseException | None = error
+        while link is not None:
+            traceback.clear_frames(link.__traceback__)
+            link = link.__context__
+        raise
 
 
 def explain(error: BaseException) -> str | None:

@@ -1,74 +1,21 @@
-import fcntl
-import os
 import pickle
 import shutil
-import subprocess
-import sys
-import threading
-import time
-from collections import namedtuple
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from caching import SMALLER, assert_same, entries, filled
 from layouts import cityscapes_folder, gta5_folder, write_image, write_palette_label
 
 from tests.conftest import SMALL, composed
 from uda_hydra import build
-from uda_hydra.data import cache, store
+from uda_hydra.data import cache
 from uda_hydra.data.cache import Cached, fill
-from uda_hydra.data.readers import UnreadableFile, cityscapes, gta5
+from uda_hydra.data.readers import cityscapes, gta5
 from uda_hydra.data.samples import Resized
 from uda_hydra.data.streams import load
 from uda_hydra.engine.events import Run
-from uda_hydra.errors import UserError
-
-SMALLER = (3, 2)  # width, height
-
-
-@pytest.fixture
-def plain(tmp_path):
-    root = gta5_folder(tmp_path / "GTA5", [1, 2, 3, 4, 5])
-    return Resized(gta5(root, num_classes=19), SMALLER)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    """Names of the files that are decoded from here on."""
-    names = []
-    for method in (Resized.image, Resized.label):
-
-        def counting(self, index, method=method):
-            sample = self.images.samples[index]
-            file = sample.image if method.__name__ == "image" else sample.label
-            names.append(f"{file.parent.name}/{file.name}")
-            return method(self, index)
-
-        monkeypatch.setattr(Resized, method.__name__, counting)
-    return names
-
-
-def filled(plain, folder):
-    cached = Cached(plain, folder)
-    fill(cached.stores)
-    return cached
-
-
-def entries(folder, name=""):
-    return sorted(path for path in folder.glob("*/*") if name in str(path))
-
-
-def assert_same(cached, plain):
-    assert cached.keys == plain.keys
-    for index in range(len(plain.keys)):
-        assert torch.equal(cached.image(index), plain.image(index))
-        assert torch.equal(cached.label(index), plain.label(index))
 
 
 def test_an_entry_is_checksum_shape_and_pixels(plain, folder):
@@ -129,50 +76,7 @@ def test_it_fills_itself_without_being_told(plain, folder, decoded):
     assert sorted(decoded[3:]).count("images/00004.png") == 0
 
 
-@pytest.mark.parametrize("position", [0, 3, 4, 9, 15, 16, -1])
-def test_a_flipped_bit_anywhere_is_noticed_and_mended(plain, folder, position, capsys):
-    filled(plain, folder)
-    (path,) = entries(folder, "images+00002.png")
-    content = bytearray(path.read_bytes())
-    content[position] ^= 4
-    path.write_bytes(content)
-    assert_same(Cached(plain, folder), plain)
-    assert f"{path} is damaged" in capsys.readouterr().err
-    assert_same(Cached(plain, folder), plain)
-    assert not capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "change", [lambda b: b"", lambda b: b[:9], lambda b: b[:-1], lambda b: b + b"0"]
-)
-def test_an_entry_of_the_wrong_length_is_mended(plain, folder, change):
-    filled(plain, folder)
-    (path,) = entries(folder, "labels+00002.png")
-    path.write_bytes(change(path.read_bytes()))
-    assert_same(filled(plain, folder), plain)
-    assert path.stat().st_size == 16 + 6
-
-
-def test_a_changed_source_file_is_decoded_again_and_its_old_entry_goes(plain, folder, decoded):
-    filled(plain, folder)
-    count = len(entries(folder))
-    first, second = (plain.images.samples[i].image for i in (0, 1))
-    size, when = second.stat().st_size, second.stat().st_mtime_ns
-    write_image(first, seed=70)
-    os.utime(first, ns=(when, when))
-    write_image(second, seed=71)
-    os.utime(second, ns=(when + 1, when + 1))
-    assert second.stat().st_size == size
-    decoded.clear()
-    again = filled(plain, folder)
-    assert set(decoded) == {"images/00001.png", "images/00002.png"}
-    assert_same(again, plain)
-    assert len(entries(folder)) == count
-
-
-def test_data_sets_sizes_and_classes_lie_apart_and_parts_of_a_set_together(
-    tmp_path, folder, decoded
-):
+def test_only_the_same_data_at_the_same_size_is_shared(tmp_path, folder, decoded):
     root = gta5_folder(tmp_path / "GTA5", [1, 2, 3])
     shutil.copytree(root, tmp_path / "other" / "GTA5")
     write_image(tmp_path / "other" / "GTA5" / "images" / "00001.png", seed=9)
@@ -192,6 +96,16 @@ def test_data_sets_sizes_and_classes_lie_apart_and_parts_of_a_set_together(
     decoded.clear()
     filled(Resized(some, SMALLER), folder)
     assert not decoded
+
+
+def test_labels_made_with_another_class_table_are_not_used(plain, folder):
+    filled(plain, folder)
+    # Road, raw id 7, becomes class 1.
+    swapped = (8, 7, *plain.images.layout.class_ids[2:])
+    layout = replace(plain.images.layout, class_ids=swapped)
+    other = Resized(replace(plain.images, layout=layout), SMALLER)
+    assert Cached(plain, folder).label(0).unique().tolist() == [0]
+    assert Cached(other, folder).label(0).unique().tolist() == [1]
 
 
 def test_files_that_two_stores_share_are_decoded_once(plain, folder, decoded, capsys):
@@ -232,24 +146,6 @@ def test_what_is_not_kept_is_decoded_each_time(plain, folder, decoded):
     assert decoded == ["images/00002.png"] * 2
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_unreadable_file_is_named_and_never_kept(plain, folder, workers, monkeypatch):
-    monkeypatch.setattr(cache, "_WORKER_FILES", 10 // workers)
-    monkeypatch.setattr(cache, "_JOB_FILES", 1)
-    bad = plain.images.samples[2].image
-    bad.write_bytes(bad.read_bytes()[:-20])
-    cached = Cached(plain, folder)
-    for _ in range(2):
-        with pytest.raises(UnreadableFile, match=r"images/00003\.png is cut short"):
-            fill(cached.stores)
-    assert not entries(folder, "00003.png")
-    assert entries(folder, "images+00001.png")
-    bad.unlink()
-    for attempt in (lambda: fill(cached.stores), lambda: Cached(plain, folder).image(2)):
-        with pytest.raises(UnreadableFile, match=r"00003\.png cannot be read \(No such file"):
-            attempt()
-
-
 def test_processes_make_the_same_cache(plain, folder, tmp_path, monkeypatch, capsys):
     filled(plain, folder)
     monkeypatch.setattr(cache, "_WORKER_FILES", 5)
@@ -259,100 +155,6 @@ def test_processes_make_the_same_cache(plain, folder, tmp_path, monkeypatch, cap
     for one, other in zip(entries(folder), entries(tmp_path / "parallel"), strict=True):
         assert one.name == other.name
         assert one.read_bytes() == other.read_bytes()
-
-
-DIE_AT = """
-import os, signal, sys
-from pathlib import Path
-from uda_hydra.data import store
-from uda_hydra.data.cache import Cached, fill
-from uda_hydra.data.readers import gta5
-from uda_hydra.data.samples import Resized
-
-left = int(sys.argv[3])
-replace = Path.replace
-
-def dying(self, target):
-    global left
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return replace(self, target)
-
-Path.replace = dying
-fill(Cached(Resized(gta5(Path(sys.argv[1]), num_classes=19), (3, 2)), Path(sys.argv[2])).stores)
-"""
-
-
-def test_a_killed_filling_goes_on_where_it_stopped(plain, folder, decoded):
-    command = [sys.executable, "-c", DIE_AT, str(plain.images.root), str(folder), "8"]
-    killed = subprocess.run(command, cwd=Path(cache.__file__).parents[2], capture_output=True)
-    assert killed.returncode == -9
-    (torn,) = entries(folder, ".partial")
-    assert len(entries(folder)) == 7 + 1
-    cached = filled(plain, folder)
-    # Three labels, and the first of them once more to learn its size from.
-    assert sorted(set(decoded)) == ["labels/00003.png", "labels/00004.png", "labels/00005.png"]
-    assert_same(cached, plain)
-    # Nobody knows whether its writer lives; a day later it does not.
-    assert torn.exists()
-    os.utime(torn, (time.time() - 86400,) * 2)
-    plain.images.samples[0].image.touch()
-    filled(plain, folder)
-    assert not torn.exists()
-    assert len(entries(folder)) == 10
-
-
-def test_a_second_process_waits_and_finds_the_work_done(plain, folder, decoded, capsys):
-    waiting, working = Cached(plain, folder), Cached(plain, folder)
-    folder.mkdir()
-    said = ""
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        thread = threading.Thread(target=fill, args=[waiting.stores])
-        thread.start()
-        while "another process is filling" not in said:
-            said += capsys.readouterr().err
-            time.sleep(0.01)
-        for one in working.stores:
-            for index in range(5):
-                one.build(index)
-    thread.join()
-    assert len(decoded) == 10
-    assert not capsys.readouterr().out
-
-
-def test_the_space_is_told_first_and_checked(plain, folder, monkeypatch, capsys):
-    """5 images of 3 x 2 x 3 bytes and 5 labels of 3 x 2: 120 bytes."""
-    usage = namedtuple("usage", "free")
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage(119))
-    with pytest.raises(UserError, match=r"dataset\.cache_folder=.*dataset\.cache=false"):
-        fill(Cached(plain, folder).stores)
-    assert not entries(folder)
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage(120))
-    fill(Cached(plain, folder).stores)
-    assert f"decoding 10 files once, 0.00 GB in {folder}" in capsys.readouterr().out
-
-
-def test_a_folder_that_cannot_be_written_is_named(plain, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"dataset\.cache_folder=.*/file/cache .*cache=false"):
-        fill(Cached(plain, tmp_path / "file" / "cache").stores)
-
-
-def test_a_full_disk_leaves_no_torn_entry(plain, folder, monkeypatch):
-    write = Path.write_bytes
-
-    def half(self, content):
-        write(self, content[: len(content) // 2])
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store.Path, "write_bytes", half)
-        with pytest.raises(UserError, match=r"No space left.*dataset\.cache_folder"):
-            fill(Cached(plain, folder).stores)
-    assert not entries(folder)
-    assert_same(filled(plain, folder), plain)
 
 
 class Items(torch.utils.data.Dataset):
@@ -404,9 +206,9 @@ def test_evaluation_alone_does_not_decode_the_training_set(streets, folder, deco
     config = composed(*SMALL, f"dataset.root={streets}", f"dataset.cache_folder={folder}")
     pair = build.pair(config)
     assert not decoded
-    assert len([*pair.validate(workers=0)]) == 3
+    assert [one.label.shape for one in pair.validate(workers=0)] == [(64, 128)] * 3
     assert len(entries(folder)) == 6
-    pair.prepare()
+    pair.streams(seed=0, steps=range(1), batch_size=1, workers=0, pin=False)
     # 6 source images and labels, 6 target images, no target label.
     assert len(entries(folder)) == 6 + 18
     assert not entries(folder, "gtFine+train")

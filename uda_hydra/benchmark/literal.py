@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class LiteralDictionary:
-    """The last ``length`` keys of each class, on the host, oldest first; empty ones have class -1."""
+    """The last ``length`` keys of each class on the host, oldest first; empty ones of class -1."""
 
     def __init__(self, num_classes: int, length: int, dim: int) -> None:
         self.keys = torch.zeros(dim, num_classes, length)

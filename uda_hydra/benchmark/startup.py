@@ -23,10 +23,10 @@ def compare(setting: Setting) -> list[Row]:
 
 
 def start(setting: Setting) -> dict[str, float]:
-    """Seconds of one such process: in all as seen from outside, and as it tells itself."""
+    """Seconds of one such process: in all, the interpreter's own start included, and by part."""
     where = str(setting.folder), str(setting.folder / "start")
     how = str(setting.device), str(setting.threads), str(setting.quick)
-    begun = time.perf_counter()
+    begun = time.time()
     process = subprocess.run(
         [sys.executable, "-m", "uda_hydra.benchmark.first_step", *where, *how],
         env={**os.environ, "OMP_NUM_THREADS": str(setting.threads)},
@@ -34,4 +34,5 @@ def start(setting: Setting) -> dict[str, float]:
         text=True,
         check=True,
     )
-    return {"all": time.perf_counter() - begun} | json.loads(process.stdout)
+    parts = json.loads(process.stdout)
+    return {"all": parts.pop("done at") - begun} | parts

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 class DamagedFile(ValueError):
     """A file whose content is not what was written."""
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object], *, size: int = 0) -> None:
     """Let ``write`` fill a temporary file beside ``path``, force it to disk, and rename it.
 
     Whatever happens, ``path`` is either the old file or the whole new one. Raises OSError naming
-    the folder when the disk is full or not writable.
+    the folder when the disk is full or not writable; ``size`` is about how many bytes it takes.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -30,10 +32,43 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
         raise OSError(
-            f"cannot write {path.name} into {path.parent} ({error}); what was there before is "
-            "untouched. Free some space or make the folder writable, then start the same command "
-            "again to go on from the last checkpoint."
+            f"cannot write {path.name} into {path.parent} ({_reason(error, path.parent, size)}); "
+            "what was there before is untouched. Free some space or make the folder writable, then "
+            "start the same command again to go on from the last checkpoint."
         ) from error
+
+
+def _reason(error: Exception, folder: Path, size: int) -> str:
+    """What the system says, and the numbers if there is too little space."""
+    reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    free = shutil.disk_usage(folder).free if folder.is_dir() else size
+    if free < size:
+        return f"{reason}: it takes {size / 1e6:.1f} MB and {free / 1e6:.1f} MB are free"
+    return reason
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    """``torch.save`` with the same bytes for the same state, atomically."""
+
+    def write(temporary: Path) -> None:
+        # Given a path, torch writes its name, and so the process id, into the file.
+        with temporary.open("wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:
+                # On a full disk torch speaks of its own format, and the system in the background.
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error
+                raise
+
+    write_atomically(path, write, size=_size(state))
+
+
+def _size(state: object) -> int:
+    """Bytes of the tensors in nested dictionaries."""
+    if isinstance(state, dict):
+        return sum(_size(value) for value in state.values())
+    return state.nbytes if isinstance(state, Tensor) else 0
 
 
 def digest(path: Path) -> str:
@@ -54,8 +89,7 @@ class Checkpoints:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write ``state`` as ``last.pt``; the former one becomes ``previous.pt``."""
-
-        write_atomically(self.next, lambda path: torch.save(state, path))
+        _save(state, self.next)
         # The new digest is noted before any file moves: no moment finds a good file without one.
         known = self.checksums.read_text().split() if self.checksums.exists() else []
         lines = "\n".join([digest(self.next), *known[:2]])
@@ -66,7 +100,7 @@ class Checkpoints:
 
     def save_best(self, state: dict[str, Any]) -> None:
         """Write ``state`` as ``best.pt``, chosen on the target's validation labels."""
-        write_atomically(self.folder / "best.pt", lambda path: torch.save(state, path))
+        _save(state, self.folder / "best.pt")
 
     def intact(self, path: Path) -> bool:
         """Whether ``path`` is, byte for byte, a file that was saved here."""
@@ -75,7 +109,12 @@ class Checkpoints:
         return digest(path) in self.checksums.read_text().split()
 
     def load(self) -> tuple[dict[str, Any] | None, str]:
-        """The newest intact state (or None) and a word about what was found ("" if all is well)."""
+        """The newest intact state (or None) and a word about what was found ("" if all is well).
+
+        Comes before the folder is written to: what a killed process left half-written goes.
+        """
+        for half in self.folder.glob(".*.pt.*.tmp"):
+            half.unlink()
         for path in (self.last, self.previous):
             if self.intact(path):
                 state = torch.load(path, map_location="cpu", weights_only=True)

@@ -8,14 +8,19 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold ``folder``; the system frees it when its holder dies. OSError if another has it."""
-    with (folder / ".lock").open("a+") as file:
+    """Hold ``folder``, made if need be; the system frees it when its holder dies.
+
+    Raises OSError if another process has it or nothing can be written there.
+    """
+    with _opened(folder) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Not flock, which data loading workers inherit and keep when their parent is killed.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             raise OSError(
@@ -26,3 +31,14 @@ def locked(folder: Path) -> Iterator[None]:
         file.write(f"pid {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def _opened(folder: Path) -> TextIO:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / ".lock").open("a+")
+    except OSError as error:
+        raise OSError(
+            f"nothing can be written into {folder} ({error.strerror}); make it writable or choose "
+            "another folder with output=..."
+        ) from error

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from uda_hydra.data.pair import Pair
+from uda_hydra.data.readers import UnreadableFile
 from uda_hydra.data.streams import seed_of
 from uda_hydra.engine.checkpoint import Checkpoints
 from uda_hydra.engine.device import out_of_memory_explained, peak_memory
@@ -20,6 +22,7 @@ from uda_hydra.engine.finite import FiniteWatch
 from uda_hydra.engine.interrupt import Interrupt, Interrupted
 from uda_hydra.engine.optimizers import build_optimizers, poly, set_rates
 from uda_hydra.engine.scores import Scores
+from uda_hydra.errors import told
 from uda_hydra.methods.base import Losses, Method, Update, check_weights
 from uda_hydra.settings import OptimizerSettings, TrainerSettings
 from uda_hydra.types import Normalization, Source, Target
@@ -67,6 +70,7 @@ class Trainer:
         self.optimizers = build_optimizers(method.players(), optimizer)
         self.checkpoints = Checkpoints(folder)
         self.done = 0
+        self.keys: tuple[str, ...] = ()
         self.last: Scores | None = None
         self.best, self.best_step = -math.inf, 0
         self.watch = FiniteWatch(self.checkpoints.last)
@@ -81,7 +85,7 @@ class Trainer:
         try:
             for callback in self.callbacks:
                 callback.on_start(run)
-            with Interrupt() as interrupt, out_of_memory_explained():
+            with Interrupt() as interrupt, out_of_memory_explained(), told(UnreadableFile):
                 self._run(interrupt)
             status = "finished"
         except (Interrupted, KeyboardInterrupt):
@@ -99,7 +103,8 @@ class Trainer:
             set_rates(self.optimizers.values(), self._decay())
             values = self.step(source, target, self.done / every.steps)
             self.done += 1
-            self.watch.add(self.done, source.key + target.key, values)
+            self.keys = source.key + target.key
+            self.watch.add(self.done, self.keys, self._weighted(values))
 
             finished = self.done == every.steps
             if self.done % every.log_every == 0 or finished:
@@ -108,7 +113,8 @@ class Trainer:
                 self.evaluate()
             if self.done % every.save_every == 0 or finished or interrupt.received:
                 self.save()
-            if interrupt.received and not finished:
+            # Also after the last step: a next stage must not begin.
+            if interrupt.received:
                 raise Interrupted(interrupt.received, self.done)
 
     def step(self, source: Source, target: Target, progress: float) -> dict[str, Tensor]:
@@ -143,6 +149,11 @@ class Trainer:
         )
         if isinstance(total, Tensor):
             (total / self.settings.accumulate).backward(inputs=self.players[update.player])
+
+    def _weighted(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Without the terms of weight zero: what they are does not matter."""
+        weights = {f"loss/{key.removeprefix('lambda_')}": w for key, w in self.weights.items()}
+        return {name: value for name, value in values.items() if weights.get(name) != 0}
 
     def _updates(self, losses: Losses) -> Iterator[Update]:
         while True:
@@ -195,7 +206,7 @@ class Trainer:
 
     def evaluate(self) -> Scores:
         """Score the target's validation images, remember the best, tell the callbacks."""
-        self.watch.check()
+        self._check_weights()
         self.last, panels = evaluate(
             self.method,
             self.pair.validate(workers=self.settings.workers),
@@ -214,8 +225,13 @@ class Trainer:
 
     def save(self) -> None:
         """Write everything a resume needs as ``last.pt``."""
-        self.watch.check()
+        self._check_weights()
         self.checkpoints.save(self._state())
+
+    def _check_weights(self) -> None:
+        # A finite loss does not tell what its own step made of the weights.
+        self.watch.add(self.done, self.keys, {"largest weight": largest(self.method)})
+        self.watch.check()
 
     def restore(self) -> str:
         """Prepare the method, then take up the folder's last intact checkpoint if there is one.
@@ -244,6 +260,12 @@ class Trainer:
             "best_step": self.best_step,
             "confusion": None if self.last is None else torch.from_numpy(self.last.confusion),
         }
+
+
+def largest(module: nn.Module) -> Float[Tensor, ""]:
+    """Largest magnitude in a module's parameters and buffers; nan if there is one anywhere."""
+    floats = [t.detach() for t in module.state_dict().values() if t.is_floating_point()]
+    return torch.stack([t.abs().max().float() for t in floats if t.numel()]).max()
 
 
 def split(source: Source, target: Target, parts: int) -> Iterator[tuple[Source, Target]]:

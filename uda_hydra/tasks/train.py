@@ -38,7 +38,6 @@ def train(config: DictConfig, overrides: list[str], label: str) -> float:
         build.check_init(first.config)
         # Data that is not there must be known before anything is written.
         pair = build.pair(first.config)
-        top.mkdir(parents=True, exist_ok=True)
         with locked(top):
             results = _run_all(stages, top, pair, overrides)
     else:
@@ -93,7 +92,8 @@ def _run(
     trainer = build.trainer(stage.config, pair, folder, build.callbacks(stage.config, parent))
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "identity.json", _identity(stage))
-    OmegaConf.save(stage.config, folder / "config.yaml", resolve=True)
+    text = OmegaConf.to_yaml(stage.config, resolve=True)
+    write_atomically(folder / "config.yaml", lambda path: path.write_text(text))
     note = trainer.restore()
     print(f"{stage.name}: {note or 'beginning'}, in {folder}")
     facts = provenance(overrides) | {

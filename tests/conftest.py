@@ -20,6 +20,7 @@ SMALL = (
     "dataset.target.size=[96,48]",
     "trainer.batch_size=2",
     "trainer.device=cpu",
+    "dataset.cache=false",
     "tracking=none",
     "callbacks=none",
 )

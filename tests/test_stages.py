@@ -73,7 +73,7 @@ def test_the_default_folder_tells_runs_apart_and_knows_them_again():
         return planned("method=source_only", *overrides)["label"].folder
 
     assert folder() == folder()
-    assert folder() == folder("trainer.workers=2", "tracking=none")
+    assert folder() == folder("trainer.workers=2", "tracking=none", "dataset.cache=false")
     assert folder() != folder("trainer.steps=7")
     assert str(folder()).startswith("outputs/runs/label-")
 

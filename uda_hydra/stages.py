@@ -17,7 +17,10 @@ from uda_hydra.errors import UserError, nearest
 ADDRESS = "stage."
 # What may change without changing a single number of the result.
 NEUTRAL = ("output", "objective", "input", "task", "tracking", "callbacks", "stages", "stage")
-NEUTRAL_TRAINER = ("device", "workers", "log_every", "save_every")
+NEUTRAL_INSIDE = {
+    "trainer": ("device", "workers", "log_every", "save_every"),
+    "dataset": ("cache", "cache_folder"),
+}
 
 
 class Stage(NamedTuple):
@@ -120,8 +123,8 @@ def identity(config: DictConfig) -> dict[str, Any]:
     """The resolved values that decide a training's numbers, flat."""
     values = OmegaConf.to_container(config, resolve=True)
     values = {key: value for key, value in values.items() if key not in NEUTRAL}
-    trainer = values["trainer"]
-    values["trainer"] = {k: v for k, v in trainer.items() if k not in NEUTRAL_TRAINER}
+    for group, neutral in NEUTRAL_INSIDE.items():
+        values[group] = {k: v for k, v in values[group].items() if k not in neutral}
     return flat(values)
 
 

@@ -26,6 +26,22 @@ from uda_hydra.stages import Stage, identity, plan, settings
 Result = dict[str, Any]
 
 
+class Pairs:
+    """The domain pairs that the stages read, each opened once."""
+
+    def __init__(self) -> None:
+        self._opened: list[tuple[DictConfig, Pair]] = []
+
+    def of(self, stage: Stage) -> Pair:
+        """The pair of a stage's ``dataset``."""
+        for dataset, pair in self._opened:
+            if dataset == stage.config.dataset:
+                return pair
+        pair = build.pair(stage.config)
+        self._opened.append((stage.config.dataset, pair))
+        return pair
+
+
 def train(config: DictConfig, overrides: list[str], label: str) -> float:
     """Run all stages and print the outcome; returns the value of ``objective``."""
     stages = plan(config, overrides, label)
@@ -37,9 +53,10 @@ def train(config: DictConfig, overrides: list[str], label: str) -> float:
         first = next(stage for stage in stages if results[stage.name] is None)
         build.check_init(first.config)
         # Data that is not there must be known before anything is written.
-        pair = build.pair(first.config)
+        pairs = Pairs()
+        pairs.of(first)
         with locked(top):
-            results = _run_all(stages, top, pair, overrides)
+            results = _run_all(stages, top, pairs, overrides)
     else:
         print(f"{top} holds this run, finished; nothing to do")
     outcome = results[stages[-1].name]
@@ -48,7 +65,9 @@ def train(config: DictConfig, overrides: list[str], label: str) -> float:
     return outcome[config.objective]
 
 
-def _run_all(stages: list[Stage], top: Path, pair: Pair, overrides: list[str]) -> dict[str, Result]:
+def _run_all(
+    stages: list[Stage], top: Path, pairs: Pairs, overrides: list[str]
+) -> dict[str, Result]:
     """Each stage in turn; several of them are shown in MLflow as children of one run."""
     tracking = settings(stages[-1].config.tracking)
     parent = top if len(stages) > 1 and tracking.enabled else None
@@ -67,8 +86,7 @@ def _run_all(stages: list[Stage], top: Path, pair: Pair, overrides: list[str]) -
         for stage in stages:
             results[stage.name] = finished(stage)
             if results[stage.name] is None:
-                if stage.config.dataset != stages[0].config.dataset:
-                    pair = build.pair(stage.config)
+                pair = pairs.of(stage)
                 results[stage.name] = _run(stage, pair, parent, overrides, alone=len(stages) == 1)
         status = "finished"
     except (Interrupted, KeyboardInterrupt):
@@ -89,6 +107,7 @@ def _run(
     """Train one stage from its beginning or from its last checkpoint."""
     folder = stage.folder
     _make_room(stage, alone=alone)
+    pair.prepare()
     trainer = build.trainer(stage.config, pair, folder, build.callbacks(stage.config, parent))
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "identity.json", _identity(stage))

@@ -11,11 +11,13 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image
 
+from uda_hydra.errors import UserError
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG, _JPEG_SCAN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 
 
-class UnreadableFile(ValueError):
+class UnreadableFile(UserError, ValueError):
     """A file of a data set that is missing, damaged, or not what its place in the set demands."""
 
 

@@ -50,7 +50,7 @@ def sample(*, size: int, rate: float, name: str | None, flag: bool = False) -> N
         ({"size": 1, "rate": 1.0}, r"thing.name is missing"),
         (
             {"size": 1, "rate": 1.0, "name": None, "sise": 2},
-            r"no key thing.sise; did you mean size",
+            "no key thing.sise; did you mean size",
         ),
         ({"size": 1.5, "rate": 1.0, "name": None}, r"thing.size must be int, got 1.5"),
         ({"size": True, "rate": 1.0, "name": None}, r"thing.size must be int, got True"),

@@ -27,6 +27,7 @@ from uda_hydra.callbacks.store import connect
 from uda_hydra.engine.checkpoint import Checkpoints
 from uda_hydra.engine.events import Run
 from uda_hydra.engine.finite import NonFiniteLoss
+from uda_hydra.engine.lock import locked
 from uda_hydra.errors import UserError, reported, told
 
 STEPS, SAVE_EVERY = 24, 4
@@ -207,6 +208,43 @@ def test_a_second_process_is_refused_and_the_first_unharmed(tmp_path, data, whol
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 0, said
     assert_as_undisturbed(tmp_path / "run", whole)
+
+
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from uda_hydra.engine.lock import locked
+with locked(Path(sys.argv[1])):
+    worker = os.fork()
+    if worker:
+        print(worker, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_killed_process_frees_its_folder_though_its_workers_outlive_it(tmp_path):
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as holder:
+        worker = int(holder.stdout.readline())
+        with pytest.raises(OSError, match="another process"), locked(tmp_path):
+            pass
+        holder.kill()
+        holder.wait()
+        try:
+            with locked(tmp_path):
+                pass
+        finally:
+            os.kill(worker, signal.SIGKILL)
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save({"step": 1})
+    kept = contents(tmp_path)
+    for name in (".next.pt.1.tmp", ".best.pt.23.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    assert checkpoints.load() == ({"step": 1}, "")
+    assert contents(tmp_path) == kept
 
 
 def contents(folder: Path) -> dict[str, bytes]:

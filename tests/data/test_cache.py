@@ -193,8 +193,8 @@ def test_training_from_the_cache_is_bit_identical(make_trainer, tmp_path, worker
     without = trained(make_trainer, tmp_path / "a", workers, "dataset.cache=false")
     for name in ("b", "c"):
         decoded.clear()
-        kept = f"dataset.cache_folder={tmp_path}/cache"
-        with_it = trained(make_trainer, tmp_path / name, workers, kept)
+        kept = ("dataset.cache=true", f"dataset.cache_folder={tmp_path}/cache")
+        with_it = trained(make_trainer, tmp_path / name, workers, *kept)
         assert bool(decoded) == (name == "b")
         weights = with_it.method.state_dict()
         for key, value in without.method.state_dict().items():
@@ -203,7 +203,8 @@ def test_training_from_the_cache_is_bit_identical(make_trainer, tmp_path, worker
 
 
 def test_evaluation_alone_does_not_decode_the_training_set(streets, folder, decoded):
-    config = composed(*SMALL, f"dataset.root={streets}", f"dataset.cache_folder={folder}")
+    kept = ("dataset.cache=true", f"dataset.cache_folder={folder}")
+    config = composed(*SMALL, f"dataset.root={streets}", *kept)
     pair = build.pair(config)
     assert not decoded
     assert [one.label.shape for one in pair.validate(workers=0)] == [(64, 128)] * 3

@@ -29,16 +29,16 @@ LEVELS = 2 / 255
 def plain_sample(
     sample: Sample, size: tuple[int, int]
 ) -> tuple[UInt8[Tensor, "3 h w"], UInt8[Tensor, "h w"]]:
-    """Decode and resize with Pillow, then one pass over the label for each class."""
+    """Decode and resize with Pillow, then a pass for each class over the label as float32."""
     with Image.open(sample.image) as file:
         image = np.array(file.convert("RGB").resize(size, Image.Resampling.BICUBIC))
     with Image.open(sample.label) as file:
-        raw = np.array(file.resize(size, Image.Resampling.NEAREST))
-    label = np.full(raw.shape, IGNORE, np.uint8)
+        raw = np.array(file.resize(size, Image.Resampling.NEAREST), np.float32)
+    label = np.full(raw.shape, IGNORE, np.float32)
     for train_id, raw_id in enumerate(CITYSCAPES_IDS):
         label[raw == raw_id] = train_id
     planes = torch.from_numpy(image).permute(2, 0, 1).contiguous()
-    return planes, torch.from_numpy(label)
+    return planes, torch.from_numpy(label).byte()
 
 
 def frame(folder: Path, height: int) -> Path:

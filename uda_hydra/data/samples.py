@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from uda_hydra.data.readers import ImageSet
-from uda_hydra.data.resize import resize_image, resize_label
+from uda_hydra.data.resize import resize_image_fast, resize_label
 
 
 class Resized:
@@ -29,7 +29,7 @@ class Resized:
         """RGB."""
         image = self.images.read_image(self.images.samples[index])
         if self.size is not None:
-            image = resize_image(image, self.size)
+            image = resize_image_fast(image, self.size)
         return torch.from_numpy(image).permute(2, 0, 1).contiguous()
 
     def label(self, index: int) -> UInt8[Tensor, "h w"]:

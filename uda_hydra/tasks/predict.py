@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 from uda_hydra import build
 from uda_hydra.data.labels import colourise, train_ids
 from uda_hydra.data.readers import read_rgb
-from uda_hydra.data.resize import resize_image
+from uda_hydra.data.resize import resize_image_fast
+from uda_hydra.engine.labels import predict_labels
 from uda_hydra.errors import UserError
-from uda_hydra.types import upsample
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -33,11 +33,10 @@ def predict(config: DictConfig, overrides: list[str], label: str) -> None:
     names = np.array(train_ids(config.dataset.num_classes), np.uint8)
     for done, path in enumerate(files, 1):
         image = read_rgb(path)
-        small = torch.from_numpy(resize_image(image, tuple(config.dataset.target.size)))
+        small = torch.from_numpy(resize_image_fast(image, tuple(config.dataset.target.size)))
         batch = small.permute(2, 0, 1)[None].to(device)
         logits = network(network.normalization(batch)).main
-        prediction = upsample(logits, image.shape[:2]).argmax(dim=1)[0]
-        labels = prediction.byte().cpu().numpy()
+        labels = predict_labels(logits, image.shape[:2]).cpu().numpy()
         colours = colourise(labels, config.dataset.num_classes)
         name = path.relative_to(config.input).with_suffix(".png")
         _write(folder / "labels" / name, names[labels])

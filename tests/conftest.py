@@ -10,6 +10,8 @@ from hydra import compose, initialize_config_dir
 
 from uda_hydra import build
 from uda_hydra.schema import register
+from uda_hydra.settings import EvaluationSettings
+from uda_hydra.stages import settings
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -38,6 +40,11 @@ def composed(*overrides: str, with_hydra: bool = False):
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", [*overrides], return_hydra_config=with_hydra)
+
+
+def protocol(name: str, *overrides: str) -> EvaluationSettings:
+    """An evaluation protocol as its preset, or what the overrides make of it."""
+    return settings(composed(f"evaluation={name}", *overrides).evaluation)
 
 
 METHODS = [name for name in choices("method") if not composed(f"method={name}").stages]

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "uda_hydra"
 # Upper may import lower, never the reverse; names on one line may not import each other.
 LAYERS = [
     ["tasks", "benchmark"],
-    ["build", "report", "provenance"],
+    ["build", "report", "published", "provenance"],
     ["callbacks", "stages"],
     ["engine"],
     ["methods", "models", "schema"],
@@ -21,7 +21,7 @@ LAYERS = [
 ]
 HEAVY = {
     "hydra": {"stages", "schema", "errors"},
-    "omegaconf": {"tasks", "build", "stages", "schema", "errors"},
+    "omegaconf": {"published", "tasks", "build", "stages", "schema", "errors"},
     "mlflow": {"callbacks"},
     "optuna": set(),
 }

@@ -1,113 +1,43 @@
-"""Faults of whole processes: what they cost, what is said, and how the same command goes on."""
+"""Processes that are stopped, kept out, or cannot write: what it costs, and how they go on."""
 
 from __future__ import annotations
 
-import ast
-import json
+import errno
 import os
-import pickle
 import resource
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
-from tests.conftest import ROOT, SMALL, composed
-from tests.test_launch import launch
-from uda_hydra.callbacks.store import connect
-from uda_hydra.engine.checkpoint import Checkpoints
-from uda_hydra.engine.events import Run
-from uda_hydra.engine.finite import NonFiniteLoss
-from uda_hydra.engine.lock import locked
-from uda_hydra.errors import UserError, reported, told
-
-STEPS, SAVE_EVERY = 24, 4
-SOURCE_ONLY = (
-    *SMALL[:-2],
-    "callbacks=none",
-    "method=source_only",
-    f"trainer.steps={STEPS}",
-    "trainer.evaluate_every=12",
-    f"trainer.save_every={SAVE_EVERY}",
-    "trainer.log_every=1",
-    "output=run",
+from tests.conftest import ROOT
+from tests.processes import (
+    QUIET,
+    SAVE_EVERY,
+    SOURCE_ONLY,
+    STEPS,
+    assert_as_undisturbed,
+    contents,
+    delivered,
+    history,
+    logged,
+    refused,
+    run_of,
+    start,
+    status,
+    until,
 )
-QUIET = (*SOURCE_ONLY, "tracking=none")
-
-
-def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    """launch.py in a process group of its own, as a shell starts it."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "launch.py"), *overrides],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait for something that a running process is about to do."""
-    limit = time.monotonic() + 120
-    while not happened():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < limit, "it never happened"
-        time.sleep(0.01)
-
-
-def logged(folder: Path) -> list[int]:
-    """The steps that a tracked run has written down, in order."""
-    path = folder / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    steps = [json.loads(line) for line in lines if line.endswith("}")]
-    return [point["step"] for point in steps if "loss/seg" in point["values"]]
-
-
-def history(folder: Path, uri: str) -> list[int]:
-    """The steps that MLflow has of the run in ``folder``, in its order."""
-    run = json.loads((folder / "mlflow.json").read_text())["run_id"]
-    points = connect(uri).get_metric_history(run, "loss/seg")
-    return [point.step for point in points]
-
-
-def status(folder: Path, uri: str) -> str:
-    """How MLflow says that the run in ``folder`` stands."""
-    run = json.loads((folder / "mlflow.json").read_text())["run_id"]
-    return connect(uri).get_run(run).info.status
-
-
-def delivered(folder: Path, said: str) -> None:
-    """Do as the run said if a busy machine made it end before MLflow had taken everything."""
-    if "task=sync" in said:
-        done = launch(folder, "task=sync", "output=run")
-        assert done.returncode == 0, done.stderr
-
-
-def scores(path: Path) -> str:
-    """The numbers of a result that must not depend on how often a run was stopped."""
-    result = json.loads(path.read_text())
-    kept = {k: v for k, v in result.items() if isinstance(v, float | int)}
-    # As text: a class without a pixel has no IoU, and nan differs from itself.
-    return json.dumps({k: v for k, v in kept.items() if k not in ("seconds", "peak_memory_gb")})
-
-
-def refused(process: subprocess.CompletedProcess[str]) -> str:
-    """The one message of a run that ended with exit code 1."""
-    assert process.returncode == 1, process.stderr
-    assert "Traceback" not in process.stderr
-    message = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
-    assert len(message) == 1, process.stderr
-    return message[0]
+from tests.test_launch import launch
+from uda_hydra.engine.checkpoint import Checkpoints
+from uda_hydra.engine.lock import locked
+from uda_hydra.errors import reported
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +53,6 @@ def whole(data, tmp_path_factory):
     done = launch(folder, *QUIET, *data)
     assert done.returncode == 0, done.stderr
     return folder / "run"
-
-
-def assert_as_undisturbed(run: Path, whole: Path) -> None:
-    assert (run / "last.pt").read_bytes() == (whole / "last.pt").read_bytes()
-    assert (run / "best.pt").read_bytes() == (whole / "best.pt").read_bytes()
-    assert scores(run / "result.json") == scores(whole / "result.json")
-    assert not [*run.glob(".*.tmp"), *run.glob("next.pt")]
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGINT, 2)])
@@ -237,6 +160,18 @@ def test_a_killed_process_frees_its_folder_though_its_workers_outlive_it(tmp_pat
             os.kill(worker, signal.SIGKILL)
 
 
+def test_what_the_system_said_is_told_and_not_what_torch_made_of_it(tmp_path, monkeypatch):
+    def fail(*_):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise RuntimeError("unexpected pos 768 vs 662")  # noqa: B904
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match=rf"next.pt into {tmp_path} \(No space left on device\)"):
+        Checkpoints(tmp_path).save({"step": 1})
+
+
 def test_what_a_killed_process_left_half_written_goes(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save({"step": 1})
@@ -245,10 +180,6 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path):
         (tmp_path / name).write_bytes(b"half")
     assert checkpoints.load() == ({"step": 1}, "")
     assert contents(tmp_path) == kept
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def mounted(folder: Path, options: str) -> bool:
@@ -334,132 +265,6 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, data, obstacle):
             subprocess.run(["umount", str(place)], check=True)
     assert "nothing can be written into place/run" in message
     assert "output=" in message
-
-
-def run_of(trainer) -> Run:
-    return Run("fault", trainer.folder, steps=trainer.settings.steps, start=trainer.done, config={})
-
-
-@pytest.mark.parametrize(
-    ("rate", "blamed"), [("1e9", r"step \d: loss/seg is "), ("3e38", "step 1: largest weight is ")]
-)
-def test_a_number_that_is_none_stops_the_run_and_reaches_no_file(
-    make_trainer, tmp_path, rate, blamed
-):
-    trainer = make_trainer(
-        "method=source_only",
-        "loss.lambda_seg=1000",
-        f"optimizer.lr={rate}",
-        "trainer.steps=9",
-        "trainer.save_every=1",
-    )
-    with pytest.raises(NonFiniteLoss, match=blamed) as stopped:
-        trainer.fit(run_of(trainer))
-    step = int(str(stopped.value).split(":")[0].removeprefix("step "))
-    batch = next(
-        iter(
-            trainer.pair.streams(
-                seed=0, steps=range(step - 1, step), batch_size=2, workers=0, pin=False
-            )
-        )
-    )
-    for key in (*batch[0].key, *batch[1].key):
-        assert key in str(stopped.value)
-    assert str(trainer.checkpoints.last) in str(stopped.value)
-    for path in tmp_path.glob("*.pt"):
-        saved = torch.load(path, weights_only=True)["method"]
-        assert all(value.isfinite().all() for value in saved.values())
-    state = trainer.checkpoints.load()[0]
-    assert (state["step"] if state else 0) == step - 1
-
-
-def test_a_loss_that_is_no_number_ends_in_one_message(tmp_path, data):
-    command = [*QUIET, *data, "optimizer.lr=1e9", "trainer.save_every=1"]
-    message = refused(launch(tmp_path, *command))
-    assert "loss/seg is nan" in message
-    assert "run/last.pt" in message
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_an_image_that_is_cut_short_is_named_at_its_step(tmp_path, workers):
-    command = [*QUIET, "trainer.steps=4", "dataset.cache=false", f"trainer.workers={workers}"]
-    assert launch(tmp_path, *command, "trainer.steps=1").returncode == 0
-    (victim,) = (tmp_path / "data/streets").glob("v*/GTA5/images/00003.png")
-    victim.write_bytes(victim.read_bytes()[:-20])
-    # Three steps of two show all six images.
-    message = refused(launch(tmp_path, *command, "output=other"))
-    assert message.startswith(f"error: {victim.relative_to(tmp_path)} is cut short")
-    assert message.endswith("task=check_data finds all such files of a data set.")
-
-
-def test_an_error_keeps_its_own_words():
-    with pytest.raises(UserError, match=r"^a: b\nc$"), told(ValueError):
-        raise ValueError("a: b\nc")
-    with pytest.raises(KeyError), told(ValueError):
-        raise KeyError("a")
-
-
-def test_too_little_memory_names_keys_that_exist(make_trainer):
-    trainer = make_trainer("method=source_only")
-
-    def step(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.\nMore words.")
-
-    trainer.step = step
-    with pytest.raises(UserError, match="Tried to allocate 3 GiB") as stopped:
-        trainer.fit(run_of(trainer))
-    config = composed("method=source_only")
-    for key in (
-        "trainer.batch_size",
-        "trainer.accumulate",
-        "trainer.activation_checkpointing",
-        "trainer.precision",
-        "dataset.source.size",
-        "dataset.target.size",
-    ):
-        assert key in str(stopped.value)
-        assert OmegaConf.select(config, key) is not None
-
-
-def calls(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Dotted name and keyword arguments of each call in a file."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call):
-            words = {word.arg: ast.unparse(word.value) for word in node.keywords if word.arg}
-            yield ast.unparse(node.func), words
-
-
-@pytest.mark.parametrize(
-    "path",
-    [ROOT / "launch.py", *sorted((ROOT / "uda_hydra").rglob("*.py"))],
-    ids=lambda path: str(path.relative_to(ROOT)),
-)
-def test_nothing_that_is_loaded_may_run_code(path):
-    for name, keywords in calls(path):
-        assert name not in ("pickle.load", "pickle.loads", "joblib.load")
-        if name == "torch.load":
-            assert keywords.get("weights_only") == "True"
-        if name in ("np.load", "numpy.load", "np.lib.format.open_memmap"):
-            assert keywords.get("allow_pickle", "False") == "False"
-
-
-class Malicious:
-    """Unpickled without care, it writes a file."""
-
-    def __reduce__(self):
-        return Path.write_text, (Path("ran"), "code was run")
-
-
-def pickled(content: object, path: Path) -> None:
-    path.write_bytes(pickle.dumps(content))
-
-
-@pytest.mark.parametrize("save", [torch.save, pickled])
-def test_code_in_an_initial_file_is_not_run(tmp_path, data, save):
-    save({"conv1.weight": Malicious()}, tmp_path / "weights.pth")
-    message = refused(launch(tmp_path, *QUIET, *data, "init=weights.pth"))
-    assert "init=weights.pth: cannot be read as weights" in message
-    assert not (tmp_path / "ran").exists()
 
 
 def test_a_database_that_is_locked_costs_the_training_nothing(tmp_path, data, whole):

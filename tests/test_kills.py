@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import METHODS, SMALL
-from tests.test_faults import delivered, history, logged, scores, start, until
+from tests.processes import delivered, history, logged, scores, start, until
 from tests.test_launch import launch
 from tests.test_laws import LIVELY
 from uda_hydra.callbacks.store import connect

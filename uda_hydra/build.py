@@ -17,6 +17,7 @@ from uda_hydra.data.labels import class_names
 from uda_hydra.data.pair import Pair
 from uda_hydra.engine.device import configure
 from uda_hydra.engine.events import Callback
+from uda_hydra.engine.protocols import input_sizes
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import UserError, nearest
 from uda_hydra.methods.base import Method, check_weights
@@ -143,9 +144,12 @@ def check(config: DictConfig) -> None:
     """Everything about a training that can be known before data or network are touched."""
     settings(config.trainer)
     settings(config.optimizer)
+    settings(config.evaluation)
     device(config.trainer.device)
     # What the constructors refuse must be known now, not when the stages before have been trained.
     network = build(config.model, "model", num_classes=config.dataset.num_classes)
+    if config.evaluation.aux_weight and network.aux_head is None:
+        raise UserError("evaluation.aux_weight must be 0: this model has no auxiliary head")
     _calling(check_weights, method(config, network).terms, _plain(config.loss))
     check_objective(config)
 
@@ -183,8 +187,14 @@ def method(config: DictConfig, network: Segmenter) -> Method:
 
 
 def pair(config: DictConfig) -> Pair:
-    """The domain pair; generated where it is generated, looked for where it is not."""
-    return build(config.dataset, "dataset")
+    """The domain pair; generated where it is generated, looked for where it is not.
+
+    Its validation images are as the evaluation protocol wants them.
+    """
+    protocol = settings(config.evaluation)
+    found = build(config.dataset, "dataset")
+    sizes = input_sizes(protocol, found.validation.images.size)
+    return found.seen_at(sizes, filter=protocol.filter, shrink_labels=protocol.labels == "input")
 
 
 def trainer(config: DictConfig, data: Pair, folder: Path, callbacks: list[Callback]) -> Trainer:
@@ -202,6 +212,7 @@ def trainer(config: DictConfig, data: Pair, folder: Path, callbacks: list[Callba
         data,
         settings=chosen,
         optimizer=settings(config.optimizer),
+        evaluation=settings(config.evaluation),
         weights=_plain(config.loss),
         normalization=network.normalization,
         seed=config.seed,

@@ -39,18 +39,6 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 @contextmanager
-def told(*kinds: type[Exception]) -> Iterator[None]:
-    """Raise errors of ``kinds`` as the user's, with their own words alone."""
-    try:
-        yield
-    except kinds as error:
-        # A data loading worker hands its whole traceback over as text; the last line is the error.
-        lines = str(error).strip().splitlines()
-        sent = lines[0].startswith("Caught ") and "DataLoader worker" in lines[0]
-        raise UserError(lines[-1].partition(": ")[2] if sent else str(error)) from error
-
-
-@contextmanager
 def reported() -> Iterator[None]:
     """Turn errors of the user, of Hydra and of OmegaConf into one message and exit code 1.
 
@@ -97,7 +85,7 @@ def explain(error: BaseException) -> str | None:
     from omegaconf.errors import OmegaConfBaseException
 
     if isinstance(error, UserError | OSError):
-        return str(error)
+        return _own_words(str(error))
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     text = str(error)
@@ -113,6 +101,14 @@ def explain(error: BaseException) -> str | None:
     lines = [*text.splitlines(), *str(error.__cause__ or "").splitlines()]
     wanted = (line.strip().rstrip(".") for line in lines if line and not line.startswith(" "))
     return ": ".join(dict.fromkeys(wanted))
+
+
+def _own_words(text: str) -> str:
+    """An error without the traceback that a data loading worker sends along: its last line."""
+    first = text.partition("\n")[0]
+    if not (first.startswith("Caught ") and "DataLoader worker" in first):
+        return text
+    return text.strip().splitlines()[-1].partition(": ")[2]
 
 
 def _nearest_key(key: str) -> str:

@@ -9,7 +9,12 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from uda_hydra.settings import OptimizerSettings, TrackingSettings, TrainerSettings
+from uda_hydra.settings import (
+    EvaluationSettings,
+    OptimizerSettings,
+    TrackingSettings,
+    TrainerSettings,
+)
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 
@@ -24,12 +29,14 @@ class RunSchema:
     output: str | None
     objective: str
     input: str | None
+    layout: str | None
     model: Any
     dataset: Any
     method: Any
     loss: dict[str, float]
     optimizer: OptimizerSettings
     trainer: TrainerSettings
+    evaluation: EvaluationSettings
     tracking: TrackingSettings
     callbacks: Any
     stages: dict[str, list[str]]

@@ -98,6 +98,46 @@ class TrainerSettings:
 
 
 @dataclass
+class EvaluationSettings:
+    """How a label map is made of an image, and which truth it is compared with."""
+
+    size: list[int] | None
+    """Width and height of the network's input; None for that of the target's training images."""
+    filter: str
+    """How images are resized to it: bicubic, bilinear (antialiased) or opencv (its linear one)."""
+    scales: list[float]
+    """Relative sizes at which the image is looked at."""
+    rescale: str
+    """image: every scale is resized from the file; input: from the normalised input."""
+    mirror: bool
+    """Look at the mirror image too."""
+    softmax: str
+    """after or before the enlargement; the mean over all looks is one of probabilities."""
+    align_corners: bool
+    """How maps are enlarged."""
+    detour: bool
+    """Enlarge to the input's size first, and from there to the label's."""
+    labels: str
+    """full: at their own size; input: resized to the input's."""
+    aux_weight: float
+    """Share of the auxiliary head's logits; 0 leaves the main head's alone."""
+    average: str
+    """defined: a class that never occurs joins no mean; all: it counts as 0."""
+
+    def __post_init__(self) -> None:
+        fits = self.size is None or (len(self.size) == 2 and min(self.size) > 0)
+        _require(fits, "evaluation.size", "[width, height] in pixels or null", self.size)
+        positive = bool(self.scales) and min(self.scales) > 0
+        _require(positive, "evaluation.scales", "a list of positive numbers", self.scales)
+        _require(self.aux_weight >= 0, "evaluation.aux_weight", "0 or more", self.aux_weight)
+        _choose("evaluation.filter", self.filter, "bicubic", "bilinear", "opencv")
+        _choose("evaluation.rescale", self.rescale, "image", "input")
+        _choose("evaluation.softmax", self.softmax, "before", "after")
+        _choose("evaluation.labels", self.labels, "full", "input")
+        _choose("evaluation.average", self.average, "defined", "all")
+
+
+@dataclass
 class TrackingSettings:
     """Where runs are logged."""
 

@@ -16,7 +16,17 @@ from uda_hydra.errors import UserError, nearest
 
 ADDRESS = "stage."
 # What may change without changing a single number of the result.
-NEUTRAL = ("output", "objective", "input", "task", "tracking", "callbacks", "stages", "stage")
+NEUTRAL = (
+    "output",
+    "objective",
+    "input",
+    "layout",
+    "task",
+    "tracking",
+    "callbacks",
+    "stages",
+    "stage",
+)
 NEUTRAL_INSIDE = {
     "trainer": ("device", "workers", "log_every", "save_every"),
     "dataset": ("cache", "cache_folder"),

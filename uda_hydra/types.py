@@ -29,15 +29,25 @@ class Target(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a segmenter returns, all at feature resolution: logits of both heads, last features."""
+    """What a segmenter returns, at feature resolution: logits of both heads, last features.
+
+    What a network does not have is None.
+    """
 
     main: Float[Tensor, "b k h w"]
     aux: Float[Tensor, "b k h w"] | None
-    features: Float[Tensor, "b d h w"]
+    features: Float[Tensor, "b d _ _"]
+    head_feature: Float[Tensor, "b e h w"] | None = None
+    """What the main head's last convolution classifies."""
+    projection: Float[Tensor, "b p _ _"] | None = None
+    """Of the features, for contrast."""
+    stages: tuple[Tensor, ...] | None = None
+    """The backbone's maps, where the segmenter was told to keep them."""
 
     def resized(self, size: tuple[int, int]) -> Prediction:
-        """Every map at ``size`` (height, width)."""
-        return Prediction(*(None if map is None else upsample(map, size) for map in self))
+        """Every map at ``size`` (height, width); the stages stay as they are."""
+        *maps, stages = self
+        return Prediction(*(None if m is None else upsample(m, size) for m in maps), stages=stages)
 
 
 def upsample(map: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c h2 w2"]:

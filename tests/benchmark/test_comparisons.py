@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from uda_hydra.benchmark import confusion, log_cost, sample, step, upsampling
+from uda_hydra.benchmark import confusion, evaluation, log_cost, sample, step, upsampling
 from uda_hydra.benchmark.dictionary import SMALL, Problem
 from uda_hydra.benchmark.literal import LiteralDictionary, literal_contrast
 from uda_hydra.benchmark.timing import Disagreement, Setting, Times
@@ -105,6 +105,22 @@ def test_upsampling_between_two_cells():
     assert upsampling.upsample_then_argmax(logits, (1, 4)).tolist() == [[3, 3, 5, 5]]
 
 
+def test_the_released_evaluation_by_hand():
+    logits = torch.zeros(1, 19, 1, 2)
+    logits[0, 3] = torch.tensor([1.0, -1.0])
+    logits[0, 5] = torch.tensor([-1.0, 1.0])
+    label = np.array([[3, 5, 5, IGNORE]])
+    found = evaluation.released(logits, label)
+    assert found.nonzero().tolist() == [[3, 3], [5, 3], [5, 5]]
+    assert found.sum() == 3
+
+
+def test_the_logits_of_a_scene_find_most_of_it(quick):
+    label, _ = confusion.scene(quick)
+    found = evaluation.ours(evaluation.network_output(label, (9, 17)), label)
+    assert found.trace() > 0.6 * found.sum()
+
+
 def test_wrong_results_are_not_timed(quick, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(confusion, "histogram", lambda *maps: np.zeros((19, 19), dtype=np.int64))
@@ -115,6 +131,10 @@ def test_wrong_results_are_not_timed(quick, monkeypatch):
         patch.setattr(upsampling, "predict_labels", lambda logits, size: zeros)
         with pytest.raises(Disagreement, match="labels"):
             upsampling.compare(quick)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "histogram", lambda *maps: np.zeros((19, 19), dtype=np.int64))
+        with pytest.raises(Disagreement, match="evaluation, scene"):
+            evaluation.compare(quick)
     with monkeypatch.context() as patch:
         patch.setattr(sample, "CITYSCAPES_IDS", range(19))
         with pytest.raises(Disagreement, match="label of the sample"):

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.conftest import protocol
+from uda_hydra.data.pair import Scored
 from uda_hydra.engine import evaluator
 from uda_hydra.engine.evaluator import count_pixels, evaluate
 from uda_hydra.engine.labels import predict_labels
@@ -29,7 +31,7 @@ class Brightest(Method):
     def losses(self, source: object, target: object, progress: float) -> Losses:
         raise AssertionError("an evaluation trains nothing")
 
-    def predict(self, image: Tensor) -> Tensor:
+    def predict(self, image: Tensor, *, aux_weight: float = 0.0) -> Tensor:
         assert not torch.is_grad_enabled() and not self.training
         return self.segmenter(image[..., ::2, ::2])
 
@@ -105,7 +107,7 @@ def test_a_prediction_outside_the_classes_is_refused():
         count_pixels(label, label + 3, 3)
 
 
-def images(number: int) -> list[tuple[str, Tensor, Tensor]]:
+def images(number: int) -> list[Scored]:
     """Coloured images; the truth is their colour, at twice their size, one row unlabelled."""
     made = []
     for index in range(number):
@@ -114,13 +116,20 @@ def images(number: int) -> list[tuple[str, Tensor, Tensor]]:
         image[colour] = 200
         label = torch.full((16, 24), colour, dtype=torch.uint8)
         label[0] = IGNORE
-        made.append((f"image {index}", image, label))
+        made.append(Scored(f"image {index}", image, label))
     return made
 
 
 def run(method: Method, data: list, **changes: object):
-    settings = {"classes": CLASSES, "count": len(data), "normalize": PLAIN, "device": CPU}
-    return evaluate(method, data, **(settings | {"bfloat16": False} | changes))
+    settings = {
+        "protocol": protocol("common"),
+        "classes": CLASSES,
+        "count": len(data),
+        "normalize": PLAIN,
+        "device": CPU,
+        "bfloat16": False,
+    }
+    return evaluate(method, data, **(settings | changes))
 
 
 def test_evaluation_counts_every_labelled_pixel():
@@ -128,6 +137,19 @@ def test_evaluation_counts_every_labelled_pixel():
     np.testing.assert_array_equal(scores.confusion, np.diag([3, 2, 2]) * 15 * 24)
     assert scores.miou == 1
     assert [panel.key for panel in panels] == ["image 0", "image 2", "image 4", "image 6"]
+
+
+def test_further_sizes_are_looked_at_and_the_average_is_the_protocols():
+    """The image is red and its second size green, twice as bright."""
+    red, label = torch.zeros(3, 8, 12, dtype=torch.uint8), torch.ones(16, 24, dtype=torch.uint8)
+    red[0] = 1
+    data = [Scored("one", red, label, (2 * red.flip(0).roll(-1, 0),))]
+    chosen = protocol("common", "evaluation.scales=[1.0,2.0]", "evaluation.average=all")
+    scores, (panel,) = run(Brightest(nn.Identity()), data, protocol=chosen, panels=1)
+    np.testing.assert_array_equal(scores.confusion, np.diag([0, 16 * 24, 0]))
+    assert scores.miou == pytest.approx(1 / 3)
+    e = math.e
+    np.testing.assert_allclose(panel.confidence, (1 / (2 + e) + e**2 / (2 + e**2)) / 2, rtol=1e-5)
 
 
 def test_panels_share_the_size_of_the_network_input():

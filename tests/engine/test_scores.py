@@ -71,3 +71,30 @@ def test_wrong_number_of_names_and_unknown_names_are_refused():
         Scores(np.zeros((2, 2), dtype=np.int64), ("a", "b", "c"))
     with pytest.raises(ValueError, match="no class 'car'"):
         TWO.subset(["car"])
+
+
+def test_proca_counts_every_class():
+    counted = Scores(np.array([[5, 0, 1], [0, 0, 0], [0, 0, 0]]), tuple("abc"), average="all")
+    np.testing.assert_allclose(counted.iou, [5 / 6, 0, 0])
+    assert counted.miou == pytest.approx(5 / 18)
+    assert counted.subset(["a", "b"]).miou == pytest.approx(5 / 12)
+
+
+def test_dice_by_hand():
+    np.testing.assert_allclose(TWO.dice, [6 / 9, 8 / 11])
+
+
+def test_published_columns_stand_beside():
+    lines = TWO.table({"[1]": {"road": 0.876, "mean": 0.5}, "a long name": {}}).splitlines()
+    assert lines[0].split()[-4:] == ["[1]", "a", "long", "name"]
+    assert lines[2].split() == ["road", "50.00", "75.00", "60.00", "40.00", "87.60", "-"]
+    assert lines[3].split()[-2:] == ["-", "-"]
+    assert lines[5].split()[-3:] == ["-", "50.00", "-"]
+    assert len({len(line) for line in lines[:6]}) == 1
+
+
+def test_the_thirteen_have_a_line_of_their_own():
+    names = ("a", *NOT_IN_13, *(f"class {i}" for i in range(12)))
+    lines = Scores(np.diag(np.arange(1, 17)), names).table({"[1]": {"mean*": 0.476}}).splitlines()
+    assert lines[-2].split() == ["mean*", "100.00", "-", "-", "-", "47.60"]
+    assert lines[-3].startswith("mean ")

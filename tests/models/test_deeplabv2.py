@@ -25,7 +25,7 @@ def tiny(**options: object):
     ],
 )
 def test_both_heads_and_the_features_are_at_an_eighth(layout, size, cells):
-    main, aux, features = tiny(layout=layout)(torch.rand(2, 3, *size))
+    main, aux, features, *_ = tiny(layout=layout)(torch.rand(2, 3, *size))
     assert main.shape == aux.shape == (2, 5, *cells)
     assert features.shape == (2, 4 * 8 * 4, *cells)
 
@@ -73,8 +73,8 @@ def test_aspp_sums_its_active_branches_and_holds_all_four(active):
         slow += nn.functional.conv2d(
             features, branch.weight, branch.bias, padding=dilation, dilation=dilation
         )
-    torch.testing.assert_close(head(features), slow)
-    head(features).sum().backward()
+    torch.testing.assert_close(head(features).logits, slow)
+    head(features).logits.sum().backward()
     assert [branch.weight.grad is not None for branch in head.branches] == [
         index < active for index in range(4)
     ]
@@ -87,12 +87,12 @@ def test_frozen_affine_keeps_batch_statistics():
     before = norms[0].running_mean.clone()
     segmenter(torch.rand(2, 3, 33, 33))
     assert not torch.equal(norms[0].running_mean, before)
-    assert all(p.requires_grad for p in tiny(train_affine=True).parameters())
+    assert all(p.requires_grad for p in tiny(batch_norm="trained").parameters())
 
 
-@pytest.mark.parametrize("train_affine", [False, True])
-def test_groups_hold_every_trainable_parameter_once(train_affine):
-    segmenter = tiny(train_affine=train_affine, blocks=(1, 2, 1, 1))
+@pytest.mark.parametrize(("batch_norm", "tensors"), [("affine_frozen", 1), ("trained", 3)])
+def test_groups_hold_every_trainable_parameter_once(batch_norm, tensors):
+    segmenter = tiny(batch_norm=batch_norm, blocks=(1, 2, 1, 1))
     backbone, heads = segmenter.parameter_groups()
     assert (backbone["name"], heads["name"]) == ("backbone", "heads")
     listed = backbone["params"] + heads["params"]
@@ -100,7 +100,6 @@ def test_groups_hold_every_trainable_parameter_once(train_affine):
     assert len(listed) == len({id(p) for p in listed}) == len(trainable)
     assert len(heads["params"]) == 16 and heads["repeats"] == [1] * 16
     # Tensors of a convolution with its norm: stem, three in each of 5 blocks, 4 shortcuts.
-    tensors = 3 if train_affine else 1
     counts = [backbone["repeats"].count(n) for n in (1, 3, 4)]
     assert counts == [tensors, 15 * tensors, 4 * tensors]
 

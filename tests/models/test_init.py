@@ -67,7 +67,7 @@ def test_caffe_style_initialisation(tmp_path, legacy):
     body = {n: t for n, t in without_counters(state).items() if n.startswith("backbone.")}
     assert_equal(segmenter, body | before)
     assert segmenter.backbone.bn1.num_batches_tracked == 0
-    assert report.layout == "DeepLab initialisation"
+    assert report.layout == "pretrained_init"
     assert set(report.loaded) == set(body) and len(report.dropped) == 8
     assert set(report.missing) == set(before)
 
@@ -82,7 +82,9 @@ def test_torchvision_initialisation(tmp_path):
     assert_equal(segmenter, {n: t for n, t in state.items() if n.startswith("backbone.")})
     assert report.dropped == ("fc.weight", "fc.bias")
     text = str(report)
-    assert "resnet.pth: torchvision ResNet" in text and "fc.weight" in text
+    assert "resnet.pth: torchvision_resnet (torchvision's ResNet or SimCLR)" in text
+    assert f"{len(trunk(state))} tensors loaded" in text
+    assert "dropped from the file: fc.weight, fc.bias" in text
     assert "kept as initialised: main_head" in text
 
 
@@ -167,7 +169,7 @@ def test_truncated_files_end_in_one_error(tmp_path, legacy):
 def test_nearest_layout_is_named(tmp_path):
     state = official(filled(), "layer5", "layer6")
     without_stem = {n: t for n, t in state.items() if not n.startswith("conv1.")}
-    with pytest.raises(ValueError, match=r"nearest is 'ADVENT, CaCo or AdaptSegNet with two heads"):
+    with pytest.raises(ValueError, match=r"nearest is advent \(ADVENT.*no name begins with conv1"):
         load_weights(tiny(), saved(tmp_path, without_stem))
 
 

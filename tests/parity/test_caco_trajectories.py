@@ -82,6 +82,7 @@ def trainer_of(
         object.__new__(Pair),  # never read: the steps are fed by hand
         settings=settings(config.trainer),
         optimizer=settings(config.optimizer),
+        evaluation=settings(config.evaluation),
         weights={f"lambda_{term}": weight for term, weight in weights.items()},
         normalization=method.segmenter.normalization,
         seed=0,

@@ -1,6 +1,8 @@
-"""Reading and resizing against the official loaders of GTA5, Cityscapes and SYNTHIA."""
+"""Reading, resizing, augmentation and order against the official loaders."""
 
 from __future__ import annotations
+
+from random import Random
 
 import cv2
 import numpy as np
@@ -8,8 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
+from uda_hydra.data.class_balanced import class_balanced_list
 from uda_hydra.data.readers import ImageSet, cityscapes, gta5, synthia
-from uda_hydra.data.resize import resize_image, resize_image_fast, resize_label
+from uda_hydra.data.resize import (
+    quarter_label,
+    resize_image,
+    resize_image_fast,
+    resize_label,
+    resize_label_by_corners,
+)
+from uda_hydra.data.transforms import Labelled, centre_crop, maxsquare_view
 from uda_hydra.models.normalizations import normalization
 from uda_hydra.types import IGNORE
 
@@ -36,9 +46,15 @@ LABEL_CASES = [
     ("proca_synthia16", "synthia", 16, "label"),
 ]
 IMAGE_CASES = [
-    ("advent_gta5", "gta5", 19),
-    ("advent_cityscapes", "cityscapes", 19),
-    ("cfcontra_synthia16", "synthia", 16),
+    ("advent_gta5", "gta5", "caffe"),
+    ("advent_cityscapes", "cityscapes", "caffe"),
+    ("cfcontra_synthia16", "synthia", "caffe"),
+    ("maxsquare_cityscapes_19", "cityscapes", "caffe"),
+    ("maxsquare_tensor_transform", "cityscapes", "torchvision"),
+    ("proca_gtav", "gta5", "torchvision"),
+    ("proca_cityscapes_test_19", "cityscapes", "torchvision"),
+    ("proda_gta5", "gta5", "unit"),
+    ("daformer_norm", "gta5", "daformer"),
 ]
 STEM = "aachen/aachen_000000_000019"
 PLACES = {
@@ -93,27 +109,82 @@ def open_set(store, shared):
     return lambda name, k: store(name, k, inputs["image_rgb"], inputs[labels[name]])
 
 
-def normalised(image: np.ndarray) -> torch.Tensor:
-    return normalization("caffe")(torch.from_numpy(image).permute(2, 0, 1)[None])[0]
+def normalised(image: np.ndarray, name: str = "caffe") -> torch.Tensor:
+    batch = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    return normalization(name)(batch)[0]
+
+
+def ours(case: str, label: torch.Tensor) -> torch.Tensor:
+    """An official label map with our value for what is ignored."""
+    ignore = OFFICIAL_IGNORE.get(case.split("_")[0], IGNORE)
+    return label.long().where(label != ignore, IGNORE)
 
 
 @pytest.mark.parametrize(("case", "name", "num_classes", "out"), LABEL_CASES)
 def test_labels(reference, open_set, case, name, num_classes, out):
-    expected = reference("datasets")[case].out[out]
-    ignore = OFFICIAL_IGNORE.get(case.split("_")[0], IGNORE)
-    expected = expected.long().where(expected != ignore, IGNORE)
+    expected = ours(case, reference("datasets")[case].out[out])
     found = open_set(name, num_classes)
     label = resize_label(found.read_label(found.samples[0]), tuple(expected.shape[::-1]))
     assert torch.equal(torch.from_numpy(label).long(), expected)
 
 
-@pytest.mark.parametrize(("case", "name", "num_classes"), IMAGE_CASES)
-def test_images(reference, shared, open_set, case, name, num_classes):
+@pytest.mark.parametrize(("case", "name", "family"), IMAGE_CASES)
+def test_images(reference, open_set, case, name, family):
     expected = reference("datasets")[case].out["image"]
-    found = open_set(name, num_classes)
-    size = tuple(shared.args["crop_wh"].tolist())
-    image = resize_image(found.read_image(found.samples[0]), size)
-    torch.testing.assert_close(normalised(image), expected, rtol=0, atol=1e-5)
+    found = open_set(name, 16 if name == "synthia" else 19)
+    image = resize_image(found.read_image(found.samples[0]), tuple(expected.shape[:0:-1]))
+    torch.testing.assert_close(normalised(image, family), expected, rtol=0, atol=1e-5)
+
+
+@pytest.fixture
+def sample(open_set):
+    """Image and train ids of the one sample, as of Cityscapes."""
+    found = open_set("cityscapes", 19)
+    return Labelled(found.read_image(found.samples[0]), found.read_label(found.samples[0]))
+
+
+def assert_equal(name: str, case, found: Labelled) -> None:
+    assert torch.equal(normalised(found.image), case.out["image"])
+    assert torch.equal(torch.from_numpy(found.label).long(), ours(name, case.out["label"]))
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_training_views_of_maxsquare(reference, shared, sample, number):
+    name = f"maxsquare_train_aug_{number}"
+    case = reference("datasets")[name]
+    crop = tuple(shared.args["crop_wh"].tolist())
+    random = Random(case.args["python_random_seed"])
+    view = maxsquare_view(
+        sample, crop=crop, base=crop, scales=(0.5, 2.0), mirror=0.5, blur=0.5, random=random
+    )
+    assert_equal(name, case, view)
+
+
+def test_validation_view_of_maxsquare(reference, sample):
+    case = reference("datasets")["maxsquare_val_centercrop"]
+    view = centre_crop(sample, tuple(case.args["crop_wh"].tolist()))
+    assert_equal("maxsquare_val_centercrop", case, view)
+
+
+def test_class_balanced_list(reference):
+    case = reference("datasets")["proca_class_balanced_list"]
+    found = class_balanced_list(
+        case.inputs["has_class"].numpy(),
+        wanted=case.args["max_iters"],
+        random=np.random.RandomState(case.args["numpy_seed"]),
+        skip_first=True,
+    )
+    assert len(found) == case.out["len_data_list"]
+    # The files of the case are numbered from 1.
+    assert np.array_equal(found + 1, case.out["file_numbers"].numpy())
+
+
+def test_no_case_is_left_out(reference):
+    tested = {case for case, *_ in (*LABEL_CASES, *IMAGE_CASES)}
+    tested |= {f"maxsquare_train_aug_{number}" for number in range(3)}
+    tested |= {"maxsquare_val_centercrop", "proca_class_balanced_list", "shared"}
+    tested |= {"resize_down", "resize_up", "resize_label_quarter"}
+    assert tested == set(reference("datasets").names())
 
 
 @pytest.mark.parametrize(
@@ -139,6 +210,21 @@ def test_resized_images(reference, shared, case, filter):
     off = np.abs(resize_image_fast(image, size, filter=filter).astype(int) - expected)
     assert off.max() <= 1
     assert (off > 0).mean() < 0.01
+
+
+@pytest.mark.parametrize("case", ["resize_down", "resize_up"])
+def test_opencv_resizing(reference, shared, case):
+    case = reference("datasets")[case]
+    size = tuple(case.args["size_wh"].tolist())
+    image = resize_image_fast(shared.inputs["image_rgb"].numpy(), size, filter="opencv")
+    assert np.array_equal(image, case.out["cv2_linear"].numpy())
+    label = resize_label_by_corners(shared.inputs["gta5_label_ids"].numpy(), size)
+    assert np.array_equal(label, case.out["cv2_nearest_label"].numpy())
+
+
+def test_label_at_a_quarter(reference, shared):
+    expected = reference("datasets")["resize_label_quarter"].out["torch_nearest"].numpy()
+    assert np.array_equal(quarter_label(shared.inputs["gta5_label_ids"].numpy()), expected)
 
 
 @pytest.mark.parametrize("case", ["resize_down", "resize_up"])

@@ -16,6 +16,7 @@ from uda_hydra import benchmark
 from uda_hydra.benchmark import (
     confusion,
     dictionary,
+    evaluation,
     log_cost,
     report,
     sample,
@@ -31,6 +32,7 @@ COMPARISONS: dict[str, Callable[[Setting], list[Row]]] = {
     "sample": sample.compare,
     "confusion": confusion.compare,
     "upsampling": upsampling.compare,
+    "evaluation": evaluation.compare,
     "log_cost": log_cost.compare,
     "startup": startup.compare,
 }

@@ -17,7 +17,7 @@ from uda_hydra.engine.events import Callback
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.methods.caco import CaCo
 from uda_hydra.models.deeplabv2 import deeplabv2
-from uda_hydra.settings import OptimizerSettings, TrainerSettings
+from uda_hydra.settings import EvaluationSettings, OptimizerSettings, TrainerSettings
 
 CLASSES = 19
 WEIGHTS = {
@@ -27,6 +27,21 @@ WEIGHTS = {
     "lambda_consistency_aux": 1.0,
     "lambda_contrast": 0.01,
 }
+
+COMMON = EvaluationSettings(
+    size=None,
+    filter="bicubic",
+    scales=[1.0],
+    rescale="image",
+    mirror=False,
+    softmax="after",
+    align_corners=True,
+    detour=False,
+    labels="full",
+    aux_weight=0.0,
+    average="defined",
+)
+"""The protocol of conf/evaluation/common.yaml."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +101,7 @@ def caco_trainer(
         pair,
         settings=_trainer_settings(steps, scale.batch_size, device),
         optimizer=_optimizer_settings(),
+        evaluation=COMMON,
         weights=WEIGHTS,
         normalization=segmenter.normalization,
         seed=0,

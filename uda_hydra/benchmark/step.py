@@ -66,8 +66,9 @@ def bare_passes(
     with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.bfloat16):
         reference = method.teacher(target.image)
         view = method.segmenter(method.rescaled(target.image))
-    gradients = [torch.full_like(map, GRADIENT) for map in view]
-    torch.autograd.backward(view, gradients, inputs=parameters)
+    maps = view.main, view.aux, view.features
+    gradients = [torch.full_like(map, GRADIENT) for map in maps]
+    torch.autograd.backward(maps, gradients, inputs=parameters)
     return seen, reference, view
 
 

@@ -39,11 +39,13 @@ class Cached:
         """Keep ``images``, ``labels`` or both below ``folder``; the rest is decoded each time."""
         files = samples.images.samples
         self.samples = samples
+        self.folder = folder
+        self.size = samples.size
         self.images = samples.images
         self.keys = samples.keys
         self._images = self._labels = None
         if images:
-            place = folder / _name(samples, "images", meaning=b"")
+            place = folder / _name(samples, "images", meaning=samples.filter.encode())
             self._images = Store(
                 samples, place, files=[file.image for file in files], decode=Resized.image
             )
@@ -53,6 +55,15 @@ class Cached:
             self._labels = Store(
                 samples, place, files=_label_files(self.images), decode=Resized.label
             )
+
+    def at(self, size: tuple[int, int] | None, *, filter: str = "bicubic") -> Cached:
+        """The same samples at another size, with the same parts kept."""
+        return Cached(
+            self.samples.at(size, filter=filter),
+            self.folder,
+            images=self._images is not None,
+            labels=self._labels is not None,
+        )
 
     @property
     def stores(self) -> list[Store]:

@@ -111,11 +111,13 @@ def check(
     workers: int,
     journal: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    pictures: bool = True,
 ) -> Report:
     """Read every file of ``image_set`` in ``workers`` processes (0: in this one).
 
     ``journal`` is a file that remembers what was found sound, so that an interrupted check goes on
     where it stopped and unchanged files are not read twice. ``progress`` hears (done, total).
+    Without ``pictures`` labels alone are read; such a check needs a journal of its own.
     """
     if journal:
         journal.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +127,7 @@ def check(
     remembered = len(facts)
     fresh = [sample for sample in image_set.samples if sample.key not in facts]
     progress(remembered, len(states))
-    for sample, found in zip(fresh, _examine_all(image_set, fresh, workers), strict=True):
+    for sample, found in zip(fresh, _examine_all(image_set, fresh, workers, pictures), strict=True):
         facts[sample.key] = found
         if journal and not found.broken:
             _remember(journal, states[sample.key], found)
@@ -133,9 +135,11 @@ def check(
     return Report(image_set, {key: facts[key] for key in states}, remembered)
 
 
-def _examine_all(image_set: ImageSet, samples: list[Sample], workers: int) -> Iterator[Facts]:
+def _examine_all(
+    image_set: ImageSet, samples: list[Sample], workers: int, pictures: bool
+) -> Iterator[Facts]:
     """Facts in the order of ``samples``, each as soon as it and those before it are known."""
-    examine = partial(_examine, image_set.layout.read_label)
+    examine = partial(_examine, image_set.layout.read_label, pictures)
     if not workers:
         yield from map(examine, samples)
         return
@@ -147,9 +151,9 @@ def _examine_all(image_set: ImageSet, samples: list[Sample], workers: int) -> It
         yield from pool.map(examine, samples, chunksize=4)
 
 
-def _examine(read_label: Callable[[Path], np.ndarray], sample: Sample) -> Facts:
+def _examine(read_label: Callable[[Path], np.ndarray], pictures: bool, sample: Sample) -> Facts:
     broken: list[str] = []
-    image = _attempt(read_rgb, sample.image, broken)
+    image = _attempt(read_rgb, sample.image, broken) if pictures else None
     label = None if sample.label is None else _attempt(read_label, sample.label, broken)
     counts = np.bincount([] if label is None else label.ravel())
     ids = {int(raw): int(counts[raw]) for raw in counts.nonzero()[0]}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from torch import Tensor
@@ -19,20 +19,34 @@ from uda_hydra.types import Source, Target
 
 
 class Scored(NamedTuple):
-    """One validation image: network input, and the truth at its full size."""
+    """One validation image: network input, the truth, and the image at further sizes."""
 
     key: str
     image: Tensor  # uint8 (3, h, w), RGB
     label: Tensor  # uint8 (H, W), train ids
+    others: Sequence[Tensor] = ()
 
 
 class Validation(Dataset):
     """The target's validation images; their labels serve evaluation only."""
 
-    def __init__(self, images: Resized | Cached, labels: Resized | Cached) -> None:
-        """``images`` are at the network's size, ``labels`` at their own."""
+    def __init__(
+        self,
+        images: Resized | Cached,
+        labels: Resized | Cached,
+        others: Sequence[Resized | Cached] = (),
+    ) -> None:
+        """``images`` are at the network's size, ``others`` the same at further ones."""
         self.images = images
         self.labels = labels
+        self.others = others
+
+    def seen_at(
+        self, sizes: Sequence[tuple[int, int]], *, filter: str, shrink_labels: bool
+    ) -> Validation:
+        """The same images at ``sizes``, (width, height) each; labels at their own or the first."""
+        images, *others = [self.images.at(size, filter=filter) for size in sizes]
+        return Validation(images, self.labels.at(sizes[0] if shrink_labels else None), others)
 
     @property
     def truth(self) -> ImageSet:
@@ -42,13 +56,19 @@ class Validation(Dataset):
     @property
     def stores(self) -> list[Store]:
         """What is kept decoded."""
-        return [*self.images.stores, *self.labels.stores]
+        parts = [self.images, self.labels, *self.others]
+        return [store for part in parts for store in part.stores]
 
     def __len__(self) -> int:
         return len(self.images.keys)
 
     def __getitem__(self, index: int) -> Scored:
-        return Scored(self.images.keys[index], self.images.image(index), self.labels.label(index))
+        return Scored(
+            self.images.keys[index],
+            self.images.image(index),
+            self.labels.label(index),
+            tuple(part.image(index) for part in self.others),
+        )
 
 
 @dataclass(frozen=True)
@@ -64,6 +84,13 @@ class Pair:
     """Classes that the source's labels can hold."""
     oracle: bool = False
     """Whether the source is in truth the labelled target: an upper bound, not an adaptation."""
+
+    def seen_at(
+        self, sizes: Sequence[tuple[int, int]], *, filter: str, shrink_labels: bool
+    ) -> Pair:
+        """The same pair with its validation images at other sizes; training sees no change."""
+        seen = self.validation.seen_at(sizes, filter=filter, shrink_labels=shrink_labels)
+        return replace(self, validation=seen)
 
     def prepare(self) -> None:
         """Decode what the cache lacks: first, where waiting for it and stopping it are easy."""

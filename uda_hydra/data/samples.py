@@ -19,17 +19,20 @@ class Resized:
     stores = ()
     """Nothing is kept decoded."""
 
-    def __init__(self, images: ImageSet, size: tuple[int, int] | None) -> None:
+    def __init__(
+        self, images: ImageSet, size: tuple[int, int] | None, *, filter: str = "bicubic"
+    ) -> None:
         """``size`` is (width, height); None leaves each file at its own."""
         self.images = images
         self.size = size
+        self.filter = filter
         self.keys = tuple(sample.key for sample in images.samples)
 
     def image(self, index: int) -> UInt8[Tensor, "3 h w"]:
         """RGB."""
         image = self.images.read_image(self.images.samples[index])
         if self.size is not None:
-            image = resize_image_fast(image, self.size)
+            image = resize_image_fast(image, self.size, filter=self.filter)
         return torch.from_numpy(image).permute(2, 0, 1).contiguous()
 
     def label(self, index: int) -> UInt8[Tensor, "h w"]:
@@ -39,7 +42,11 @@ class Resized:
             label = resize_label(label, self.size)
         return torch.from_numpy(label)
 
+    def at(self, size: tuple[int, int] | None, *, filter: str = "bicubic") -> Resized:
+        """The same samples at another size."""
+        return Resized(self.images, size, filter=filter)
+
     def part(self, indices: Sequence[int]) -> Resized:
         """Some of the samples: what a worker process needs to know of a large set."""
         chosen = [self.images.samples[index] for index in indices]
-        return Resized(replace(self.images, samples=chosen), self.size)
+        return Resized(replace(self.images, samples=chosen), self.size, filter=self.filter)

@@ -40,5 +40,5 @@ def out_of_memory_explained() -> Iterator[None]:
             "the GPU has too little memory for this training. Less is needed with, in this order: "
             "trainer.precision=bf16, trainer.accumulate=<parts of trainer.batch_size>, "
             "trainer.activation_checkpointing=true, smaller dataset.source.size and "
-            f"dataset.target.size. What was computed is saved. ({str(error).splitlines()[0]})"
+            f"dataset.target.size. The last checkpoint is kept. ({str(error).splitlines()[0]})"
         ) from error

@@ -1,21 +1,22 @@
-"""Scores of a method on labelled images, at the full size of the labels."""
+"""Scores of a method on labelled images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 
 from uda_hydra.engine.events import Panel
-from uda_hydra.engine.labels import predict_labels
+from uda_hydra.engine.protocols import Look, label_map, look, probability_map
 from uda_hydra.engine.scores import Scores
 from uda_hydra.methods.base import Method
-from uda_hydra.types import Normalization, upsample
+from uda_hydra.settings import EvaluationSettings
+from uda_hydra.types import Normalization
 
 EXACT = 2**24
 """OpenCV counts in float32: exact for so many pixels a call."""
@@ -23,8 +24,9 @@ EXACT = 2**24
 
 def evaluate(
     method: Method,
-    images: Iterable[tuple[str, Tensor, Tensor]],
+    images: Iterable[tuple[str, Tensor, Tensor, Sequence[Tensor]]],
     *,
+    protocol: EvaluationSettings,
     classes: tuple[str, ...],
     count: int,
     normalize: Normalization,
@@ -32,29 +34,40 @@ def evaluate(
     bfloat16: bool,
     panels: int = 4,
 ) -> tuple[Scores, tuple[Panel, ...]]:
-    """Score ``images``: key, uint8 RGB (3, h, w) at network size, uint8 train ids at full size.
+    """Score ``images``: key, uint8 RGB (3, h, w), uint8 train ids, the image at further sizes.
 
+    The images are of the ``input_sizes`` of ``protocol``, and scored at the size of their labels.
     ``count`` is their number; ``panels`` of them, the same every time, come back as pictures. The
     method is left in the modes it was in, and the random state as it was.
     """
     shown = {(2 * i + 1) * count // (2 * panels) for i in range(panels)}
     pictures = []
     confusion = torch.zeros((len(classes), len(classes)), dtype=torch.int64, device=device)
+
+    def network_input(image: Tensor) -> Tensor:
+        return normalize(image.to(device, non_blocking=True))
+
     with _observing(method, device):
-        for index, (key, image, label) in enumerate(images):
+        for index, (key, image, label, others) in enumerate(images):
             label = label.to(device, non_blocking=True)
-            network_input = normalize(image[None].to(device, non_blocking=True))
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                logits = method.predict(network_input)
-            if logits.shape[1] != len(classes):
-                raise ValueError(
-                    f"the model predicts {logits.shape[1]} classes and the data set has "
-                    f"{len(classes)}; model.num_classes must follow dataset.num_classes"
-                )
-            confusion += count_pixels(label, predict_labels(logits, label.shape), len(classes))
+                looks = look(method, [image, *others], protocol, network_input)
+            _check_classes(looks, classes)
+            prediction = label_map(looks, tuple(label.shape), protocol)
+            confusion += count_pixels(label, prediction, len(classes))
             if index in shown:
-                pictures.append(_panel(key, image, label, logits))
-    return Scores(confusion.cpu().numpy(), classes), tuple(pictures)
+                pictures.append(_panel(key, image, label, looks, protocol))
+    scores = Scores(confusion.cpu().numpy(), classes, average=protocol.average)
+    return scores, tuple(pictures)
+
+
+def _check_classes(looks: list[Look], classes: tuple[str, ...]) -> None:
+    found = looks[0].logits.shape[1]
+    if found != len(classes):
+        raise ValueError(
+            f"the model predicts {found} classes and the data set has "
+            f"{len(classes)}; model.num_classes must follow dataset.num_classes"
+        )
 
 
 def count_pixels(
@@ -111,10 +124,11 @@ def _panel(
     key: str,
     image: UInt8[Tensor, "3 h w"],
     label: UInt8[Tensor, "h2 w2"],
-    logits: Float[Tensor, "1 k h3 w3"],
+    looks: list[Look],
+    protocol: EvaluationSettings,
 ) -> Panel:
     height, width = image.shape[1:]
-    probability = upsample(logits.float(), (height, width)).softmax(dim=1)[0]
+    probability = probability_map(looks, (height, width), protocol)[0]
     confidence, prediction = probability.max(dim=0)
     truth = cv2.resize(label.cpu().numpy(), (width, height), interpolation=cv2.INTER_NEAREST)
     return Panel(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,8 @@ from jaxtyping import Float64, Int64
 
 NOT_IN_13 = ("wall", "fence", "pole")
 """The classes of SYNTHIA's 16 that papers leave out of their second number, mIoU*."""
+EPSILON = 1e-10
+"""What ProCA's code adds to every denominator."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +20,8 @@ class Scores:
     """Scores in 0..1 of ``classes``; a ratio with nothing to divide by is nan and joins no mean.
 
     ``kept`` are the positions scored, all by default. Scores of a subset come from the whole
-    matrix: a pixel mistaken for a class that is left out is still a mistake.
+    matrix: a pixel mistaken for a class that is left out is still a mistake. With ``average`` "all"
+    instead of "defined" such a ratio is 0 and counts, which is ProCA's convention.
     """
 
     confusion: Int64[np.ndarray, "k k"]
@@ -26,6 +29,7 @@ class Scores:
     classes: tuple[str, ...]
     """Names of all rows."""
     kept: tuple[int, ...] | None = None
+    average: str = "defined"
 
     def __post_init__(self) -> None:
         if self.confusion.shape != (len(self.classes), len(self.classes)):
@@ -42,17 +46,22 @@ class Scores:
     @cached_property
     def iou(self) -> Float64[np.ndarray, " kept"]:
         """Hits over the union of truth and prediction; nan for a class absent from both."""
-        return _ratio(self._hits, self._truth + self._predicted - self._hits)
+        return self._ratio(self._hits, self._truth + self._predicted - self._hits)
+
+    @cached_property
+    def dice(self) -> Float64[np.ndarray, " kept"]:
+        """Hits over the mean of truth and prediction, also called F-score."""
+        return self._ratio(2 * self._hits, self._truth + self._predicted)
 
     @cached_property
     def class_accuracy(self) -> Float64[np.ndarray, " kept"]:
         """Hits over truth, also called recall."""
-        return _ratio(self._hits, self._truth)
+        return self._ratio(self._hits, self._truth)
 
     @cached_property
     def precision(self) -> Float64[np.ndarray, " kept"]:
         """Hits over predictions."""
-        return _ratio(self._hits, self._predicted)
+        return self._ratio(self._hits, self._predicted)
 
     @cached_property
     def miou(self) -> float:
@@ -72,8 +81,8 @@ class Scores:
     @cached_property
     def pixel_accuracy(self) -> float:
         """Hits over all pixels; a subset does not change it."""
-        pixels = self.confusion.sum()
-        return float(np.trace(self.confusion) / pixels) if pixels else float("nan")
+        hits, pixels = np.trace(self.confusion), self.confusion.sum()
+        return float(self._ratio(hits[None], pixels[None])[0])
 
     @cached_property
     def fwiou(self) -> float:
@@ -89,7 +98,7 @@ class Scores:
             if isinstance(entry, str) and entry not in self.classes:
                 raise ValueError(f"no class {entry!r} to score; classes are {list(self.classes)}")
             positions.append(self.classes.index(entry) if isinstance(entry, str) else int(entry))
-        return Scores(self.confusion, self.classes, tuple(positions))
+        return Scores(self.confusion, self.classes, tuple(positions), self.average)
 
     def metrics(self) -> dict[str, float]:
         """The few numbers of a run; ``miou_13`` (mIoU*) comes with SYNTHIA's 16 classes."""
@@ -99,10 +108,16 @@ class Scores:
             "mean_accuracy": self.mean_accuracy,
             "fwiou": self.fwiou,
         }
-        if len(self.names) == 16 and set(NOT_IN_13) <= set(self.names):
-            thirteen = [name for name in self.names if name not in NOT_IN_13]
-            values["miou_13"] = self.subset(thirteen).miou
+        if self.thirteen:
+            values["miou_13"] = self.thirteen.miou
         return values
+
+    @cached_property
+    def thirteen(self) -> Scores | None:
+        """The 13 of SYNTHIA's 16 classes; None where there are other classes than these 16."""
+        if len(self.names) != 16 or not set(NOT_IN_13) <= set(self.names):
+            return None
+        return self.subset(name for name in self.names if name not in NOT_IN_13)
 
     def per_class(self) -> dict[str, float]:
         """IoU of each class scored as ``iou/<name>``."""
@@ -110,23 +125,32 @@ class Scores:
             f"iou/{name}": float(value) for name, value in zip(self.names, self.iou, strict=True)
         }
 
-    def table(self) -> str:
-        """A line per class in percent, and the means below; ``-`` where nothing is defined."""
-        share = _ratio(self._truth, np.full_like(self._truth, self.confusion.sum()))
+    def table(self, beside: Mapping[str, Mapping[str, float]] = {}) -> str:
+        """A line per class in percent, and the means below; ``-`` where nothing is defined.
+
+        ``beside`` are the IoUs of others for further columns: heading to shares by the name of the
+        class, ``mean`` and ``mean*`` (mIoU*).
+        """
+        nan = float("nan")
+        share = _defined(self._truth, np.full_like(self._truth, self.confusion.sum()))
         rows = [
             *zip(self.names, self.iou, self.class_accuracy, self.precision, share, strict=True),
-            ("mean", self.miou, self.mean_accuracy, self.mean_precision, float("nan")),
+            ("mean", self.miou, self.mean_accuracy, self.mean_precision, nan),
         ]
+        if self.thirteen:
+            rows.append(("mean*", self.thirteen.miou, *[nan] * 3))
         width = max(len(name) for name in ("class", *self.names))
-        head = f"{'class':{width}}{'IoU':>9}{'accuracy':>10}{'precision':>11}{'pixels':>9}"
-        lines = [
-            f"{name:{width}}"
-            + "".join(_percent(v, w) for v, w in zip(values, (9, 10, 11, 9), strict=True))
-            for name, *values in rows
-        ]
+        widths = (9, 10, 11, 9, *(max(9, len(name) + 2) for name in beside))
+        headings = zip(("IoU", "accuracy", "precision", "pixels", *beside), widths, strict=True)
+        head = f"{'class':{width}}" + "".join(f"{name:>{w}}" for name, w in headings)
+        lines = []
+        for name, *values in rows:
+            values += [column.get(name, nan) for column in beside.values()]
+            cells = (_percent(v, w) for v, w in zip(values, widths, strict=True))
+            lines.append(f"{name:{width}}" + "".join(cells))
         means = [f"{name} {_percent(v, 0)}" for name, v in self.metrics().items()]
-        rule = "-" * len(head)
-        return "\n".join([head, rule, *lines[:-1], rule, lines[-1], ", ".join(means)])
+        lines.insert(len(self.names), rule := "-" * len(head))
+        return "\n".join([head, rule, *lines, ", ".join(means)])
 
     @property
     def _kept(self) -> list[int]:
@@ -144,8 +168,13 @@ class Scores:
     def _predicted(self) -> Int64[np.ndarray, " kept"]:
         return self.confusion.sum(axis=0)[self._kept]
 
+    def _ratio(
+        self, part: Int64[np.ndarray, " n"], whole: Int64[np.ndarray, " n"]
+    ) -> Float64[np.ndarray, " n"]:
+        return part / (whole + EPSILON) if self.average == "all" else _defined(part, whole)
 
-def _ratio(
+
+def _defined(
     part: Int64[np.ndarray, " n"], whole: Int64[np.ndarray, " n"]
 ) -> Float64[np.ndarray, " n"]:
     return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from uda_hydra.data.pair import Pair
-from uda_hydra.data.readers import UnreadableFile
 from uda_hydra.data.streams import seed_of
 from uda_hydra.engine.checkpoint import Checkpoints
 from uda_hydra.engine.device import out_of_memory_explained, peak_memory
@@ -22,9 +21,8 @@ from uda_hydra.engine.finite import FiniteWatch
 from uda_hydra.engine.interrupt import Interrupt, Interrupted
 from uda_hydra.engine.optimizers import build_optimizers, poly, set_rates
 from uda_hydra.engine.scores import Scores
-from uda_hydra.errors import told
 from uda_hydra.methods.base import Losses, Method, Update, check_weights
-from uda_hydra.settings import OptimizerSettings, TrainerSettings
+from uda_hydra.settings import EvaluationSettings, OptimizerSettings, TrainerSettings
 from uda_hydra.types import Normalization, Source, Target
 
 
@@ -42,6 +40,7 @@ class Trainer:
         *,
         settings: TrainerSettings,
         optimizer: OptimizerSettings,
+        evaluation: EvaluationSettings,
         weights: dict[str, float],
         normalization: Normalization,
         seed: int,
@@ -57,6 +56,7 @@ class Trainer:
         self.pair = pair
         self.settings = settings
         self.rates = optimizer
+        self.protocol = evaluation
         self.normalize = normalization
         self.seed = seed
         self.device = device
@@ -85,7 +85,7 @@ class Trainer:
         try:
             for callback in self.callbacks:
                 callback.on_start(run)
-            with Interrupt() as interrupt, out_of_memory_explained(), told(UnreadableFile):
+            with Interrupt() as interrupt, out_of_memory_explained():
                 self._run(interrupt)
             status = "finished"
         except (Interrupted, KeyboardInterrupt):
@@ -210,6 +210,7 @@ class Trainer:
         self.last, panels = evaluate(
             self.method,
             self.pair.validate(workers=self.settings.workers),
+            protocol=self.protocol,
             classes=self.pair.classes,
             count=len(self.pair.validation),
             normalize=self.normalize,
@@ -247,7 +248,8 @@ class Trainer:
             optimizer.load_state_dict(state["optimizers"][name])
         self.done, self.best, self.best_step = state["step"], state["best"], state["best_step"]
         if state["confusion"] is not None:
-            self.last = Scores(state["confusion"].numpy(), self.pair.classes)
+            confusion = state["confusion"].numpy()
+            self.last = Scores(confusion, self.pair.classes, average=self.protocol.average)
         return note or f"resuming after step {self.done}"
 
     def _state(self) -> dict[str, object]:

@@ -1,4 +1,7 @@
-"""DeepLabV2 on a ResNet, as AdaptSegNet, ADVENT and CaCo train it. Chen et al., PAMI 2018."""
+"""DeepLabV2 (Chen et al., PAMI 2018) in the forms the field trains: heads that sum their branches.
+
+AdaptSegNet, ADVENT, CaCo, CFContra, MaxSquare, ProCA and DAFormer differ in options alone.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,24 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from uda_hydra.models.batch_norm import freeze, policy
 from uda_hydra.models.heads import AsppSum
+from uda_hydra.models.initialization import gaussian, he_out, start
 from uda_hydra.models.normalizations import normalization as named_normalization
-from uda_hydra.models.resnet import CAFFE, TORCHVISION, ResNet
+from uda_hydra.models.projectors import PROJECTORS
+from uda_hydra.models.projectors import projector as named_projector
+from uda_hydra.models.resnet import CAFFE, TORCHVISION, V1C, Layout, ResNet
 from uda_hydra.models.segmenter import Segmenter
+from uda_hydra.models.vgg import VGG16
 
-LAYOUTS = {"caffe": CAFFE, "torchvision": TORCHVISION}
+LAYOUTS = {"caffe": CAFFE, "torchvision": TORCHVISION, "v1c": V1C}
+
+
+def named_layout(name: str) -> Layout:
+    """The entry of ``LAYOUTS``."""
+    if name not in LAYOUTS:
+        raise ValueError(f"model.layout must be one of {', '.join(LAYOUTS)}, got {name!r}")
+    return LAYOUTS[name]
 
 
 def deeplabv2(
@@ -21,60 +36,59 @@ def deeplabv2(
     width: int = 64,
     layout: str = "caffe",
     multi_level: bool = True,
+    branches: int = 4,
     active_branches: int = 4,
+    projector: str | None = None,
+    train_projector: bool = False,
     normalization: str = "caffe",
-    train_affine: bool = False,
+    batch_norm: str = "affine_frozen",
     init: str = "official",
 ) -> Segmenter:
     """ResNet-101 by default; small ``blocks`` and ``width`` give a network for the CPU.
 
-    ``multi_level`` adds the auxiliary head. ``train_affine=False`` freezes the scale and shift of
-    every batch norm while its statistics stay those of the batch. ``init`` is "official" (to be
-    overwritten by ImageNet weights) or "he" (to train from nothing).
+    ``multi_level`` adds the auxiliary head. ``batch_norm`` and ``init`` are entries of
+    ``batch_norm.POLICIES`` and ``initialization.STARTS``, ``projector`` of
+    ``projectors.PROJECTORS``; a projector that is not trained stays a random projection.
     """
-    if layout not in LAYOUTS:
-        raise ValueError(f"model.layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
-    if init not in ("official", "he"):
-        raise ValueError(f"model.init must be official or he, got {init!r}")
-    backbone = ResNet(blocks=blocks, width=width, layout=LAYOUTS[layout])
-    main_channels, aux_channels = backbone.channels[3], backbone.channels[2]
-    main = AsppSum(main_channels, num_classes, active_branches=active_branches)
-    aux = None
-    if multi_level:
-        aux = AsppSum(aux_channels, num_classes, active_branches=active_branches)
-    if init == "official":
-        _gaussian(backbone, main, aux)
-    else:
-        _he(backbone)
-    if not train_affine:
-        freeze_affine(backbone)
+    chosen = policy(batch_norm)
+    backbone = ResNet(blocks=blocks, width=width, layout=named_layout(layout), norm=chosen.layer)
+    options = {"active_branches": active_branches, "branches": branches}
+    main = AsppSum(backbone.channels[3], num_classes, **options)
+    aux = AsppSum(backbone.channels[2], num_classes, **options) if multi_level else None
+    projection = None if projector is None else named_projector(projector, backbone.channels)
+    start(init, backbone, [main, aux, projection])
+    freeze(backbone, chosen)
+    if projection is not None:
+        projection.requires_grad_(train_projector)
     return Segmenter(
         backbone,
         main,
         aux,
+        projector=projection,
+        projector_reads=PROJECTORS[projector].stage if projector else 3,
         num_classes=num_classes,
         normalization=named_normalization(normalization),
     )
 
 
-def freeze_affine(module: nn.Module) -> None:
-    """Keep scale and shift of every batch norm in ``module`` as they are."""
-    for child in module.modules():
-        if isinstance(child, nn.BatchNorm2d):
-            child.requires_grad_(False)
-
-
-def _gaussian(*modules: nn.Module | None) -> None:
-    for module in modules:
-        for conv in _convolutions(module):
-            nn.init.normal_(conv.weight, std=0.01)
-
-
-def _he(backbone: nn.Module) -> None:
-    for conv in _convolutions(backbone):
-        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-
-
-def _convolutions(module: nn.Module | None) -> list[nn.Conv2d]:
-    children = () if module is None else module.modules()
-    return [child for child in children if isinstance(child, nn.Conv2d)]
+def deeplabv2_vgg16(
+    *,
+    num_classes: int,
+    width: int = 64,
+    active_branches: int = 4,
+    normalization: str = "caffe",
+) -> Segmenter:
+    """DeepLabV2 on VGG-16, with one head. AdaptSegNet has 2 active branches, ProCA 4."""
+    backbone = VGG16(width=width)
+    head = AsppSum(backbone.channels[-1], num_classes, active_branches=active_branches)
+    he_out(backbone.features)
+    for layer in backbone.features:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.zeros_(layer.bias)
+    gaussian(head)
+    return Segmenter(
+        backbone,
+        head,
+        num_classes=num_classes,
+        normalization=named_normalization(normalization),
+    )

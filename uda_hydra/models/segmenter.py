@@ -1,14 +1,17 @@
-"""A backbone with one or two heads: the network every method trains."""
+"""A backbone with heads: the network every method trains."""
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Iterable, Sequence
+from typing import NotRequired, TypedDict
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from uda_hydra.models.resnet import ResNet
+from uda_hydra.models.backbone import Backbone
 from uda_hydra.types import Normalization, Prediction
+
+NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 
 
 class ParameterGroup(TypedDict):
@@ -18,41 +21,86 @@ class ParameterGroup(TypedDict):
     params: list[nn.Parameter]
     repeats: list[int]
     """Per parameter: how often the releases' optimiser updates it within one step."""
+    weight_decay: NotRequired[float]
+    """Where it is not the optimiser's own."""
 
 
 class Segmenter(nn.Module):
-    """Logits of ``main_head`` on the last stage and, where present, ``aux_head`` on the third."""
+    """Logits of ``main_head`` and, where there is one, of ``aux_head``; heads return HeadOutput.
+
+    ``main_reads``, ``aux_reads`` and ``projector_reads`` are indices of the stages that each is
+    called with. ``feat_norm`` normalises the last stage before anything reads it.
+    """
 
     def __init__(
         self,
-        backbone: ResNet,
+        backbone: Backbone,
         main_head: nn.Module,
-        aux_head: nn.Module | None,
+        aux_head: nn.Module | None = None,
         *,
         num_classes: int,
         normalization: Normalization,
+        main_reads: Sequence[int] = (3,),
+        aux_reads: Sequence[int] = (2,),
+        feat_norm: nn.Module | None = None,
+        projector: nn.Module | None = None,
+        projector_reads: int = 3,
+        decay_norms: bool = True,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.feat_norm = feat_norm
         self.main_head = main_head
         self.aux_head = aux_head
+        self.projector = projector
         self.num_classes = num_classes
         self.feature_channels = backbone.channels[-1]
         self.normalization = normalization
+        self.main_reads, self.aux_reads = tuple(main_reads), tuple(aux_reads)
+        self.projector_reads = projector_reads
+        self.decay_norms = decay_norms
+        """Whether weight decay also shrinks scale and shift of the norms."""
+        self.keep_stages = False
+        """Return the maps of all stages; without it, their memory is free after the backward."""
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Prediction:
         """Logits and features of a normalised image, at feature resolution."""
-        *_, third, fourth = self.backbone(image)
-        aux = None if self.aux_head is None else self.aux_head(third)
-        return Prediction(main=self.main_head(fourth), aux=aux, features=fourth)
+        stages = list(self.backbone(image))
+        if self.feat_norm is not None:
+            stages[-1] = self.feat_norm(stages[-1])
+        main = self.main_head(*(stages[i] for i in self.main_reads))
+        aux = projection = None
+        if self.aux_head is not None:
+            aux = self.aux_head(*(stages[i] for i in self.aux_reads)).logits
+        if self.projector is not None:
+            projection = self.projector(stages[self.projector_reads])
+        return Prediction(
+            main=main.logits,
+            aux=aux,
+            features=stages[-1],
+            head_feature=main.feature,
+            projection=projection,
+            stages=tuple(stages) if self.keep_stages else None,
+        )
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Every trainable parameter once, in the groups "backbone" and "heads"."""
+        """Every trainable parameter once, in the groups "backbone" and "heads".
+
+        Without ``decay_norms`` the norms' follow in two more groups of these names.
+        """
+        norms = {p for m in self.modules() if isinstance(m, NORMS) for p in m.parameters()}
+        named = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
+        if self.decay_norms:
+            return self._groups(named)
+        plain = self._groups((n, p) for n, p in named if p not in norms)
+        spared = self._groups((n, p) for n, p in named if p in norms)
+        return plain + [ParameterGroup(**group, weight_decay=0.0) for group in spared]
+
+    def _groups(self, named: Iterable[tuple[str, nn.Parameter]]) -> list[ParameterGroup]:
         backbone, heads = {}, {}
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                group = backbone if name.startswith("backbone.") else heads
-                group[name.removeprefix("backbone.")] = parameter
+        for name, parameter in named:
+            group = backbone if name.startswith("backbone.") else heads
+            group[name.removeprefix("backbone.")] = parameter
         repeats = [self.backbone.repeats(name) for name in backbone]
         return [
             ParameterGroup(name="backbone", params=[*backbone.values()], repeats=repeats),

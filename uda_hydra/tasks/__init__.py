@@ -7,21 +7,23 @@ from omegaconf import DictConfig
 from uda_hydra.errors import UserError, nearest
 from uda_hydra.stages import settings
 
-TASKS = ("train", "evaluate", "predict", "check_data", "sync")
+TASKS = ("train", "evaluate", "predict", "convert", "check_data", "scan", "sync")
 
 
 def run(config: DictConfig, overrides: list[str], label: str) -> float | None:
     """Run ``config.task``; ``label`` names a run whose output folder is not given."""
     if config.task not in TASKS:
         raise UserError(f"there is no task {config.task!r}{nearest(config.task, TASKS)}")
-    for group in (config.trainer, config.optimizer, config.tracking):
+    for group in (config.trainer, config.optimizer, config.evaluation, config.tracking):
         settings(group)
     # Only now torch is loaded: a value out of range is told at once.
     from uda_hydra.tasks.check_data import check_data
+    from uda_hydra.tasks.convert import convert
     from uda_hydra.tasks.evaluate import evaluate
     from uda_hydra.tasks.predict import predict
+    from uda_hydra.tasks.scan import scan
     from uda_hydra.tasks.sync import sync
     from uda_hydra.tasks.train import train
 
-    tasks = (train, evaluate, predict, check_data, sync)
+    tasks = (train, evaluate, predict, convert, check_data, scan, sync)
     return dict(zip(TASKS, tasks, strict=True))[config.task](config, overrides, label)

@@ -30,15 +30,16 @@ class Pairs:
     """The domain pairs that the stages read, each opened once."""
 
     def __init__(self) -> None:
-        self._opened: list[tuple[DictConfig, Pair]] = []
+        self._opened: list[tuple[tuple[DictConfig, DictConfig], Pair]] = []
 
     def of(self, stage: Stage) -> Pair:
-        """The pair of a stage's ``dataset``."""
-        for dataset, pair in self._opened:
-            if dataset == stage.config.dataset:
+        """The pair of a stage's ``dataset``, scored as its ``evaluation`` says."""
+        wanted = stage.config.dataset, stage.config.evaluation
+        for opened, pair in self._opened:
+            if opened == wanted:
                 return pair
         pair = build.pair(stage.config)
-        self._opened.append((stage.config.dataset, pair))
+        self._opened.append((wanted, pair))
         return pair
 
 

@@ -1,0 +1,160 @@
+"""Each part of a protocol against the plain way, on a network whose answers are known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests.conftest import choices, protocol
+from uda_hydra.benchmark.setup import COMMON
+from uda_hydra.engine.labels import predict_labels
+from uda_hydra.engine.protocols import Look, input_sizes, label_map, look, probability_map
+from uda_hydra.methods.base import Untrained
+from uda_hydra.types import Prediction, Source, Target
+
+SIZE = (23, 31)
+
+
+class Echo(nn.Module):
+    """The image's channels as logits, at half its size, and twice them from the auxiliary head."""
+
+    def __init__(self, *, aux: bool = True) -> None:
+        super().__init__()
+        self.aux = aux
+
+    def forward(self, image: Tensor) -> Prediction:
+        main = image[..., ::2, ::2]
+        return Prediction(main=main, aux=-2 * main if self.aux else None, features=main)
+
+
+def picture(height: int = 12, width: int = 16) -> Tensor:
+    generator = torch.Generator().manual_seed(height)
+    return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+
+
+def network_input(image: Tensor) -> Tensor:
+    return image.float() / 64
+
+
+def looks_of(chosen, *images: Tensor, network: nn.Module | None = None) -> list[Look]:
+    method = Untrained(network or Echo()).eval()
+    return look(method, images, chosen, network_input)
+
+
+def enlarged(map: Tensor, size: tuple[int, int], corners: bool) -> Tensor:
+    return F.interpolate(map, size=size, mode="bilinear", align_corners=corners)
+
+
+def test_the_sizes_of_the_presets():
+    assert input_sizes(protocol("common"), (1280, 640)) == [(1280, 640)]
+    assert input_sizes(protocol("advent"), (1280, 640)) == [(1024, 512)]
+    assert input_sizes(protocol("proda"), (1280, 640)) == [(2048, 1024)]
+    assert input_sizes(protocol("maxsquare"), (1280, 720)) == [(1280, 720)]
+    assert input_sizes(protocol("caco_retrain"), (1, 1)) == [(1024, 512), (1229, 614)]
+    # ProCA makes its scales of the normalised input.
+    assert input_sizes(protocol("proca"), (1, 1)) == [(1024, 512)]
+
+
+def test_the_benchmark_scores_as_configured():
+    assert protocol("common") == COMMON
+
+
+def test_the_common_protocol_is_upsampling_and_argmax():
+    (one,) = looks_of(COMMON, picture())
+    assert torch.equal(one.logits, network_input(picture()[None])[..., ::2, ::2])
+    assert torch.equal(label_map([one], SIZE, COMMON), predict_labels(one.logits, SIZE))
+    expected = enlarged(one.logits, SIZE, True).softmax(dim=1)
+    torch.testing.assert_close(probability_map([one], SIZE, COMMON), expected)
+
+
+def test_a_mirror_image_is_mirrored_back():
+    chosen = protocol("common", "evaluation.mirror=true")
+    plain, mirror = looks_of(chosen, picture())
+    # Of 16 columns the mirror image shows the network 15, 13 ... where the image shows 0, 2 ...
+    assert torch.equal(mirror.logits, network_input(picture()[None])[..., ::2, 1::2])
+    expected = (plain.logits.softmax(1) + mirror.logits.softmax(1)) / 2
+    torch.testing.assert_close(probability_map([plain, mirror], (6, 8), chosen), expected)
+
+
+def test_scales_from_the_file_come_with_their_own_images():
+    chosen = protocol("common", "evaluation.scales=[1.0,1.5]")
+    looks = looks_of(chosen, picture(), picture(18, 24))
+    assert [one.size for one in looks] == [(12, 16), (18, 24)]
+    expected = sum(enlarged(one.logits, SIZE, True).softmax(dim=1) for one in looks) / 2
+    torch.testing.assert_close(probability_map(looks, SIZE, chosen), expected)
+    assert torch.equal(label_map(looks, SIZE, chosen), expected.argmax(dim=1)[0].byte())
+
+
+def test_scales_of_the_input_are_made_of_the_normalised_image():
+    chosen = protocol("proca", "evaluation.scales=[0.5,1.3]", "evaluation.mirror=false")
+    looks = looks_of(chosen, picture())
+    whole = network_input(picture()[None])
+    for one, size in zip(looks, [(6, 8), (15, 20)], strict=True):
+        assert one.size == size
+        assert torch.equal(one.logits, enlarged(whole, size, True)[..., ::2, ::2])
+
+
+def test_probabilities_may_be_enlarged_instead_of_logits():
+    chosen = protocol("common", "evaluation.softmax=before")
+    looks = looks_of(chosen, picture())
+    expected = enlarged(looks[0].logits.softmax(dim=1), SIZE, True)
+    torch.testing.assert_close(probability_map(looks, SIZE, chosen), expected)
+    assert torch.equal(label_map(looks, SIZE, chosen), expected.argmax(dim=1)[0].byte())
+
+
+def test_daformer_goes_by_the_input_size_and_does_not_align_corners():
+    chosen = protocol("daformer")
+    looks = looks_of(chosen, picture())
+    detour = enlarged(enlarged(looks[0].logits, (12, 16), False), SIZE, False)
+    assert torch.equal(label_map(looks, SIZE, chosen), detour.argmax(dim=1)[0].byte())
+    straight = protocol("daformer", "evaluation.detour=false")
+    assert not torch.equal(label_map(looks, SIZE, chosen), label_map(looks, SIZE, straight))
+
+
+def test_the_auxiliary_head_takes_its_share():
+    chosen = protocol("common", "evaluation.aux_weight=0.25")
+    (one,) = looks_of(chosen, picture())
+    torch.testing.assert_close(one.logits, looks_of(COMMON, picture())[0].logits / 2)
+    with pytest.raises(ValueError, match=r"evaluation\.aux_weight"):
+        looks_of(chosen, picture(), network=Echo(aux=False))
+
+
+@pytest.mark.parametrize("name", choices("evaluation"))
+def test_every_preset_gives_a_label_map(name):
+    chosen = protocol(name)
+    looks = looks_of(chosen, *[picture() for _ in input_sizes(chosen, (16, 12))])
+    assert len(looks) == len(chosen.scales) * (1 + chosen.mirror)
+    labels = label_map(looks, SIZE, chosen)
+    assert labels.shape == SIZE and labels.dtype == torch.uint8
+    probability = probability_map(looks, SIZE, chosen)
+    torch.testing.assert_close(probability.sum(dim=1), torch.ones(1, *SIZE))
+    differing = (probability.argmax(dim=1)[0] != labels).sum()
+    assert differing <= 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "size=[0,4]",
+        "size=[4]",
+        "scales=[]",
+        "scales=[-1.0]",
+        "aux_weight=-1",
+        "filter=box",
+        "rescale=file",
+        "softmax=never",
+        "labels=half",
+        "average=some",
+    ],
+)
+def test_what_no_protocol_can_be_is_refused(change):
+    with pytest.raises(Exception, match=rf"evaluation\.{change.partition('=')[0]}"):
+        protocol("common", f"evaluation.{change}")
+
+
+def test_weights_from_a_file_are_not_trained():
+    image = torch.zeros(1, 3, 2, 2)
+    with pytest.raises(TypeError, match="not trained"):
+        Untrained(Echo()).losses(Source(image, image[:, 0].long()), Target(image), 0.0)

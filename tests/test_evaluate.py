@@ -1,0 +1,98 @@
+"""Evaluation by every protocol, and the label statistics, through the tasks of the command line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.conftest import SMALL, choices, composed
+from uda_hydra import build, tasks
+from uda_hydra.data.scan import Statistics
+from uda_hydra.errors import UserError
+from uda_hydra.published import Row
+
+@pytest.fixture
+def weights(make_trainer):
+    """An untrained network's checkpoint."""
+    trainer = make_trainer("method=source_only")
+    trainer.save()
+    return trainer.checkpoints.last
+
+
+@pytest.fixture
+def run(streets, tmp_path, weights):
+    """Runs a task and returns what it wrote."""
+
+    def task(name: str, *overrides: str) -> dict:
+        folder = tmp_path / "result"
+        values = [f"task={name}", f"init={weights}", f"output={folder}", *overrides]
+        tasks.run(composed(*SMALL, f"dataset.root={streets}", *values), values, "label")
+        return json.loads((folder / "result.json").read_text())
+
+    return task
+
+
+@pytest.mark.parametrize("name", choices("evaluation"))
+def test_every_protocol_scores(run, name):
+    # Images of 2048x1024 show nothing more.
+    result = run("evaluate", f"evaluation={name}", "evaluation.size=[48,24]")
+    assert 0 < result["pixel_accuracy"] < 1
+    assert 0 <= result["miou/last"] < 1
+
+
+def test_protocols_differ_and_the_common_one_is_the_trainers(run, make_trainer):
+    trainer = make_trainer("method=source_only")
+    common = run("evaluate")
+    assert common["miou/last"] == trainer.evaluate().miou
+    shrunk = run("evaluate", "evaluation=maxsquare")
+    assert shrunk["pixel_accuracy"] != common["pixel_accuracy"]
+
+
+def test_a_training_scores_by_its_protocol(make_trainer):
+    overrides = ["method=source_only", "evaluation=maxsquare", "trainer.steps=1"]
+    trainer = make_trainer(*overrides)
+    scores = trainer.evaluate()
+    # Images of 128x64 whose labels are shrunk to 96x48.
+    assert 0 < scores.confusion.sum() <= 3 * 96 * 48
+    assert make_trainer("method=source_only").evaluate().confusion.sum() > 3 * 96 * 48
+
+
+def test_published_rows_stand_beside_and_in_the_result(run, capsys, monkeypatch):
+    asked = []
+
+    def known(method: str, pair: str) -> list[Row]:
+        asked.append((method, pair))
+        return [Row(method, pair, "as told", "ResNet-101", "hearsay", miou=12.5)]
+
+    monkeypatch.setattr("uda_hydra.tasks.evaluate.published", known)
+    result = run("evaluate", "method=source_only")
+    told = capsys.readouterr().out
+    assert "[1] as told, ResNet-101: hearsay" in told
+    (mean,) = [line for line in told.splitlines() if line.startswith("mean")]
+    assert mean.split()[-1] == "12.50"
+    assert result["published"][0]["miou"] == 12.5
+    run("evaluate", "dataset.oracle=true")
+    assert asked == [("source_only", "streets"), ("oracle", "streets")]
+
+
+def test_a_scan_counts_the_source_and_goes_on(streets, tmp_path, capsys):
+    values = [f"dataset.root={streets}", f"output={tmp_path / 'scan'}", "trainer.workers=0"]
+    config = composed(*SMALL, *values, "task=scan")
+    tasks.run(config, [], "label")
+    images = build.pair(config).source.images
+    found = Statistics.from_json((tmp_path / "scan/streets-19.json").read_text()).of(images)
+    label = images.read_label(images.samples[0])
+    assert found.pixels[0].tolist() == np.bincount(label[label < 19], minlength=19).tolist()
+    assert "GTA5: 6 labels" in capsys.readouterr().out
+    tasks.run(composed(*SMALL, *values, "task=scan"), [], "label")
+    assert "6/6" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"dataset\.oracle"):
+        tasks.run(composed(*SMALL, *values, "task=scan", "dataset.oracle=true"), [], "label")
+
+
+def test_an_absent_auxiliary_head_is_told_before_a_training_begins():
+    with pytest.raises(UserError, match=r"evaluation\.aux_weight"):
+        build.check(composed(*SMALL, "evaluation=caco_retrain", "model.multi_level=false"))
+    build.check(composed(*SMALL, "evaluation=caco_retrain"))

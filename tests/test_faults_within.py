@@ -1,0 +1,147 @@
+"""What ends a training from within: bad numbers, images, files, and too little memory."""
+
+from __future__ import annotations
+
+import ast
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from tests.conftest import ROOT, composed
+from tests.processes import QUIET, refused, run_of
+from tests.test_launch import launch
+from uda_hydra.engine.finite import NonFiniteLoss
+from uda_hydra.errors import UserError, explain
+
+
+@pytest.fixture
+def data(streets):
+    """Where the scenes and the decoded images of these tests are."""
+    return (f"dataset.root={streets}", f"dataset.cache_folder={streets}/cache")
+
+
+@pytest.mark.parametrize(
+    ("rate", "blamed"), [("1e9", r"step \d: loss/seg is "), ("3e38", "step 1: largest weight is ")]
+)
+def test_a_number_that_is_none_stops_the_run_and_reaches_no_file(
+    make_trainer, tmp_path, rate, blamed
+):
+    trainer = make_trainer(
+        "method=source_only",
+        "loss.lambda_seg=1000",
+        f"optimizer.lr={rate}",
+        "trainer.steps=9",
+        "trainer.save_every=1",
+    )
+    with pytest.raises(NonFiniteLoss, match=blamed) as stopped:
+        trainer.fit(run_of(trainer))
+    step = int(str(stopped.value).split(":")[0].removeprefix("step "))
+    batch = next(
+        iter(
+            trainer.pair.streams(
+                seed=0, steps=range(step - 1, step), batch_size=2, workers=0, pin=False
+            )
+        )
+    )
+    for key in (*batch[0].key, *batch[1].key):
+        assert key in str(stopped.value)
+    assert str(trainer.checkpoints.last) in str(stopped.value)
+    for path in tmp_path.glob("*.pt"):
+        saved = torch.load(path, weights_only=True)["method"]
+        assert all(value.isfinite().all() for value in saved.values())
+    state = trainer.checkpoints.load()[0]
+    assert (state["step"] if state else 0) == step - 1
+
+
+def test_a_loss_that_is_no_number_ends_in_one_message(tmp_path, data):
+    command = [*QUIET, *data, "optimizer.lr=1e9", "trainer.save_every=1"]
+    message = refused(launch(tmp_path, *command))
+    assert "loss/seg is nan" in message
+    assert "run/last.pt" in message
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_is_cut_short_is_named_at_its_step(tmp_path, workers):
+    command = [*QUIET, "trainer.steps=4", "dataset.cache=false", f"trainer.workers={workers}"]
+    assert launch(tmp_path, *command, "trainer.steps=1").returncode == 0
+    (victim,) = (tmp_path / "data/streets").glob("v*/GTA5/images/00003.png")
+    victim.write_bytes(victim.read_bytes()[:-20])
+    # Three steps of two show all six images.
+    message = refused(launch(tmp_path, *command, "output=other"))
+    assert message.startswith(f"error: {victim.relative_to(tmp_path)} is cut short")
+    assert message.endswith("task=check_data finds all such files of a data set.")
+
+
+def test_only_a_workers_traceback_is_left_out_of_an_error():
+    assert explain(UserError("a: b\nc")) == "a: b\nc"
+    sent = (
+        "Caught UserError in DataLoader worker process 0.\nTraceback ...:\n  File ...\nm.E: a: b\n"
+    )
+    assert explain(UserError(sent)) == "a: b"
+
+
+def test_too_little_memory_names_keys_that_exist(make_trainer):
+    trainer = make_trainer("method=source_only")
+
+    def step(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.\nMore words.")
+
+    trainer.step = step
+    with pytest.raises(UserError, match="Tried to allocate 3 GiB") as stopped:
+        trainer.fit(run_of(trainer))
+    config = composed("method=source_only")
+    for key in (
+        "trainer.batch_size",
+        "trainer.accumulate",
+        "trainer.activation_checkpointing",
+        "trainer.precision",
+        "dataset.source.size",
+        "dataset.target.size",
+    ):
+        assert key in str(stopped.value)
+        assert OmegaConf.select(config, key) is not None
+
+
+def calls(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Dotted name and keyword arguments of each call in a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            words = {word.arg: ast.unparse(word.value) for word in node.keywords if word.arg}
+            yield ast.unparse(node.func), words
+
+
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "launch.py", *sorted((ROOT / "uda_hydra").rglob("*.py"))],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_nothing_that_is_loaded_may_run_code(path):
+    for name, keywords in calls(path):
+        assert name not in ("pickle.load", "pickle.loads", "joblib.load")
+        if name == "torch.load":
+            assert keywords.get("weights_only") == "True"
+        if name in ("np.load", "numpy.load", "np.lib.format.open_memmap"):
+            assert keywords.get("allow_pickle", "False") == "False"
+
+
+class Malicious:
+    """Unpickled without care, it writes a file."""
+
+    def __reduce__(self):
+        return Path.write_text, (Path("ran"), "code was run")
+
+
+def pickled(content: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(content))
+
+
+@pytest.mark.parametrize("save", [torch.save, pickled])
+def test_code_in_an_initial_file_is_not_run(tmp_path, data, save):
+    save({"conv1.weight": Malicious()}, tmp_path / "weights.pth")
+    message = refused(launch(tmp_path, *QUIET, *data, "init=weights.pth"))
+    assert "init=weights.pth: cannot be read as weights" in message
+    assert not (tmp_path / "ran").exists()

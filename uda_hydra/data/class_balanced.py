@@ -1,0 +1,67 @@
+"""Which source images a training sees, so that rare classes come often enough."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+BLOCK = 3000
+"""Draws after which ProCA forgets what it has shown."""
+
+
+def class_balanced_list(
+    holds: Bool[np.ndarray, "files k"],
+    *,
+    wanted: int,
+    random: np.random.RandomState,
+    skip_first: bool,
+) -> Int64[np.ndarray, " n"]:
+    """File numbers in the order in which ProCA draws them, ``wanted`` rounded up to whole blocks.
+
+    A class is drawn with weight 1 / ln(1.01 + its share of all that the block has shown), then the
+    next file that ``holds`` it. ``skip_first``: a class whose files are used up is shuffled and
+    goes on with the second one, as the release does; else with the first. From FADA (Wang et al.,
+    ECCV 2020); ``random`` is numpy's legacy generator, for the release's order.
+    """
+    lists = [column.nonzero()[0].tolist() for column in holds.T]
+    present = np.array([bool(files) for files in lists])
+    if not present.any():
+        raise ValueError("no file shows any class; run task=scan again, or look at the labels")
+    position = [0] * len(lists)
+    chosen: list[int] = []
+    for _ in range(wanted // BLOCK + 1):
+        shown = np.zeros(len(lists))
+        for _ in range(BLOCK):
+            drawn = int(random.choice(len(lists), p=_weights(shown, present)))
+            files = lists[drawn]
+            if position[drawn] == len(files):
+                random.shuffle(files)
+                position[drawn] = 1 if skip_first and len(files) > 2 else 0
+            file = files[position[drawn]]
+            position[drawn] += 1
+            shown += holds[file]
+            chosen.append(file)
+    return np.array(chosen)
+
+
+def _weights(
+    shown: Float64[np.ndarray, " k"], present: Bool[np.ndarray, " k"]
+) -> Float64[np.ndarray, " k"]:
+    share = shown / max(shown.sum(), 1)
+    # 1 + 0.01 and not 1.01: the last bit decides some draws of the release.
+    weight = np.where(present, 1 / np.log(1 + 0.01 + share), 0.0)
+    return weight / weight.sum()
+
+
+def rare_class_probability(
+    frequency: Float64[np.ndarray, " k"], *, temperature: float
+) -> Float64[np.ndarray, " k"]:
+    """Chance of each class to be drawn; rare ones are drawn more often the lower ``temperature``.
+
+    Rare class sampling of DAFormer (Hoyer et al., CVPR 2022), Eq. 8.
+    """
+    if temperature <= 0:
+        raise ValueError(f"the temperature must be positive, got {temperature}")
+    exponent = (1 - frequency) / temperature
+    weight = np.exp(exponent - exponent.max())
+    return weight / weight.sum()

@@ -1,0 +1,96 @@
+"""Evaluation protocols: from a network and an image to a label map, as each release does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from uda_hydra.engine.labels import predict_labels
+from uda_hydra.methods.base import Method
+from uda_hydra.settings import EvaluationSettings
+
+
+class Look(NamedTuple):
+    """What a network has seen in one view of an image; of a mirror image, mirrored back."""
+
+    logits: Float[Tensor, "1 k h w"]
+    size: tuple[int, int]
+    """Height and width of the view."""
+
+
+def input_sizes(protocol: EvaluationSettings, trained: tuple[int, int]) -> list[tuple[int, int]]:
+    """Sizes (width, height) at which images are read; ``trained`` is the size in training."""
+    width, height = protocol.size or trained
+    if protocol.rescale == "input":
+        return [(width, height)]
+    return [(round(width * scale), round(height * scale)) for scale in protocol.scales]
+
+
+def look(
+    method: Method,
+    images: Sequence[UInt8[Tensor, "3 _ _"]],
+    protocol: EvaluationSettings,
+    network_input: Callable[[Tensor], Tensor],
+) -> list[Look]:
+    """Every look of the protocol at one image, which comes at the sizes of ``input_sizes``.
+
+    ``network_input`` makes of a uint8 batch what the network takes, on its device.
+    """
+    looks = []
+    for view in _views([network_input(image[None]) for image in images], protocol):
+        size = tuple(view.shape[-2:])
+        looks.append(Look(_logits(method, view, protocol), size))
+        if protocol.mirror:
+            logits = _logits(method, view.flip(-1), protocol)
+            looks.append(Look(logits.flip(-1), size))
+    return looks
+
+
+def _views(inputs: list[Tensor], protocol: EvaluationSettings) -> Iterator[Tensor]:
+    if protocol.rescale == "image":
+        yield from inputs
+        return
+    height, width = inputs[0].shape[-2:]
+    for scale in protocol.scales:
+        size = int(height * scale), int(width * scale)
+        yield _enlarged(inputs[0], size, align_corners=True)
+
+
+def _logits(method: Method, view: Tensor, protocol: EvaluationSettings) -> Tensor:
+    return method.predict(view, aux_weight=protocol.aux_weight).float()
+
+
+def label_map(
+    looks: Sequence[Look], size: tuple[int, int], protocol: EvaluationSettings
+) -> UInt8[Tensor, "height width"]:
+    """The most likely class of each pixel at ``size`` (height, width)."""
+    plain = protocol.align_corners and not protocol.detour and protocol.softmax == "after"
+    if len(looks) == 1 and plain:
+        # The common protocol has a way that never stores the enlarged logits.
+        return predict_labels(looks[0].logits, size)
+    return probability_map(looks, size, protocol).argmax(dim=1)[0].to(torch.uint8)
+
+
+def probability_map(
+    looks: Sequence[Look], size: tuple[int, int], protocol: EvaluationSettings
+) -> Float[Tensor, "1 k height width"]:
+    """Mean probability over the looks at ``size`` (height, width)."""
+    return sum(_probability(one, size, protocol) for one in looks) / len(looks)
+
+
+def _probability(one: Look, size: tuple[int, int], protocol: EvaluationSettings) -> Tensor:
+    before = protocol.softmax == "before"
+    map = one.logits.softmax(dim=1) if before else one.logits
+    if protocol.detour:
+        map = _enlarged(map, one.size, align_corners=protocol.align_corners)
+    map = _enlarged(map, size, align_corners=protocol.align_corners)
+    return map if before else map.softmax(dim=1)
+
+
+def _enlarged(map: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
+    return F.interpolate(map, size=size, mode="bilinear", align_corners=align_corners)

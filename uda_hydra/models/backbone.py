@@ -1,0 +1,70 @@
+"""What every backbone is: four maps of an image, from fine to coarse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class Backbone(nn.Module):
+    """Called with an image, it returns the maps of its four stages, ``channels`` wide."""
+
+    random: ClassVar[bool] = False
+    """Whether a block draws random numbers when it trains."""
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        """Output channels of the stages."""
+        self.checkpointing = False
+        """Recompute each block in the backward pass instead of storing its activations."""
+
+    def repeats(self, name: str) -> int:
+        """How often the release's optimiser lists the parameter ``name``."""
+        return 1
+
+    def run(self, blocks: Iterable[nn.Module], x: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+        """``x`` through one block after the other, recomputed later if ``checkpointing``."""
+        for block in blocks:
+            if self.checkpointing and torch.is_grad_enabled():
+                x = recomputed(block, x, random=self.random)
+            else:
+                x = block(x)
+        return x
+
+
+def recomputed(
+    block: nn.Module, x: Float[Tensor, "b ..."], *, random: bool
+) -> Float[Tensor, "b ..."]:
+    """``block(x)`` that stores its input alone and is computed again for the backward pass.
+
+    With ``random`` the second pass draws the same numbers as the first, which costs time.
+    """
+
+    @contextmanager
+    def statistics_stay() -> Iterator[None]:
+        # The second pass sees the same batch again, which must not count twice.
+        norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum = 0.0
+        try:
+            yield
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+                norm.num_batches_tracked -= 1
+
+    return checkpoint(
+        block,
+        x,
+        use_reentrant=False,
+        preserve_rng_state=random,
+        context_fn=lambda: (nullcontext(), statistics_stay()),
+    )

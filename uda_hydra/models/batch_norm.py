@@ -1,0 +1,77 @@
+"""What of a backbone's batch norm learns, and whose statistics it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class StillBatchNorm(nn.BatchNorm2d):
+    """Batch norm with the running statistics, which never change, also in training."""
+
+    def train(self, mode: bool = True) -> StillBatchNorm:
+        """Stay in eval mode."""
+        return super().train(False)
+
+
+class FixedBatchNorm(nn.Module):
+    """Batch norm that is data: scale, shift and statistics are buffers and never change.
+
+    ProCA's release divides by the square root of the variance without an epsilon, and so do we.
+    """
+
+    def __init__(self, channels: int, *, eps: float = 0.0) -> None:
+        super().__init__()
+        self.eps = eps
+        self.register_buffer("weight", torch.ones(channels))
+        self.register_buffer("bias", torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """An affine map of every channel."""
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+
+class Policy(NamedTuple):
+    """A kind of batch norm, and the beginnings of the names of those that do not learn."""
+
+    layer: Callable[[int], nn.Module]
+    frozen: tuple[str, ...]
+
+
+POLICIES = {
+    "trained": Policy(nn.BatchNorm2d, frozen=()),
+    # AdaptSegNet and its descendants: scale and shift stay, the statistics are the batch's.
+    "affine_frozen": Policy(nn.BatchNorm2d, frozen=("",)),
+    # MaxSquare and Adversarial-DA-Exp.
+    "stem_frozen": Policy(nn.BatchNorm2d, frozen=("bn1", "stem.")),
+    # ProCA's "v2" extractor: the statistics stay.
+    "still": Policy(StillBatchNorm, frozen=()),
+    # ProDA's freeze_bn.
+    "frozen": Policy(StillBatchNorm, frozen=("",)),
+    # ProCA's FREEZE_BN.
+    "fixed": Policy(FixedBatchNorm, frozen=()),
+}
+"""What ``model.batch_norm`` may name."""
+
+
+def policy(name: str) -> Policy:
+    """The entry of ``POLICIES``."""
+    if name not in POLICIES:
+        raise ValueError(f"model.batch_norm must be one of {', '.join(POLICIES)}, got {name!r}")
+    return POLICIES[name]
+
+
+def freeze(module: nn.Module, chosen: Policy) -> None:
+    """Keep scale and shift as they are where the policy says so."""
+    for name, child in module.named_modules():
+        if isinstance(child, nn.BatchNorm2d) and name.startswith(chosen.frozen):
+            child.requires_grad_(False)

@@ -1,0 +1,82 @@
+"""Writing weights: in our layout, or in an official one so that official code can read them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from uda_hydra.models.checkpoints.containers import wrap
+from uda_hydra.models.checkpoints.layouts import BY_NAME, LAYOUTS, OURS, Layout
+from uda_hydra.models.checkpoints.names import few, fit, order, rename_back
+from uda_hydra.models.checkpoints.reading import NAMES, Checkpoint
+
+UNUSED = "unused."
+"""In our files, before the names of what only the official code has a use for."""
+
+
+def ours(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """All tensors of ``checkpoint`` under our names, so that the way back is exact."""
+    kept = {UNUSED + n.removeprefix(UNUSED): tensor for n, tensor in checkpoint.unused.items()}
+    return checkpoint.tensors | kept
+
+
+def official(checkpoint: Checkpoint, layout: Layout) -> dict[str, Tensor]:
+    """The tensors of ``checkpoint`` under the names of ``layout``, in the order of its state dict.
+
+    Raises ValueError if the layout has no place for one of them, or needs more.
+    """
+    theirs = rename_back(checkpoint.tensors, layout)
+    homeless = [name for name, their in theirs.items() if their is None]
+    found = {their: checkpoint.tensors[name] for name, their in theirs.items() if their}
+    for name, tensor in checkpoint.unused.items():
+        their = name.removeprefix(UNUSED)
+        if not fit([their], layout).unknown:
+            found[their] = tensor
+    lacking = fit(found, layout).lacking
+    if homeless or lacking:
+        why = f"has no place for {few(homeless)}" if homeless else f"needs {few(lacking)}"
+        raise ValueError(
+            f"layout={layout.name} ({layout.title}) {why}; layouts that fit "
+            f"{checkpoint.file} are: {few(_fitting(checkpoint), most=9)}"
+        )
+    return {name: found[name] for name in order(found, layout)}
+
+
+def find_layout(name: str) -> Layout:
+    """The layout that ``layout=`` names; "/flat" after it leaves out its container."""
+    base, _, flat = name.partition("/")
+    if base not in BY_NAME or base == OURS.name or flat not in ("", "flat"):
+        known = ", ".join(layout.name for layout in LAYOUTS if layout is not OURS)
+        raise ValueError(
+            f"layout={name} is no official layout; with or without /flat behind, there are {known}"
+        )
+    return BY_NAME[base]._replace(container="flat") if flat else BY_NAME[base]
+
+
+def write_ours(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file that remembers the order of its names."""
+    metadata = {"format": "pt", NAMES: json.dumps([*tensors])}
+    save_file({name: t.contiguous() for name, t in tensors.items()}, path, metadata=metadata)
+
+
+def write_official(path: Path, tensors: dict[str, Tensor], layout: Layout) -> None:
+    """Write what the official code's ``torch.load`` reads, be it ten years old."""
+    # A tensor of a mapped file is part of one storage, which would be written as a whole.
+    alone = {name: tensor.clone() for name, tensor in tensors.items()}
+    with path.open("wb") as file:
+        torch.save(wrap(alone, layout.container), file, _use_new_zipfile_serialization=False)
+
+
+def _fitting(checkpoint: Checkpoint) -> list[str]:
+    """Names of the layouts that the tensors could be written in."""
+    fitting = []
+    for layout in LAYOUTS:
+        names = rename_back(checkpoint.tensors, layout).values()
+        whole = None not in names and not fit([n for n in names if n], layout).lacking
+        if layout is not OURS and whole:
+            fitting.append(layout.name)
+    return fitting

@@ -1,0 +1,269 @@
+"""Every layout of names that files come in: whose it is, and which part is which."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from uda_hydra.models.checkpoints import parts
+from uda_hydra.models.checkpoints.parts import HEADS, RESNET, TWO_HEADS, Pairs
+
+
+class Mark(NamedTuple):
+    """A size that tells a layout from another with the same names."""
+
+    name: str
+    dimension: int
+    size: int
+
+
+class Layout(NamedTuple):
+    """How one family of files names its tensors."""
+
+    name: str
+    """What ``layout=`` takes."""
+    title: str
+    """Whose files they are."""
+    pairs: Pairs
+    optional: tuple[str, ...] = ()
+    """Their beginnings that a file may lack."""
+    container: str = "flat"
+    """How the official code wraps them: a name in ``containers``."""
+    leaves: tuple[str, ...] = ("projector.",)
+    """Beginnings of our names that may keep their values when such a file is loaded."""
+    mark: Mark | None = None
+
+
+def _initialisation(
+    name: str, title: str, pairs: Pairs, *unused: str, mark: Mark | None = None
+) -> Layout:
+    """A backbone's first weights; what stands for another task behind it is ``unused``."""
+    more = (*pairs, *((beginning, None) for beginning in unused))
+    optional = () if mark else unused
+    return Layout(name, title, more, optional=optional, leaves=HEADS, mark=mark)
+
+
+OURS = Layout(
+    "uda_hydra",
+    "a network of uda_hydra",
+    (*parts.same("", "", "backbone.", *HEADS), ("unused.", None)),
+    optional=("feat_norm.", "aux_head.", "projector.", "unused."),
+    container="uda_hydra",
+)
+WRITTEN_HERE = OURS._replace(pairs=(("unused.", None), ("", "")))
+"""For files that say they are ours: every name is right, a discriminator's too."""
+_FULLY_CONNECTED = ("backbone.fc6.", "backbone.fc7.")
+BACKBONE_WRITTEN_HERE = WRITTEN_HERE._replace(leaves=(*HEADS, *_FULLY_CONNECTED))
+"""For those of them that hold an initialisation."""
+
+# Snapshots of networks on a Caffe-style ResNet. Of layouts that a file's names and sizes cannot
+# tell apart, the first in its container is taken.
+_CAFFE_STYLE = (
+    Layout("advent", "ADVENT, AdaptSegNet, CaCo or CFContra with two heads", TWO_HEADS),
+    Layout("adaptseg_multi", "AdaptSegNet with two heads", TWO_HEADS),
+    Layout("caco", "CaCo", TWO_HEADS),
+    Layout("cfcontra_none", "CFContra without projector", TWO_HEADS),
+    Layout("maxsquare", "MaxSquare or Adversarial-DA-Exp", TWO_HEADS, container="maxsquare"),
+    Layout(
+        "advent_single",
+        "ADVENT with one head",
+        (*RESNET, *parts.aspp_sum("layer6.", "main_head.")),
+    ),
+    # A classifier of PASCAL VOC's 21 classes marks the initialisation; before adaptseg_single,
+    # whose names it has.
+    _initialisation(
+        "pretrained_init",
+        "DeepLab initialisation",
+        RESNET,
+        "layer5.",
+        mark=Mark("layer5.conv2d_list.0.bias", 0, 21),
+    ),
+    Layout(
+        "adaptseg_single",
+        "AdaptSegNet with one head",
+        (*RESNET, *parts.aspp_sum("layer5.", "main_head.")),
+    ),
+    Layout(
+        "cfcontra_moco",
+        "CFContra with MoCo's projector",
+        (*TWO_HEADS, *parts.projector("head.0.", "head.2.", ours=("fc1.", "fc2."))),
+    ),
+    Layout(
+        "cfcontra_simclr",
+        "CFContra with SimCLR's projector",
+        (*TWO_HEADS, *parts.projector("head.0.", "head.1.", "head.3.", "head.4.")),
+    ),
+    Layout(
+        "cfcontra_byol",
+        "CFContra with BYOL's projector",
+        (*TWO_HEADS, *parts.projector("head.0.", "head.1.", "head.3.")),
+    ),
+    Layout(
+        "cfcontra_linear",
+        "CFContra with a linear projector",
+        (
+            *TWO_HEADS,
+            *parts.renamed("head.", "projector.fc.", ("weight", "weight"), ("bias", "bias")),
+        ),
+    ),
+    Layout(
+        "cacovan_advent_projector",
+        "CaCo-vanilla with projector",
+        (
+            *TWO_HEADS,
+            *parts.projector("projector_1.linear1.", "projector_1.bn1.", "projector_1.linear2."),
+        ),
+    ),
+    Layout(
+        "cacovan_gn_se",
+        "CaCo-vanilla's DeeplabMulti with squeeze and excitation",
+        (
+            *RESNET,
+            *parts.aspp_cat("layer5.", "aux_head."),
+            *parts.aspp_cat("layer6.", "main_head."),
+        ),
+    ),
+    Layout(
+        "cacovan_bn",
+        "CaCo-vanilla's DeeplabMulti",
+        (
+            *RESNET,
+            *parts.aspp_cat("layer5.", "aux_head.", squeeze=False),
+            *parts.aspp_cat("layer6.", "main_head.", squeeze=False),
+        ),
+    ),
+    Layout(
+        "proda",
+        "ProDA",
+        (*RESNET, *parts.aspp_cat("layer5.", "main_head."), ("bn_pretrain.", "feat_norm.")),
+        optional=("bn_pretrain.",),
+        container="proda",
+    ),
+)
+
+_OTHERS = (
+    Layout(
+        "adaptseg_vgg16",
+        "AdaptSegNet on VGG-16",
+        (*parts.vgg("features."), *parts.aspp_sum("classifier.", "main_head.")),
+    ),
+    Layout(
+        "proca_vgg16",
+        "ProCA on VGG-16",
+        (
+            *parts.vgg("feature_extractor.backbone."),
+            *parts.aspp_sum("classifier.", "main_head."),
+        ),
+        container="proca",
+    ),
+    Layout(
+        "proca",
+        "ProCA",
+        (*parts.PROCA_RESNET, *parts.aspp_sum("classifier.", "main_head.")),
+        container="proca",
+    ),
+    Layout(
+        "proca_v3head",
+        "ProCA with ProDA's head",
+        (*parts.PROCA_RESNET, *parts.aspp_cat("classifier.", "main_head.")),
+        container="proca",
+    ),
+    Layout(
+        "ybao_v3plus",
+        "Adversarial-DA-Exp's DeepLabV3+",
+        (("backbone.", "backbone."), *parts.DEEPLAB_V3PLUS),
+        container="maxsquare",
+    ),
+    Layout(
+        "daformer_dlv2",
+        "DAFormer's DeepLabV2",
+        (
+            ("backbone.", "backbone."),
+            ("decode_head.aspp_modules.{n}.conv.", "main_head.branches.{n}."),
+        ),
+        container="mmseg",
+    ),
+    Layout(
+        "daformer",
+        "DAFormer",
+        (("backbone.", "backbone."), *parts.DAFORMER),
+        container="mmseg",
+    ),
+    Layout(
+        "segformer",
+        "SegFormer in DAFormer's code",
+        (("backbone.", "backbone."), *parts.SEGFORMER),
+        optional=("decode_head.conv_seg.",),
+        container="mmseg",
+    ),
+)
+
+_INITIALISATIONS = (
+    _initialisation(
+        "torchvision_resnet",
+        "torchvision's ResNet or SimCLR",
+        (*RESNET, ("bn_pretrain.", "feat_norm.")),
+        "fc.",
+    )._replace(optional=("bn_pretrain.", "fc.")),
+    _initialisation(
+        "resnet_v1c",
+        "ResNet with three convolutions in its stem",
+        parts.same("", "backbone.", "stem.", *parts.STAGES),
+        "fc.",
+    ),
+    _initialisation(
+        "vgg16",
+        "VGG-16 initialisation",
+        parts.same("features.", "backbone.features.", *(f"{i}." for i in parts.VGG_CONVOLUTIONS)),
+        "classifier.",
+    )._replace(leaves=(*HEADS, *_FULLY_CONNECTED)),
+    _initialisation("mit", "Mix Transformer initialisation", parts.MIT, "head."),
+)
+
+_BESIDE_THE_SEGMENTER = (
+    Layout(
+        "disc_adaptseg_fc",
+        "AdaptSegNet's discriminator",
+        parts.fully_convolutional(""),
+        mark=Mark("conv1.weight", 3, 4),
+    ),
+    Layout(
+        "disc_proda_fc",
+        "ProDA's discriminator",
+        parts.fully_convolutional(""),
+        optional=("conv4.",),
+    ),
+    Layout(
+        "disc_proda_class",
+        "ProDA's discriminator of classes",
+        parts.fully_convolutional("discriminator."),
+    ),
+    Layout(
+        "disc_advent_fc",
+        "ADVENT's discriminator",
+        (*((f"{2 * i}.", f"convs.{i}.") for i in range(4)), ("8.", "classifier.")),
+    ),
+    Layout(
+        "disc_proca_pixel",
+        "ProCA's discriminator",
+        (("D.0.", "conv1."), ("D.2.", "conv2."), ("cls1.", "src."), ("cls2.", "tgt.")),
+    ),
+    Layout("disc_cacovan_ms", "CaCo-vanilla's multi-scale discriminator", parts.MULTI_SCALE),
+    Layout(
+        "proca_projhead_convmlp",
+        "ProCA's projection head",
+        parts.projector("proj.0.", "proj.1.", "proj.3."),
+    ),
+    Layout(
+        "proca_projhead_linear",
+        "ProCA's projection head of one layer",
+        parts.renamed("proj.", "projector.fc.", ("weight", "weight"), ("bias", "bias")),
+    ),
+    Layout(
+        "cfcontra_decoder",
+        "CFContra's image decoder",
+        tuple((f"{j}.", f"convs.{i}.") for i, j in enumerate((1, 5, 8, 11, 14, 18, 21, 25, 28))),
+    ),
+)
+
+LAYOUTS = (OURS, *_CAFFE_STYLE, *_OTHERS, *_INITIALISATIONS, *_BESIDE_THE_SEGMENTER)
+BY_NAME = {layout.name: layout for layout in LAYOUTS}

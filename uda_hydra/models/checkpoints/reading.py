@@ -1,0 +1,100 @@
+"""Opening a file of weights without running any code it may hold."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from uda_hydra.models.checkpoints.containers import Unwrapped, unwrap
+from uda_hydra.models.checkpoints.layouts import Layout
+from uda_hydra.models.checkpoints.names import rename
+from uda_hydra.models.checkpoints.recognition import identify
+
+NAMES = "uda_hydra.names"
+"""Metadata of our safetensors files: the names in the order of the state dict."""
+
+
+class Checkpoint(NamedTuple):
+    """What a file holds."""
+
+    file: str
+    layout: Layout
+    container: str
+    tensors: dict[str, Tensor]
+    """Under our names."""
+    unused: dict[str, Tensor]
+    """Under the file's names: those that have none of ours."""
+    beside: tuple[str, ...]
+    """Keys of the file that were not looked into."""
+    mapped: bool
+    """Whether the tensors are read from disk when they are used, and not yet in memory."""
+
+
+def read_checkpoint(file: str | Path) -> Checkpoint:
+    """Open ``file``, recognise its layout, and give its tensors our names.
+
+    Raises ValueError, naming file and remedy, for what cannot be read or recognised.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise ValueError(f"init={file}: no such file")
+    safe = path.suffix == ".safetensors"
+    found = _read_safetensors(path) if safe else unwrap(_read_torch(path), str(file))
+    layout, tensors = identify(found.tensors, str(file), container=found.container)
+    ours = rename(tensors, layout)
+    return Checkpoint(
+        file=str(file),
+        layout=layout,
+        container=found.container,
+        tensors={ours[name]: tensor for name, tensor in tensors.items() if ours[name] is not None},
+        unused={name: tensor for name, tensor in tensors.items() if ours[name] is None},
+        beside=found.beside,
+        mapped=safe or zipfile.is_zipfile(path),
+    )
+
+
+def _read_torch(path: Path) -> object:
+    """The content of a file written by any ``torch.save``."""
+    # ProDA and MaxSquare keep a numpy number beside the weights; numpy 2 moved what makes it.
+    scalar = np.float64(0).__reduce__()[0]
+    dtypes = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]
+    allowed = [
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        *dtypes,
+    ]
+    # Files from before torch 1.6 are no zip archives, and cannot be mapped.
+    mmap = zipfile.is_zipfile(path)
+    try:
+        with torch.serialization.safe_globals(allowed):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:
+        # What torch raises depends on where the damage is: a dozen types, assertions among them.
+        raise _unreadable(path, error) from error
+
+
+def _read_safetensors(path: Path) -> Unwrapped:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            names = json.loads(metadata[NAMES]) if NAMES in metadata else [*file.keys()]
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    return Unwrapped(tensors, "uda_hydra" if NAMES in metadata else "flat", ())
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"init={path}: cannot be read as weights ({type(error).__name__}); it is truncated, no "
+        "torch or safetensors file, or holds more than tensors and numbers; fetch or write it "
+        "again"
+    )

@@ -1,0 +1,51 @@
+"""Scan: count the pixels of each class in each label of the source, for class-balanced sampling."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from uda_hydra import build
+from uda_hydra.data.scan import Statistics
+from uda_hydra.data.scan import scan as count
+from uda_hydra.engine.checkpoint import write_atomically
+from uda_hydra.errors import UserError
+
+FOLDER = Path("outputs/scan")
+
+
+def scan(config: DictConfig, overrides: list[str], label: str) -> None:
+    """Write ``<pair>-<classes>.json`` to ``output`` (default: outputs/scan) and tell the shares.
+
+    What was read is remembered beside it, so that an interrupted scan goes on where it stopped.
+    Target labels are not looked at: no sampler may know them.
+    """
+    pair = build.pair(config)
+    if pair.oracle:
+        raise UserError("task=scan counts the source; set dataset.oracle=false")
+    folder = Path(config.output or FOLDER)
+    name = f"{pair.name}-{len(pair.classes)}"
+    found = count(
+        pair.source.images,
+        workers=config.trainer.workers,
+        journal=folder / f"{pair.name}.jsonl",
+        progress=_show,
+    )
+    path = folder / f"{name}.json"
+    write_atomically(path, lambda temporary: temporary.write_text(found.to_json()))
+    print(f"\n{_text(found)}\nwritten to {path}")
+
+
+def _text(found: Statistics) -> str:
+    width = max(len(name) for name in found.classes)
+    lines = [f"{found.name}: {len(found.files)} labels", f"{'class':{width}}{'pixels':>11}  files"]
+    files = found.holding().sum(axis=0)
+    for name, share, number in zip(found.classes, found.frequency, files, strict=True):
+        lines.append(f"{name:{width}}{100 * share:9.3f} %{number:7d}")
+    return "\n".join(lines)
+
+
+def _show(done: int, total: int) -> None:
+    print(f"\r{done}/{total}", end="", file=sys.stderr, flush=True)

@@ -60,6 +60,7 @@ def test_a_run_of_ours_becomes_official_and_comes_back(tmp_path, trained, capsys
     assert_loads(back, state)
     with safe_open(back, "pt") as file:
         assert {*file.keys()} == set(state)
+    assert back.stat().st_mode == there.stat().st_mode
 
 
 def test_a_file_may_become_another_under_its_own_name(tmp_path, trained):

@@ -78,6 +78,8 @@ def test_it_runs_without_hydra_omegaconf_mlflow_and_optuna(bare_run):
         "sample, cached": "at least 300",
         "confusion matrix, scene": "at least 8 on one thread",
         "confusion matrix, noise": "at least 8 on one thread",
+        "evaluation, scene": "at least 2.5 on one CPU thread, 8 on a GPU",
+        "evaluation, noise": "at least 2.5 on one CPU thread, 8 on a GPU",
         "upsample + argmax": "at least 1.8 on the CPU",
         "logging": "under 0.02",
         "start-up: all": "",

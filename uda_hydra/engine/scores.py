@@ -128,8 +128,8 @@ class Scores:
     def table(self, beside: Mapping[str, Mapping[str, float]] = {}) -> str:
         """A line per class in percent, and the means below; ``-`` where nothing is defined.
 
-        ``beside`` are the IoUs of others for further columns: heading to shares by the name of the
-        class, ``mean`` and ``mean*`` (mIoU*).
+        ``beside`` are the IoUs of others, for columns next to ours: heading to shares by the name
+        of the class, ``mean`` and ``mean*`` (mIoU*).
         """
         nan = float("nan")
         share = _defined(self._truth, np.full_like(self._truth, self.confusion.sum()))
@@ -140,12 +140,12 @@ class Scores:
         if self.thirteen:
             rows.append(("mean*", self.thirteen.miou, *[nan] * 3))
         width = max(len(name) for name in ("class", *self.names))
-        widths = (9, 10, 11, 9, *(max(9, len(name) + 2) for name in beside))
-        headings = zip(("IoU", "accuracy", "precision", "pixels", *beside), widths, strict=True)
+        widths = (9, *(max(9, len(name) + 2) for name in beside), 10, 11, 9)
+        headings = zip(("IoU", *beside, "accuracy", "precision", "pixels"), widths, strict=True)
         head = f"{'class':{width}}" + "".join(f"{name:>{w}}" for name, w in headings)
         lines = []
-        for name, *values in rows:
-            values += [column.get(name, nan) for column in beside.values()]
+        for name, iou, *others in rows:
+            values = [iou, *(column.get(name, nan) for column in beside.values()), *others]
             cells = (_percent(v, w) for v, w in zip(values, widths, strict=True))
             lines.append(f"{name:{width}}" + "".join(cells))
         means = [f"{name} {_percent(v, 0)}" for name, v in self.metrics().items()]

@@ -60,15 +60,17 @@ def find_layout(name: str) -> Layout:
 def write_ours(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file that remembers the order of its names."""
     metadata = {"format": "pt", NAMES: json.dumps([*tensors])}
+    # Left to itself, safetensors lets nobody else read the file.
+    path.touch()
+    mode = path.stat().st_mode
     save_file({name: t.contiguous() for name, t in tensors.items()}, path, metadata=metadata)
+    path.chmod(mode)
 
 
 def write_official(path: Path, tensors: dict[str, Tensor], layout: Layout) -> None:
     """Write what the official code's ``torch.load`` reads, be it ten years old."""
-    # A tensor of a mapped file is part of one storage, which would be written as a whole.
-    alone = {name: tensor.clone() for name, tensor in tensors.items()}
     with path.open("wb") as file:
-        torch.save(wrap(alone, layout.container), file, _use_new_zipfile_serialization=False)
+        torch.save(wrap(tensors, layout.container), file, _use_new_zipfile_serialization=False)
 
 
 def _fitting(checkpoint: Checkpoint) -> list[str]:

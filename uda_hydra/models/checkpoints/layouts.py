@@ -140,6 +140,7 @@ _CAFFE_STYLE = (
     ),
 )
 
+_MIT = parts.same("backbone.", "backbone.", *parts.MIT)
 _OTHERS = (
     Layout(
         "adaptseg_vgg16",
@@ -185,13 +186,13 @@ _OTHERS = (
     Layout(
         "daformer",
         "DAFormer",
-        (("backbone.", "backbone."), *parts.DAFORMER),
+        (*_MIT, *parts.DAFORMER),
         container="mmseg",
     ),
     Layout(
         "segformer",
         "SegFormer in DAFormer's code",
-        (("backbone.", "backbone."), *parts.SEGFORMER),
+        (*_MIT, *parts.SEGFORMER),
         optional=("decode_head.conv_seg.",),
         container="mmseg",
     ),
@@ -216,7 +217,9 @@ _INITIALISATIONS = (
         parts.same("features.", "backbone.features.", *(f"{i}." for i in parts.VGG_CONVOLUTIONS)),
         "classifier.",
     )._replace(leaves=(*HEADS, *_FULLY_CONNECTED)),
-    _initialisation("mit", "Mix Transformer initialisation", parts.MIT, "head."),
+    _initialisation(
+        "mit", "Mix Transformer initialisation", parts.same("", "backbone.", *parts.MIT), "head."
+    ),
 )
 
 _BESIDE_THE_SEGMENTER = (

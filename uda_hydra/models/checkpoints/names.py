@@ -23,24 +23,23 @@ class Fit(NamedTuple):
 def fit(names: Iterable[str], layout: Layout) -> Fit:
     """Compare ``names`` with the layout's own."""
     beginnings = _theirs(layout.pairs)
-    found, unknown = set(), []
-    for name in names:
-        index = first(name, beginnings)
-        found.add(index)
-        if index is None:
-            unknown.append(name)
-    lacking = [b for i, b in enumerate(beginnings) if i not in found and b not in layout.optional]
-    return Fit(tuple(lacking), tuple(unknown))
+    pattern = _any(beginnings)
+    matches = {name: pattern.match(name) for name in names}
+    found = {beginnings[match.lastindex - 1] for match in matches.values() if match}
+    return Fit(
+        lacking=tuple(b for b in beginnings if b not in found and b not in layout.optional),
+        unknown=tuple(name for name, match in matches.items() if match is None),
+    )
 
 
 def rename(names: Iterable[str], layout: Layout) -> dict[str, str | None]:
     """Our name for each of a file's names; None for those that are unknown or of no use."""
-    theirs = _theirs(layout.pairs)
+    pattern = _any(_theirs(layout.pairs))
     ours: dict[str, str | None] = {}
     for name in names:
-        index = first(name, theirs)
-        pair = (None, None) if index is None else layout.pairs[index]
-        ours[name] = None if pair[1] is None else _swap(name, *pair)
+        match = pattern.match(name)
+        theirs, our = layout.pairs[match.lastindex - 1] if match else (None, None)
+        ours[name] = None if our is None else _swap(name, theirs, our)
     return ours
 
 
@@ -54,14 +53,13 @@ def order(names: Iterable[str], layout: Layout) -> list[str]:
     """The layout's ``names``, sorted as its state dict has its parts; stable inside a part."""
     beginnings = _theirs(layout.pairs)
     stems = [beginning.partition("{")[0] for beginning in beginnings]
-    # Beginnings with one stem take turns in the file: branch 0 as a whole comes before branch 1.
-    return sorted(names, key=lambda name: stems.index(stems[first(name, beginnings)]))
+    pattern = _any(beginnings)
 
+    def place(name: str) -> int:
+        # Beginnings with one stem take turns: branch 0 as a whole comes before branch 1.
+        return stems.index(stems[pattern.match(name).lastindex - 1])
 
-def first(name: str, beginnings: tuple[str, ...]) -> int | None:
-    """Index of the first of ``beginnings`` that ``name`` has."""
-    match = _any(beginnings).match(name)
-    return None if match is None else match.lastindex - 1
+    return sorted(names, key=place)
 
 
 def _theirs(pairs: Pairs) -> tuple[str, ...]:

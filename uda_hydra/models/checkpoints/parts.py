@@ -25,12 +25,11 @@ def renamed(theirs: str, ours: str, *parts: tuple[str, str]) -> Pairs:
 
 RESNET = same("", "backbone.", "conv1.", "bn1.", *STAGES)
 PROCA_RESNET = same("feature_extractor.backbone.", "backbone.", "conv1.", "bn1.", *STAGES)
-MIT = same(
-    "",
-    "backbone.",
+MIT = (
     *(f"patch_embed{i}." for i in (1, 2, 3, 4)),
     *(f"{part}{i}." for i in (1, 2, 3, 4) for part in ("block", "norm")),
 )
+"""Parts of a Mix Transformer, whose names are ours."""
 VGG_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 """Torchvision's indices, which are ours."""
 

@@ -88,10 +88,10 @@ class Segmenter(nn.Module):
 
         Without ``decay_norms`` the norms' follow in two more groups of these names.
         """
-        norms = {p for m in self.modules() if isinstance(m, NORMS) for p in m.parameters()}
         named = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
         if self.decay_norms:
             return self._groups(named)
+        norms = {p for m in self.modules() if isinstance(m, NORMS) for p in m.parameters()}
         plain = self._groups((n, p) for n, p in named if p not in norms)
         spared = self._groups((n, p) for n, p in named if p in norms)
         return plain + [ParameterGroup(**group, weight_decay=0.0) for group in spared]

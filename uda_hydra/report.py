@@ -90,7 +90,9 @@ def spread(folders: list[Path]) -> str:
         rows.append(f"{folder.name:<40}{first:8.2f}{last:8.2f}{last - first:+8.2f}")
     for name, reduce in (("mean", mean), ("spread", stdev)):
         if len(columns) > 1:
-            rows.append(f"{name:<40}" + "".join(f"{reduce(c):8.2f}" for c in zip(*columns, strict=True)))
+            rows.append(
+                f"{name:<40}" + "".join(f"{reduce(c):8.2f}" for c in zip(*columns, strict=True))
+            )
     return "\n".join(rows)
 
 

@@ -20,8 +20,10 @@ def _choose(key: str, value: str, *known: str) -> None:
 
 @dataclass
 class OptimizerSettings:
-    """Rates of the segmenter (SGD) and of its adversaries (Adam), and how both decay."""
+    """Rates of the segmenter (SGD or AdamW) and its adversaries (Adam), and how both decay."""
 
+    algorithm: str
+    """sgd or adamw, for the segmenter; adamw reads no momentum and no nesterov."""
     lr: float
     head_lr_factor: float
     momentum: float
@@ -46,6 +48,9 @@ class OptimizerSettings:
         for key in ("momentum", "weight_decay", "power", "head_lr_factor"):
             value = self.__dict__[key]
             _require(value >= 0, f"optimizer.{key}", "0 or more", value)
+        _choose("optimizer.algorithm", self.algorithm, "sgd", "adamw")
+        repeated = self.backbone_repeats and self.algorithm != "sgd"
+        _require(not repeated, "optimizer.backbone_repeats", "false with adamw", True)
         clash = self.fused and self.backbone_repeats
         _require(not clash, "optimizer.fused", "false with optimizer.backbone_repeats", self.fused)
 

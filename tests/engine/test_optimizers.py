@@ -8,6 +8,7 @@ from uda_hydra.engine.optimizers import RepeatedSGD, build_optimizers, poly, set
 from uda_hydra.settings import OptimizerSettings
 
 SETTINGS = {
+    "algorithm": "sgd",
     "lr": 0.1,
     "head_lr_factor": 10.0,
     "momentum": 0.9,
@@ -56,6 +57,24 @@ def test_other_players_get_adam_at_the_adversary_rate():
     assert isinstance(optimizers["critic"], torch.optim.Adam)
     assert optimizers["critic"].param_groups[0]["lr"] == 1e-4
     assert optimizers["critic"].param_groups[0]["betas"] == (0.9, 0.99)
+
+
+def test_adamw_keeps_the_groups_and_their_own_decay():
+    class WithNorm(TwoParts):
+        def parameter_groups(self):
+            backbone, heads = super().parameter_groups()
+            return [backbone, {**heads, "weight_decay": 0.0}]
+
+    settings = OptimizerSettings(**(SETTINGS | {"algorithm": "adamw"}))
+    optimizer = build_optimizers({"segmenter": WithNorm()}, settings)["segmenter"]
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
+    assert [group["initial_lr"] for group in optimizer.param_groups] == [0.1, 1.0]
+
+
+def test_repeats_are_of_sgd_alone():
+    with pytest.raises(ValueError, match=r"optimizer\.backbone_repeats must be false with adamw"):
+        OptimizerSettings(**(SETTINGS | {"algorithm": "adamw", "backbone_repeats": True}))
 
 
 def test_one_repeat_is_plain_sgd():

@@ -152,6 +152,7 @@ def _trainer_settings(steps: int, batch_size: int, device: torch.device) -> Trai
 
 def _optimizer_settings() -> OptimizerSettings:
     return OptimizerSettings(
+        algorithm="sgd",
         lr=2.5e-4,
         head_lr_factor=10.0,
         momentum=0.9,

@@ -1,4 +1,4 @@
-"""SGD and Adam for the players, the polynomial schedule, and the official repeated updates."""
+"""SGD, AdamW and Adam for the players, the schedule, and the official repeated updates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from uda_hydra.settings import OptimizerSettings
 
@@ -27,19 +27,21 @@ def set_rates(optimizers: Iterable[Optimizer], decay: float) -> None:
 def build_optimizers(
     players: dict[str, nn.Module], settings: OptimizerSettings
 ) -> dict[str, Optimizer]:
-    """SGD for the segmenter, Adam for every other player; frozen parameters stay out."""
+    """SGD or AdamW for the segmenter, Adam for other players; frozen parameters stay out."""
     return {
-        name: _sgd(module, settings) if name == "segmenter" else _adam(module, settings)
+        name: _descent(module, settings) if name == "segmenter" else _adam(module, settings)
         for name, module in players.items()
     }
 
 
-def _sgd(segmenter: nn.Module, settings: OptimizerSettings) -> Optimizer:
+def _descent(segmenter: nn.Module, settings: OptimizerSettings) -> Optimizer:
     factors = {"backbone": 1.0, "heads": settings.head_lr_factor}
     groups = [
         {**group, "initial_lr": settings.lr * factors[group["name"]]}
         for group in segmenter.parameter_groups()
     ]
+    if settings.algorithm == "adamw":
+        return AdamW(groups, settings.lr, weight_decay=settings.weight_decay, fused=settings.fused)
     common = {
         "lr": settings.lr,
         "momentum": settings.momentum,

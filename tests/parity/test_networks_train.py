@@ -137,6 +137,7 @@ def test_three_steps_of_the_official_optimiser(reference, repeats, kind):
     case = group["opt_dup_sgd_advent"]
     segmenter, names = advent(case)
     settings = OptimizerSettings(
+        algorithm="sgd",
         lr=case.args["lr"],
         head_lr_factor=10.0,
         momentum=case.args["momentum"],

@@ -115,6 +115,10 @@ def streets(
     if any(domain.root is None for domain in domains):
         from uda_hydra.data.streets import generate
 
+        for domain in domains:
+            if domain.root is not None:
+                # What is not there must be known before half a minute of drawing.
+                domain.images(num_classes, labels=False)
         folder = generate(
             Path(root), seed=seed, gap=gap, height=height, workers=os.cpu_count() or 1, **counts
         )

@@ -1,4 +1,4 @@
-"""Work shared out to processes that decode images."""
+"""Work shared out to processes that draw or decode images. Without torch, which starts slowly."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
 import cv2
-import torch
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 
 
 def shared_out(
-    work: Callable[[_Job], _Result], jobs: Sequence[_Job], *, workers: int
+    work: Callable[[_Job], _Result], jobs: Sequence[_Job], *, workers: int, chunk: int = 1
 ) -> Iterator[_Result]:
-    """``work`` of every job, in order; with fewer than two ``workers`` in this process."""
+    """``work`` of every job, in order; with fewer than two ``workers`` in this process.
+
+    ``chunk`` jobs are handed over at a time.
+    """
     if workers < 2:
         yield from map(work, jobs)
         return
     # Spawned and not forked: a forked child of a process with threads can hang.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
     try:
-        yield from pool.map(work, jobs)
+        yield from pool.map(work, jobs, chunksize=chunk)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -35,7 +37,8 @@ def shared_out(
 def _start_worker() -> None:
     """Workers leave the cores to each other, Ctrl-C to their parent, and die with it."""
     cv2.setNumThreads(0)
-    torch.set_num_threads(1)
+    # Read when the work imports torch, if it does.
+    os.environ["OMP_NUM_THREADS"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
 

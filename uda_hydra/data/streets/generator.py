@@ -5,24 +5,20 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from uda_hydra.data.pool import shared_out
 from uda_hydra.data.streets import layouts
 from uda_hydra.data.streets.appearance import photograph
 from uda_hydra.data.streets.gap import domain
@@ -149,33 +145,9 @@ def _draw_all(recipe: Recipe, folder: Path, workers: int) -> None:
     jobs = recipe.jobs
     tables = layouts.make_tables(CITYSCAPES_IDS, SYNTHIA_IDS, PALETTE)
     draw = partial(_draw, folder, recipe, tables)
-    if workers == 1:
-        for done, job in enumerate(jobs, 1):
-            draw(job)
-            _report(done, len(jobs))
-        return
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)) or 1, multiprocessing.get_context("spawn"), _start_worker
-    )
-    try:
-        for done, _ in enumerate(pool.map(draw, jobs, chunksize=8), 1):
-            _report(done, len(jobs))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Workers leave the cores to each other, Ctrl-C to their parent, and die with it."""
-    cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    drawn = shared_out(draw, jobs, workers=min(workers, len(jobs)), chunk=8)
+    for done, _ in enumerate(drawn, 1):
+        _report(done, len(jobs))
 
 
 def _draw(folder: Path, recipe: Recipe, tables: layouts.Tables, job: Job) -> None:

@@ -69,8 +69,24 @@ def open_experiment(card: Card) -> tuple[MlflowClient, str]:
     database = Path(card.uri.removeprefix(SQLITE))
     # MLflow's first writers of a fresh database trip over each other.
     with locked(database.with_name(database.name + ".lock"), wait=True):
+        if not database.exists() or database.stat().st_size == 0:
+            _create(database)
         probe_database(database)
         return _experiment(card)
+
+
+def _create(database: Path) -> None:
+    """Make a database that appears whole: a half-made one would be refused ever after."""
+    draft, whole = (database.with_name(f".{database.name}.{end}") for end in ("draft", "whole"))
+    for left in database.parent.glob(f".{database.name}.*"):
+        left.unlink()
+    connect(f"{SQLITE}{draft}").search_experiments(max_results=1)
+    # A copy, since part of what was written may still lie beside the draft.
+    with closing(sqlite3.connect(draft)) as made, closing(sqlite3.connect(whole)) as copy:
+        made.backup(copy)
+    whole.replace(database)
+    for left in database.parent.glob(f".{database.name}.*"):
+        left.unlink()
 
 
 def probe_server(uri: str) -> None:

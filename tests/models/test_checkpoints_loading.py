@@ -155,4 +155,5 @@ def test_a_file_is_loaded_without_a_second_copy_of_its_weights(tmp_path):
     assert size > 6 * WINDOW
     path = saved(tmp_path / "a.pth", official(network.state_dict(), "advent"))
     peak_of_loading(network, path)  # the first time, code is loaded too
-    assert peak_of_loading(network, path) < size / 2
+    # The best of three: whatever else the process does can only add to it.
+    assert min(peak_of_loading(network, path) for _ in range(3)) < size / 2

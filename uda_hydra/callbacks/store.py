@@ -69,9 +69,10 @@ def open_experiment(card: Card) -> tuple[MlflowClient, str]:
     database = Path(card.uri.removeprefix(SQLITE))
     # MLflow's first writers of a fresh database trip over each other.
     with locked(database.with_name(database.name + ".lock"), wait=True):
+        if database.exists():
+            probe_database(database)
         if not database.exists() or database.stat().st_size == 0:
             _create(database)
-        probe_database(database)
         return _experiment(card)
 
 

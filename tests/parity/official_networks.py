@@ -112,7 +112,10 @@ SMALL = {
 
 def manifest(name: str) -> object:
     """The file ``name`` of the reference's manifests."""
-    path = Path(os.environ.get("UDA_REFERENCE", DEFAULT)) / "manifests" / f"{name}.json"
+    # Another set of numbers may come without the manifests, which are the same for all sets.
+    folders = (Path(os.environ.get("UDA_REFERENCE", DEFAULT)), DEFAULT)
+    paths = [folder / "manifests" / f"{name}.json" for folder in folders]
+    path = next((path for path in paths if path.is_file()), paths[0])
     if not path.is_file():
         pytest.skip(f"no reference file at {path}; set UDA_REFERENCE to their folder")
     return json.loads(path.read_text())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -147,11 +147,15 @@ def small(name: str, num_classes: int, **more: object) -> Segmenter:
 cached_fill = lru_cache(maxsize=1000)(fill_tensor)
 
 
+def drawn(keys: Iterable[str], shapes: Iterable[str], salt: int) -> dict[str, Tensor]:
+    """The weights of these entries; a shape is a text like "64,3,7,7"."""
+    sizes = [tuple(int(n) for n in shape.split(",") if n) for shape in shapes]
+    return {key: cached_fill(key, size, salt) for key, size in zip(keys, sizes, strict=True)}
+
+
 def official_weights(case) -> dict[str, Tensor]:
     """The case's weights under the official names."""
-    shapes = [tuple(int(n) for n in s.split(",") if n) for s in case.inputs["shapes"]]
-    salt = case.args["salt"]
-    return {k: cached_fill(k, s, salt) for k, s in zip(case.inputs["keys"], shapes, strict=True)}
+    return drawn(case.inputs["keys"], case.inputs["shapes"], case.args["salt"])
 
 
 def renamed(layout: str, official: str) -> str | None:
@@ -164,7 +168,11 @@ def renamed(layout: str, official: str) -> str | None:
 
 def fill(module: nn.Module, case, layout: str) -> dict[str, str]:
     """Give ``module`` the case's weights; returns our name of each official entry it has."""
-    weights = official_weights(case)
+    return load(module, official_weights(case), layout)
+
+
+def load(module: nn.Module, weights: dict[str, Tensor], layout: str) -> dict[str, str]:
+    """Give ``module`` the weights; returns our name of each official entry it has."""
     names = {official: renamed(layout, official) for official in weights}
     names = {official: ours for official, ours in names.items() if ours is not None}
     module.to_empty(device="cpu")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from uda_hydra.errors import UserError
 from uda_hydra.settings import TrainerSettings
+
+CLEAR = Path("/proc/self/clear_refs")
+"""Where Linux sets the peak of a process's memory back, on "5"."""
 
 
 def configure(settings: TrainerSettings) -> None:
@@ -24,10 +29,23 @@ def configure(settings: TrainerSettings) -> None:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Largest memory so far in GB: of the GPU where there is one, else of this process."""
+    """Largest memory in GB since the last reset: of the GPU if on one, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let ``peak_memory`` count from what is in use now.
+
+    On a CPU only where Linux allows it; elsewhere the peak is that of the process since its start.
+    """
+    # What an earlier training holds in reference cycles is not this one's.
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif os.access(CLEAR, os.W_OK):
+        CLEAR.write_text("5")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from uda_hydra.data.pair import Pair
 from uda_hydra.data.streams import seed_of
 from uda_hydra.engine.checkpoint import Checkpoints
+from uda_hydra.engine.cost import Cost
 from uda_hydra.engine.device import out_of_memory_explained, peak_memory
 from uda_hydra.engine.evaluator import evaluate
 from uda_hydra.engine.events import Callback, Evaluation, Run
@@ -69,6 +70,7 @@ class Trainer:
         }
         self.optimizers = build_optimizers(method.players(), optimizer)
         self.checkpoints = Checkpoints(folder)
+        self.cost = Cost(folder, device)
         self.done = 0
         self.keys: tuple[str, ...] = ()
         self.last: Scores | None = None
@@ -82,6 +84,7 @@ class Trainer:
         in both cases.
         """
         status = "failed"
+        self.cost.start()
         try:
             for callback in self.callbacks:
                 callback.on_start(run)
@@ -228,6 +231,7 @@ class Trainer:
         """Write everything a resume needs as ``last.pt``."""
         self._check_weights()
         self.checkpoints.save(self._state())
+        self.cost.save()
 
     def _check_weights(self) -> None:
         # A finite loss does not tell what its own step made of the weights.
@@ -243,6 +247,7 @@ class Trainer:
         state, note = self.checkpoints.load()
         if state is None:
             return note
+        self.cost.restore()
         self.method.load_state_dict(state["method"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])

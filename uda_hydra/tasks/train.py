@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from uda_hydra import build
 from uda_hydra.callbacks.mlflow import close_parent, open_parent
 from uda_hydra.data.pair import Pair
 from uda_hydra.engine.checkpoint import Checkpoints, digest, write_atomically
-from uda_hydra.engine.device import peak_memory
 from uda_hydra.engine.events import Run
 from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.engine.lock import locked
@@ -124,7 +122,6 @@ def _run(
     }
     if pair.oracle:
         facts["oracle"] = "trained on target labels: an upper bound, not an adaptation"
-    started = time.perf_counter()
     trainer.fit(
         Run(
             name=stage.name if alone else f"{folder.parent.name}/{stage.name}",
@@ -135,7 +132,7 @@ def _run(
             facts=facts,
         )
     )
-    result = _result(trainer, facts, seconds=time.perf_counter() - started)
+    result = _result(trainer, facts)
     _write_json(folder / "result.json", result)
     return result
 
@@ -183,7 +180,7 @@ def _make_room(stage: Stage, *, alone: bool) -> None:
     print(f"{stage.name}: begins anew, for {'; '.join(changes)}; the former one is in {aside}")
 
 
-def _result(trainer: Trainer, facts: dict[str, str], *, seconds: float) -> Result:
+def _result(trainer: Trainer, facts: dict[str, str]) -> Result:
     """Final scores, and what produced them."""
     means = trainer.last.metrics()
     return {
@@ -194,8 +191,7 @@ def _result(trainer: Trainer, facts: dict[str, str], *, seconds: float) -> Resul
         **means,
         **trainer.last.per_class(),
         "steps": trainer.done,
-        "seconds": seconds,
-        "peak_memory_gb": peak_memory(trainer.device),
+        **trainer.cost.total(),
         **facts,
     }
 

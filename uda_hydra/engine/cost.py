@@ -1,0 +1,49 @@
+"""What a training takes, over all the processes that have worked on it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from uda_hydra.engine.checkpoint import write_atomically
+from uda_hydra.engine.device import peak_memory, reset_peak_memory
+
+
+class Cost:
+    """Seconds and peak memory of a training, kept in ``cost.json`` beside its checkpoint.
+
+    Not in the checkpoint, whose bytes must not depend on time. What a process did after its last
+    checkpoint is done again by the next one, and counts once.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self._path = folder / "cost.json"
+        self._device = device
+        self._seconds, self._peak_gb = 0.0, 0.0
+        self._started = time.perf_counter()
+
+    def restore(self) -> None:
+        """Take up what the processes before this one have written down."""
+        if self._path.is_file():
+            before = json.loads(self._path.read_text())
+            self._seconds, self._peak_gb = before["seconds"], before["peak_memory_gb"]
+
+    def start(self) -> None:
+        """Count from now on: what this process did before belongs to another training."""
+        reset_peak_memory(self._device)
+        self._started = time.perf_counter()
+
+    def total(self) -> dict[str, float]:
+        """``seconds`` in training, and the largest ``peak_memory_gb`` of any process."""
+        return {
+            "seconds": self._seconds + time.perf_counter() - self._started,
+            "peak_memory_gb": max(self._peak_gb, peak_memory(self._device)),
+        }
+
+    def save(self) -> None:
+        """Write the total down; comes with every checkpoint."""
+        text = json.dumps(self.total()) + "\n"
+        write_atomically(self._path, lambda path: path.write_text(text))

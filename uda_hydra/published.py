@@ -9,7 +9,10 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from uda_hydra.errors import UserError, nearest
+
 TABLE = Path(__file__).with_name("published.yaml")
+SENSITIVITY = Path(__file__).with_name("sensitivity.yaml")
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Row:
     """One row of a table on Cityscapes, in percent; None or empty where it is not reported."""
 
     method: str
-    """Module of the method, or "oracle"."""
+    """Module of the method, "oracle", or a name that only ``published=<name>`` finds."""
     pair: str
     """``dataset.name``."""
     name: str
@@ -44,6 +47,22 @@ class Row:
         return f"{self.name}, {self.network}: {self.source}{remark}"
 
 
+@dataclass(frozen=True)
+class Curve:
+    """mIoU on Cityscapes in percent against one parameter, as a source reports it."""
+
+    method: str
+    pair: str
+    name: str
+    network: str
+    parameter: str
+    """The config key that is swept, such as ``loss.lambda_adv``."""
+    points: tuple[tuple[float, float], ...]
+    """Value and mIoU, by increasing value."""
+    source: str
+    remark: str = ""
+
+
 @cache
 def _rows() -> tuple[Row, ...]:
     entries = OmegaConf.to_container(OmegaConf.load(TABLE))
@@ -53,3 +72,18 @@ def _rows() -> tuple[Row, ...]:
 def published(method: str, pair: str) -> list[Row]:
     """What is known of a method on a data set pair, in the order of the table."""
     return [row for row in _rows() if (row.method, row.pair) == (method, pair)]
+
+
+def check_name(name: str | None) -> None:
+    """Raise UserError unless ``published=<name>`` names rows of the table."""
+    known = {row.method for row in _rows()}
+    if name is not None and name not in known:
+        raise UserError(f"published={name} names no rows of published.yaml{nearest(name, known)}")
+
+
+def sensitivity(method: str, pair: str, parameter: str) -> list[Curve]:
+    """What is known of how a method's mIoU depends on a parameter."""
+    entries = OmegaConf.to_container(OmegaConf.load(SENSITIVITY))
+    curves = [Curve(**{**e, "points": tuple(sorted(e["points"].items()))}) for e in entries]
+    wanted = (method, pair, parameter)
+    return [c for c in curves if (c.method, c.pair, c.parameter) == wanted]

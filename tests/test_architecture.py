@@ -15,7 +15,8 @@ LAYERS = [
     ["build", "report", "published", "provenance"],
     ["callbacks", "stages"],
     ["engine"],
-    ["methods", "models", "schema"],
+    ["methods"],
+    ["models", "schema"],
     ["losses", "memory", "data"],
     ["types", "settings", "errors"],
 ]

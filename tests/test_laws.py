@@ -20,7 +20,11 @@ from uda_hydra.engine.trainer import Trainer
 from uda_hydra.methods.base import Method, Update
 
 # What lets every term of a method come into play within six steps.
-LIVELY = {"caco/contrast": ["method.gate=none", "method.key_threshold=0.1"]}
+LIVELY = {
+    "caco/contrast": ["method.gate=none", "method.key_threshold=0.1"],
+    "maxsquare/adapt": ["method.threshold=0.1"],
+    "minent": ["method.prior_strictness=0.5"],
+}
 
 
 def run_of(trainer):

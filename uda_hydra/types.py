@@ -12,6 +12,9 @@ from torch import Tensor
 IGNORE = 255
 """The label of a pixel that takes part in no loss and no score."""
 
+SUFFIX = {"main": "", "aux": "_aux"}
+"""What the name of a head's loss term ends with."""
+
 
 class Source(NamedTuple):
     """A labelled batch of the source domain; ``image`` is normalised, ``key`` names the samples."""
@@ -43,11 +46,6 @@ class Prediction(NamedTuple):
     """Of the features, for contrast."""
     stages: tuple[Tensor, ...] | None = None
     """The backbone's maps, where the segmenter was told to keep them."""
-
-    def resized(self, size: tuple[int, int]) -> Prediction:
-        """Every map at ``size`` (height, width); the stages stay as they are."""
-        *maps, stages = self
-        return Prediction(*(None if m is None else upsample(m, size) for m in maps), stages=stages)
 
 
 def upsample(map: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c h2 w2"]:

@@ -9,7 +9,6 @@ from tests.conftest import choices, composed
 from uda_hydra import build
 from uda_hydra.engine.events import Run
 from uda_hydra.errors import UserError
-from uda_hydra.types import upsample
 
 ALL = choices("model")
 TINY = [name for name in ALL if name.endswith("_tiny")]
@@ -93,16 +92,3 @@ def test_one_image_at_a_time_is_refused_before_anything_runs():
     config = composed("model=deeplabv3plus_tiny", "method=source_only", "trainer.batch_size=1")
     with pytest.raises(UserError, match=r"trainer\.batch_size=1"):
         build.check(config)
-
-
-def test_resized_resizes_all_but_the_stages():
-    config = composed("model=proda_tiny")
-    segmenter = build.build(config.model, "model", num_classes=19).eval()
-    segmenter.keep_stages = True
-    prediction = segmenter(torch.rand(1, 3, 33, 33))
-    resized = prediction.resized((6, 8))
-    for name in ("main", "features", "head_feature"):
-        before, after = prediction._asdict()[name], resized._asdict()[name]
-        torch.testing.assert_close(after, upsample(before, (6, 8)))
-    assert resized.aux is None
-    assert resized.stages is prediction.stages

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,15 @@ def _save(state: dict[str, Any], path: Path) -> None:
     write_atomically(path, write, size=_size(state))
 
 
+def _interned(state: object) -> object:
+    """Equal strings as one object, as where they were first written: pickle tells them apart."""
+    if isinstance(state, dict):
+        items = [(_interned(key), _interned(value)) for key, value in state.items()]
+        state.clear()
+        state.update(items)
+    return sys.intern(state) if isinstance(state, str) else state
+
+
 def _size(state: object) -> int:
     """Bytes of the tensors in nested dictionaries."""
     if isinstance(state, dict):
@@ -117,7 +127,7 @@ class Checkpoints:
             half.unlink()
         for path in (self.last, self.previous):
             if self.intact(path):
-                state = torch.load(path, map_location="cpu", weights_only=True)
+                state = _interned(torch.load(path, map_location="cpu", weights_only=True))
                 note = "" if path == self.last else f"{self.last} is damaged; going on from {path}"
                 return state, note
         damaged = [str(path) for path in (self.last, self.previous) if path.exists()]

@@ -1,6 +1,7 @@
-"""Least squares adversarial losses over several scales, and the penalty on the gradient.
+"""Adversarial losses: one map of scores, as AdaptSegNet and its descendants have it, or several.
 
-CaCo's vanilla release, after Mao et al. (ICCV 2017) and Mescheder et al. (ICML 2018).
+Those over several scales and the penalty on the gradient are of CaCo's vanilla release, after Mao
+et al. (ICCV 2017) and Mescheder et al. (ICML 2018).
 """
 
 from __future__ import annotations
@@ -8,8 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+GANS = ("vanilla", "ls")
+SOURCE, TARGET = 0, 1
+"""Labels of the domains; the papers' texts may have them the other way round."""
 
 Scores = Sequence[Float[Tensor, "b 1 _ _"]]
 """A discriminator's maps of scores, one per scale."""
@@ -32,3 +38,37 @@ def gradient_penalty(real: Scores, image: Float[Tensor, "b c h w"]) -> Float[Ten
     """
     gradients = [torch.autograd.grad(scores.sum(), image, create_graph=True)[0] for scores in real]
     return sum(gradient.square().flatten(1).sum(dim=1).mean() for gradient in gradients)
+
+
+def gan(scores: Float[Tensor, "b 1 h w"], domain: int, *, kind: str) -> Float[Tensor, ""]:
+    """0 or more: how far a discriminator's scores are from saying ``domain``, mean over the map.
+
+    vanilla: binary cross-entropy of logits; ls: squared distance (Mao et al., ICCV 2017).
+    Tsai et al., CVPR 2018, Eq. 2 and 4.
+    """
+    truth = torch.full_like(scores, domain)
+    if kind == "ls":
+        return F.mse_loss(scores, truth)
+    return F.binary_cross_entropy_with_logits(scores, truth)
+
+
+def through(view: Tensor, seen: Tensor, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """``loss``, whose gradient flows into ``view``; ``seen`` is the detached view it was made of.
+
+    The graph between ``seen`` and ``loss`` is kept for a second loss, and takes no part in the
+    backward pass of this one.
+    """
+    (gradient,) = torch.autograd.grad(loss, seen, retain_graph=True)
+    return _Through.apply(view, loss.detach(), gradient)
+
+
+class _Through(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, view: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx, scale: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return scale * gradient, None, None

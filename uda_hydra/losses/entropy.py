@@ -1,4 +1,7 @@
-"""How sure a prediction is: entropy of class probabilities, and what is derived from it."""
+"""How sure a prediction is: entropy of class probabilities, and what is derived from it.
+
+The losses are those of ADVENT (Vu et al., CVPR 2019).
+"""
 
 from __future__ import annotations
 
@@ -22,3 +25,35 @@ def reliability(probability: Float[Tensor, "*shape k"], clamp: float) -> Float[T
     CaCo (Huang et al., CVPR 2022), as released: ``clamp`` is both the shift and the half-width.
     """
     return (1 - normalized_entropy(probability) + clamp).clamp(1 - clamp, 1 + clamp)
+
+
+def self_information(probability: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
+    """Each class's share -p log p / log k of a pixel's entropy: 0 or more, summing to at most 1.
+
+    ADVENT, Sec. 3.2. What is added inside the logarithm is the release's: it makes the gradient
+    finite where a probability is 0.
+    """
+    return -probability * (probability + 1e-30).log2() / math.log2(probability.shape[1])
+
+
+def entropy(probability: Float[Tensor, "b k h w"], *, hardest: float = 1.0) -> Float[Tensor, ""]:
+    """Mean normalised entropy of the pixels, in [0, 1]. ADVENT, Eq. 2 and 3.
+
+    With ``hardest`` below 1 only that share of each image's pixels counts, those of the highest
+    entropy: the paper's entropy ranking.
+    """
+    pixels = self_information(probability).sum(dim=1).flatten(1)
+    if hardest < 1:
+        pixels = pixels.topk(round(hardest * pixels.shape[1]), dim=1).values
+    return pixels.mean()
+
+
+def class_prior(
+    probability: Float[Tensor, "b k h w"], share: Float[Tensor, " k"], *, strictness: float
+) -> Float[Tensor, ""]:
+    """How far the classes' mean probabilities fall short of ``strictness`` times ``share``.
+
+    Summed over the classes, averaged over the images: 0 or more, at most ``strictness``. ADVENT,
+    Sec. 3.4; ``share`` is that of each class in the source's labelled pixels.
+    """
+    return (strictness * share - probability.mean(dim=(2, 3))).clamp(min=0).sum(dim=1).mean()

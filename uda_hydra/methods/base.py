@@ -103,3 +103,14 @@ def check_weights(terms: Sequence[str], weights: dict[str, float]) -> None:
     if complaints:
         valid = ", ".join(f"loss.{key}" for key in sorted(wanted))
         raise ValueError(f"{'; '.join(complaints)}. The method has {valid}.")
+
+
+def require(key: str, value: object, wanted: str, holds: bool) -> None:
+    """Raise ValueError, naming ``method.<key>`` and what it must be, unless it ``holds``."""
+    if not holds:
+        raise ValueError(f"method.{key} must be {wanted}, got {value}")
+
+
+def require_choice(key: str, value: str, *known: str) -> None:
+    """Raise ValueError unless the value is one of those known."""
+    require(key, value, f"one of {', '.join(known)}", value in known)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import uda_hydra.losses as L
 from uda_hydra.data.pair import Pair
 from uda_hydra.memory import CategoryQueue, EmaTeacher
-from uda_hydra.methods.base import Losses, Method, Update
+from uda_hydra.methods.base import Losses, Method, Update, require, require_choice
 from uda_hydra.types import IGNORE, Prediction, Source, Target, upsample
 
 
@@ -42,16 +42,16 @@ class CaCo(Method):
         clip_norm: float | None,
     ) -> None:
         super().__init__(segmenter)
-        _require("key_threshold", key_threshold, "in [0, 1]", 0 <= key_threshold <= 1)
-        _require_choice("source_keys", source_keys, "student", "teacher")
-        _require("reliability_clamp", reliability_clamp, "in [0, 1)", 0 <= reliability_clamp < 1)
-        _require("temperature", temperature, "positive", temperature > 0)
-        _require("base_temperature", base_temperature, "positive", base_temperature > 0)
-        _require_choice("contrast_mean", contrast_mean, "keys", "positives")
-        _require_choice("gate", gate, "full", "none")
+        require("key_threshold", key_threshold, "in [0, 1]", 0 <= key_threshold <= 1)
+        require_choice("source_keys", source_keys, "student", "teacher")
+        require("reliability_clamp", reliability_clamp, "in [0, 1)", 0 <= reliability_clamp < 1)
+        require("temperature", temperature, "positive", temperature > 0)
+        require("base_temperature", base_temperature, "positive", base_temperature > 0)
+        require_choice("contrast_mean", contrast_mean, "keys", "positives")
+        require_choice("gate", gate, "full", "none")
         ordered = len(scale_range) == 2 and 0 < scale_range[0] < scale_range[1]
-        _require("scale_range", scale_range, "two percentages [low, high), 0 < low < high", ordered)
-        _require("clip_norm", clip_norm, "null or positive", clip_norm is None or clip_norm > 0)
+        require("scale_range", scale_range, "two percentages [low, high), 0 < low < high", ordered)
+        require("clip_norm", clip_norm, "null or positive", clip_norm is None or clip_norm > 0)
 
         self.key_threshold = key_threshold
         self.source_keys = source_keys
@@ -136,12 +136,3 @@ def scaled_size(size: Sequence[int], percent: int) -> tuple[int, int]:
     """Height and width at ``percent``, each rounded to the nearest multiple of 8, half to even."""
     height, width = (round(side * (percent / 100) / 8) * 8 for side in size)
     return height, width
-
-
-def _require(key: str, value: object, wanted: str, holds: bool) -> None:
-    if not holds:
-        raise ValueError(f"method.{key} must be {wanted}, got {value}")
-
-
-def _require_choice(key: str, value: str, *known: str) -> None:
-    _require(key, value, f"one of {', '.join(known)}", value in known)

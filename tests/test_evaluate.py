@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.errors import ConfigCompositionException
 
 from tests.conftest import SMALL, choices, composed
 from uda_hydra import build, tasks
 from uda_hydra.data.scan import Statistics
-from uda_hydra.errors import UserError
+from uda_hydra.errors import UserError, explain
 from uda_hydra.published import Row
 
 
@@ -49,6 +51,56 @@ def test_protocols_differ_and_the_common_one_is_the_trainers(run, make_trainer):
     assert common["miou/last"] == trainer.evaluate().miou
     shrunk = run("evaluate", "evaluation=maxsquare")
     assert shrunk["pixel_accuracy"] != common["pixel_accuracy"]
+
+
+def other_weights(make_trainer, tmp_path):
+    trainer = make_trainer("method=source_only", "seed=1", folder=tmp_path / "other")
+    trainer.save()
+    return trainer.checkpoints.last
+
+
+def together(*members: tuple[Path, float]) -> str:
+    """The override that scores these files with these weights."""
+    listed = (f"{{init: '{file}', weight: {weight}}}" for file, weight in members)
+    return f"ensemble=[{','.join(listed)}]"
+
+
+def test_an_ensemble_of_equal_networks_is_the_network(run, weights):
+    alone = run("evaluate")
+    both = run("evaluate", together((weights, 0.5), (weights, 0.5)))
+    assert both.pop("ensemble") == [{"init": str(weights), "weight": 0.5}] * 2
+    assert "init" not in both
+    assert both["pixel_accuracy"] == alone["pixel_accuracy"]
+    assert both["miou/last"] == alone["miou/last"]
+
+
+def test_who_weighs_more_decides(run, weights, make_trainer, tmp_path, capsys):
+    other = other_weights(make_trainer, tmp_path)
+    first, second = run("evaluate"), run("evaluate", f"ensemble=[{{init: '{other}'}}]")
+    assert first["pixel_accuracy"] != second["pixel_accuracy"]
+    for light, heavy, winner in ((weights, other, second), (other, weights, first)):
+        both = run("evaluate", together((light, 1), (heavy, 1e6)))
+        assert both["pixel_accuracy"] == pytest.approx(winner["pixel_accuracy"], abs=1e-3)
+        assert f"1 x {light} + 1e+06 x {heavy} on 3 vali" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("[{init: nowhere.pt}]", "no file nowhere.pt"),
+        ("[{init: a.pt, weight: 0}]", "weight of a.pt in ensemble must be positive, got 0"),
+        ("[]", "init=FILE.*ensemble="),
+    ],
+)
+def test_a_wrong_ensemble_is_told(run, value, told):
+    with pytest.raises(UserError, match=told):
+        run("evaluate", "init=null", f"ensemble={value}")
+
+
+def test_a_misspelt_key_of_a_member_is_told():
+    with pytest.raises(ConfigCompositionException) as caught:
+        composed("ensemble=[{init: a.pt, wieght: 1}]")
+    assert explain(caught.value) == "ensemble: Key 'wieght' not in 'MemberSettings'"
 
 
 def test_a_training_scores_by_its_protocol(make_trainer):

@@ -21,8 +21,10 @@ from uda_hydra.engine.protocols import input_sizes
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import UserError, nearest
 from uda_hydra.methods.base import Method, check_weights
+from uda_hydra.methods.ensemble import Ensemble
 from uda_hydra.models.init import load_weights
 from uda_hydra.models.segmenter import Segmenter
+from uda_hydra.published import check_name
 from uda_hydra.stages import settings
 
 ALLOWED = ("models", "methods", "data", "callbacks")
@@ -145,6 +147,7 @@ def check(config: DictConfig) -> None:
     settings(config.trainer)
     settings(config.optimizer)
     settings(config.evaluation)
+    settings(config.augmentation)
     device(config.trainer.device)
     # What the constructors refuse must be known now, not when the stages before have been trained.
     network = build(config.model, "model", num_classes=config.dataset.num_classes)
@@ -152,11 +155,24 @@ def check(config: DictConfig) -> None:
         raise UserError("evaluation.aux_weight must be 0: this model has no auxiliary head")
     _calling(check_weights, method(config, network).terms, _plain(config.loss))
     check_objective(config)
+    check_name(config.published)
+
+
+def published_as(config: DictConfig) -> str:
+    """Whose published rows belong beside a run: those of ``published``, else of its method.
+
+    A method is known by its module, training on the target's labels as "oracle".
+    """
+    check_name(config.published)
+    if config.published is not None:
+        return config.published
+    return "oracle" if config.dataset.oracle else config.method._target_.split(".")[-2]
 
 
 def check_objective(config: DictConfig) -> None:
     """The objective must be a score that every result has."""
     scores = [*SCORES, *(f"iou/{name}" for name in class_names(config.dataset.num_classes))]
+    scores += ["miou_13"] if config.dataset.num_classes == 16 else []
     if config.objective not in scores:
         hint = nearest(config.objective, scores)
         raise UserError(f"objective={config.objective} is no score of a result{hint}")
@@ -181,6 +197,16 @@ def segmenter(config: DictConfig) -> Segmenter:
     return network
 
 
+def ensemble(config: DictConfig) -> Ensemble:
+    """The networks of ``ensemble``, each of them the one that ``model`` names."""
+    members = [settings(member) for member in config.ensemble]
+    for member in members:
+        if not Path(member.init).is_file():
+            raise UserError(f"ensemble: there is no file {member.init} with weights to score")
+    networks = [segmenter(OmegaConf.merge(config, {"init": member.init})) for member in members]
+    return Ensemble(networks, [member.weight for member in members])
+
+
 def method(config: DictConfig, network: Segmenter) -> Method:
     """The method around its network."""
     return build(config.method, "method", network)
@@ -189,11 +215,13 @@ def method(config: DictConfig, network: Segmenter) -> Method:
 def pair(config: DictConfig) -> Pair:
     """The domain pair; generated where it is generated, looked for where it is not.
 
-    Its validation images are as the evaluation protocol wants them.
+    Its validation images are as the evaluation protocol wants them, its training images are shown
+    as ``augmentation`` says.
     """
     protocol = settings(config.evaluation)
     found = build(config.dataset, "dataset")
     sizes = input_sizes(protocol, found.validation.images.size)
+    found = found.augmented(settings(config.augmentation))
     return found.seen_at(sizes, filter=protocol.filter, shrink_labels=protocol.labels == "input")
 
 

@@ -90,6 +90,9 @@ def explain(error: BaseException) -> str | None:
         return None
     text = str(error)
     key = re.search(r"Could not override '([\w.@/]+)'", text)
+    if key and key[1] in _valid_keys():
+        # It is there, but not what was written into it.
+        return f"{key[1]}: {str(error.__cause__).splitlines()[0]}"
     if key:
         # An addressed stage is the one kind of key that a config does not hold from the start.
         hint = f"; write +{key[1]}=..." if key[1].startswith("stage.") else ""

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from uda_hydra.settings import (
     EvaluationSettings,
+    MemberSettings,
     OptimizerSettings,
     TrackingSettings,
     TrainerSettings,
@@ -28,6 +29,7 @@ class RunSchema:
     init: str | None
     output: str | None
     objective: str
+    ensemble: list[MemberSettings]
     input: str | None
     layout: str | None
     model: Any

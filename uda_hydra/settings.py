@@ -6,6 +6,7 @@ checked when an instance is made.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -140,6 +141,20 @@ class EvaluationSettings:
         _choose("evaluation.softmax", self.softmax, "before", "after")
         _choose("evaluation.labels", self.labels, "full", "input")
         _choose("evaluation.average", self.average, "defined", "all")
+
+
+@dataclass
+class MemberSettings:
+    """One network of an ensemble."""
+
+    init: str
+    """File of its weights."""
+    weight: float = 1.0
+    """Of its logits in the sum."""
+
+    def __post_init__(self) -> None:
+        known = 0 < self.weight < math.inf
+        _require(known, f"the weight of {self.init} in ensemble", "positive", self.weight)
 
 
 @dataclass

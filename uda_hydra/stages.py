@@ -19,8 +19,11 @@ ADDRESS = "stage."
 NEUTRAL = (
     "output",
     "objective",
+    "ensemble",
     "input",
     "layout",
+    "published",
+    "table",
     "task",
     "tracking",
     "callbacks",

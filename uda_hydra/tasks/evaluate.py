@@ -1,4 +1,4 @@
-"""Evaluate: score the weights of ``init`` on the target's validation images."""
+"""Evaluate: score weights, of one network or of several, on the target's validation images."""
 
 from __future__ import annotations
 
@@ -21,37 +21,41 @@ from uda_hydra.stages import settings
 
 
 def evaluate(config: DictConfig, overrides: list[str], label: str) -> float:
-    """Print the per-class table, what ``method`` has published beside it.
+    """Print the per-class table, published rows beside it.
 
     With ``output`` also write ``result.json`` there.
     """
-    if config.init is None:
-        raise UserError("task=evaluate needs init=FILE: the weights to score")
-    build.check_init(config)
+    if config.init is None and not config.ensemble:
+        raise UserError(
+            "task=evaluate needs init=FILE: the weights to score; or ensemble=[{init: FILE}, ...]"
+        )
+    if not config.ensemble:
+        build.check_init(config)
     pair = build.pair(config)
     scores = _scored(config, pair)
-    rows = published(_method(config), pair.name)
-    print(f"{config.init} on {len(pair.validation)} validation images of {pair.name}")
+    rows = published(build.published_as(config), pair.name)
+    print(f"{_named(config)} on {len(pair.validation)} validation images of {pair.name}")
     print(*_report(scores, rows), sep="\n")
     means = scores.metrics()
     result = {"miou/last": means.pop("miou"), **means, **scores.per_class()}
     if config.output is not None:
-        facts = provenance(overrides) | {"init": config.init}
+        facts = provenance(overrides) | _weights(config)
         _write(Path(config.output), result | facts | {"published": [asdict(row) for row in rows]})
     return result["miou/last"]
 
 
 def _scored(config: DictConfig, pair: Pair) -> Scores:
     device = build.device(config.trainer.device)
-    network = build.segmenter(config)
+    one = not config.ensemble
+    method = Untrained(build.segmenter(config)) if one else build.ensemble(config)
     try:
         scores, _ = score(
-            Untrained(network).to(device),
+            method.to(device),
             pair.validate(workers=config.trainer.workers),
             protocol=settings(config.evaluation),
             classes=pair.classes,
             count=len(pair.validation),
-            normalize=network.normalization,
+            normalize=method.segmenter.normalization,
             device=device,
             bfloat16=build.bfloat16(config.trainer.precision, device),
             panels=0,
@@ -61,9 +65,17 @@ def _scored(config: DictConfig, pair: Pair) -> Scores:
     return scores
 
 
-def _method(config: DictConfig) -> str:
-    """Whose published rows are looked for: the module of the method."""
-    return "oracle" if config.dataset.oracle else config.method._target_.split(".")[-2]
+def _weights(config: DictConfig) -> dict[str, object]:
+    """The key that says which weights are scored, and its value."""
+    if config.ensemble:
+        return {"ensemble": [asdict(settings(member)) for member in config.ensemble]}
+    return {"init": config.init}
+
+
+def _named(config: DictConfig) -> str:
+    """The weights that are scored, in words."""
+    members = [f"{member.weight:g} x {member.init}" for member in config.ensemble]
+    return " + ".join(members) or config.init
 
 
 def _report(scores: Scores, rows: list[Row]) -> list[str]:

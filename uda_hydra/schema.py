@@ -10,6 +10,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from uda_hydra.settings import (
+    AugmentationSettings,
     EvaluationSettings,
     MemberSettings,
     OptimizerSettings,
@@ -32,6 +33,8 @@ class RunSchema:
     ensemble: list[MemberSettings]
     input: str | None
     layout: str | None
+    published: str | None
+    table: str | None
     model: Any
     dataset: Any
     method: Any
@@ -39,6 +42,7 @@ class RunSchema:
     optimizer: OptimizerSettings
     trainer: TrainerSettings
     evaluation: EvaluationSettings
+    augmentation: AugmentationSettings
     tracking: TrackingSettings
     callbacks: Any
     stages: dict[str, list[str]]

@@ -65,6 +65,7 @@ SMALLEST = Scale((96, 64), (96, 48), (1, 1, 1, 1), width=4, length=2)
 def streets_pair(root: Path, scale: Scale, *, height: int) -> Pair:
     """Two generated images of each domain, ``height`` the target's on disk."""
     return streets(
+        name="streets",
         root=str(root),
         seed=0,
         gap=1.0,

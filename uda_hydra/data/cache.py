@@ -66,6 +66,11 @@ class Cached:
         )
 
     @property
+    def decoded(self) -> Resized:
+        """The same, read from the files whenever asked for."""
+        return self.samples
+
+    @property
     def stores(self) -> list[Store]:
         """What ``fill`` has to fill."""
         return [store for store in (self._images, self._labels) if store is not None]

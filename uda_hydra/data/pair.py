@@ -10,11 +10,13 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from uda_hydra.data.augmentation import AugmentedSteps
 from uda_hydra.data.cache import Cached, fill
 from uda_hydra.data.readers import ImageSet
 from uda_hydra.data.samples import Resized
 from uda_hydra.data.store import Store
 from uda_hydra.data.streams import Steps, load
+from uda_hydra.settings import AugmentationSettings
 from uda_hydra.types import Source, Target
 
 
@@ -84,6 +86,12 @@ class Pair:
     """Classes that the source's labels can hold."""
     oracle: bool = False
     """Whether the source is in truth the labelled target: an upper bound, not an adaptation."""
+    augmentation: AugmentationSettings | None = None
+    """How the training images are varied; None shows them as they are."""
+
+    def augmented(self, settings: AugmentationSettings) -> Pair:
+        """The same pair with its training images in random views; validation sees no change."""
+        return replace(self, augmentation=settings if settings.active else None)
 
     def seen_at(
         self, sizes: Sequence[tuple[int, int]], *, filter: str, shrink_labels: bool
@@ -94,7 +102,10 @@ class Pair:
 
     def prepare(self) -> None:
         """Decode what the cache lacks: first, where waiting for it and stopping it are easy."""
-        fill([*self.source.stores, *self.target.stores, *self.validation.stores])
+        varied = self.augmentation
+        # Random sizes are taken from the files themselves.
+        kept = [] if varied and varied.scale_range else [*self.source.stores, *self.target.stores]
+        fill([*kept, *self.validation.stores])
 
     def streams(
         self, *, seed: int, steps: range, batch_size: int, workers: int, pin: bool
@@ -102,6 +113,8 @@ class Pair:
         """The uint8 batches of ``steps``, a function of (seed, step) alone."""
         self.prepare()
         batches = Steps(self.source, self.target, seed=seed, batch_size=batch_size)
+        if self.augmentation is not None:
+            batches = AugmentedSteps(batches, self.source, self.target, self.augmentation)
         return load(batches, steps, workers=workers, pin=pin)
 
     def validate(self, *, workers: int) -> Iterator[Scored]:

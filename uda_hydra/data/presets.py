@@ -33,6 +33,8 @@ class Domain:
     """The split that is scored; only a target has one."""
     list_file: Path | None = None
     """Text file with the images of ``split`` to use; all of them without."""
+    keep_lost: bool | None = None
+    """Of Cityscapes' groups of cities: train on the images that the official lists lose, too."""
 
     @classmethod
     def read(cls, values: Mapping[str, Any], key: str) -> Domain:
@@ -45,6 +47,8 @@ class Domain:
             raise ValueError(
                 f"{key}.layout must be one of {', '.join(READERS)}, got {values['layout']!r}"
             )
+        if values.get("keep_lost") is not None and values["layout"] != "cityscapes":
+            raise ValueError(f"{key}.keep_lost has a meaning only with {key}.layout=cityscapes")
         size = tuple(values["size"])
         if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
             raise ValueError(f"{key}.size must be [width, height] in pixels, got {[*size]}")
@@ -56,12 +60,14 @@ class Domain:
 
     def images(self, num_classes: int, *, labels: bool) -> ImageSet:
         """The images of ``split``; without ``labels`` no label file is looked for."""
+        own = {} if self.keep_lost is None else {"keep_lost": self.keep_lost}
         return READERS[self.layout](
             self.root,
             num_classes=num_classes,
             split=self.split,
             labels=labels,
             list_file=self.list_file,
+            **own,
         )
 
     def scored(self, num_classes: int) -> ImageSet:
@@ -95,6 +101,7 @@ def real(
 
 def streets(
     *,
+    name: str,
     root: str,
     seed: int,
     gap: float,
@@ -107,7 +114,7 @@ def streets(
     source: Mapping[str, Any],
     target: Mapping[str, Any],
 ) -> Pair:
-    """The embedded pair; a domain whose root is given is read from there instead."""
+    """An embedded pair; a domain whose root is given is read from there instead."""
     domains = [
         Domain.read(source, "dataset.source"),
         Domain.read(target, "dataset.target"),
@@ -126,7 +133,7 @@ def streets(
         domains = [
             replace(domain, root=domain.root or folder / names[domain.layout]) for domain in domains
         ]
-    return _pair("streets", *domains, num_classes, oracle, Path(cache_folder) if cache else None)
+    return _pair(name, *domains, num_classes, oracle, Path(cache_folder) if cache else None)
 
 
 def _pair(

@@ -42,6 +42,11 @@ class Resized:
             label = resize_label(label, self.size)
         return torch.from_numpy(label)
 
+    @property
+    def decoded(self) -> Resized:
+        """The same, read from the files."""
+        return self
+
     def at(self, size: tuple[int, int] | None, *, filter: str = "bicubic") -> Resized:
         """The same samples at another size."""
         return Resized(self.images, size, filter=filter)

@@ -27,6 +27,8 @@ def mirrored(sample: Labelled) -> Labelled:
 
 def resized(sample: Labelled, size: tuple[int, int]) -> Labelled:
     """Both at ``size``: bicubic, and each pixel of the label from under its centre."""
+    if _size(sample) == size:
+        return sample
     return Labelled(resize_image(sample.image, size), resize_label(sample.label, size))
 
 

@@ -14,8 +14,8 @@ def run(config: DictConfig, overrides: list[str], label: str) -> float | None:
     """Run ``config.task``; ``label`` names a run whose output folder is not given."""
     if config.task not in TASKS:
         raise UserError(f"there is no task {config.task!r}{nearest(config.task, TASKS)}")
-    for group in (config.trainer, config.optimizer, config.evaluation, config.tracking):
-        settings(group)
+    for group in ("trainer", "optimizer", "evaluation", "augmentation", "tracking"):
+        settings(config[group])
     # Only now torch is loaded: a value out of range is told at once.
     from uda_hydra.tasks.check_data import check_data
     from uda_hydra.tasks.convert import convert

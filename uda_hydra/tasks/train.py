@@ -28,11 +28,11 @@ class Pairs:
     """The domain pairs that the stages read, each opened once."""
 
     def __init__(self) -> None:
-        self._opened: list[tuple[tuple[DictConfig, DictConfig], Pair]] = []
+        self._opened: list[tuple[tuple[DictConfig, ...], Pair]] = []
 
     def of(self, stage: Stage) -> Pair:
-        """The pair of a stage's ``dataset``, scored as its ``evaluation`` says."""
-        wanted = stage.config.dataset, stage.config.evaluation
+        """The pair of a stage's ``dataset``, shown and scored as its other groups say."""
+        wanted = tuple(stage.config[key] for key in ("dataset", "augmentation", "evaluation"))
         for opened, pair in self._opened:
             if opened == wanted:
                 return pair

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from uda_hydra.data.labels import CITYSCAPES_IDS
+from uda_hydra.data.readers.city_split import GROUPS, PARTS, city_split
 from uda_hydra.data.readers.decode import read_index_label
 from uda_hydra.data.readers.image_set import ImageSet, Layout
 from uda_hydra.data.readers.listing import pair, read_list
@@ -30,21 +31,35 @@ def cityscapes(
     split: str,
     labels: bool = True,
     list_file: Path | None = None,
+    keep_lost: bool = False,
 ) -> ImageSet:
     """One split of Cityscapes at ``root``; without ``labels`` no label folder is looked at.
 
     ``list_file`` names the images of the split to use, one a line: ``<city>/<name>.png`` or
-    ``<split>_<city>_<sequence>_<frame>``.
+    ``<split>_<city>_<sequence>_<frame>``. The splits ``train0``, ``val0``, ``train1`` and ``val1``
+    are parts of ``train``: see ``city_split``, which also explains ``keep_lost``.
     """
-    LAYOUT.choose(split, ("train", "val", "test"))
+    LAYOUT.choose(split, ("train", "val", "test", *PARTS))
     if split == "test" and labels:
         raise ValueError("the labels of the test split of Cityscapes are not public: choose val")
+    folder = "train" if split in PARTS else split
+    images = _by_city(LAYOUT.folder(root / "leftImg8bit" / folder), _IMAGE)
     samples = pair(
         f"Cityscapes {split} at {root}",
-        _by_city(LAYOUT.folder(root / "leftImg8bit" / split), _IMAGE),
-        _by_city(LAYOUT.folder(root / "gtFine" / split), _LABEL) if labels else None,
-        read_list(list_file, lambda line: _list_key(line, split)) if list_file else None,
+        images,
+        _by_city(LAYOUT.folder(root / "gtFine" / folder), _LABEL) if labels else None,
+        read_list(list_file, lambda line: _list_key(line, folder)) if list_file else None,
     )
+    if split in PARTS:
+        # By all images there are, whatever the list file leaves of them.
+        chosen = set(city_split(images, keep_lost=keep_lost)[split])
+        samples = [sample for sample in samples if sample.key in chosen]
+    if not samples:
+        raise FileNotFoundError(
+            f"Cityscapes {split} at {root} has no image: it takes those of "
+            f"{', '.join(GROUPS[int(split[-1])])} in leftImg8bit/train, ten a city for validation "
+            "and the others for training"
+        )
     return ImageSet(LAYOUT, root, samples, num_classes)
 
 

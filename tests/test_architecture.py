@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "uda_hydra"
 # Upper may import lower, never the reverse; names on one line may not import each other.
 LAYERS = [
     ["tasks", "benchmark"],
-    ["build", "report", "published", "provenance"],
-    ["callbacks", "stages"],
+    ["build", "report", "table", "provenance"],
+    ["callbacks", "stages", "published"],
     ["engine"],
     ["methods"],
     ["models", "schema"],

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+
+from uda_hydra.published import Row
 
 Result = dict[str, Any]
 
@@ -15,37 +18,72 @@ PAGE = "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 """Without the word at its end MLflow opens its pages for language models."""
 
 
-def summary(result: Result) -> str:
-    """Per-class IoU and the means of one training."""
-    return "\n".join([*_table({"IoU %": result}), *_notes(result)])
+def summary(result: Result, rows: Sequence[Row] = ()) -> str:
+    """Per-class IoU and the means of one training, and published rows beside them."""
+    return "\n".join([*_table({"IoU %": result}, rows), *_notes(result), *_legend(rows)])
 
 
-def comparison(results: dict[str, Result]) -> str:
-    """Per-class IoU of the first and the last stage side by side, and the gain."""
-    (first, before), *_, (last, after) = results.items()
-    gain = 100 * (after["miou/last"] - before["miou/last"])
+def comparison(results: dict[str, Result], rows: Sequence[Row] = ()) -> str:
+    """Per-class IoU of all stages side by side, the gains, and published rows beside them."""
+    (first, before), *later = results.items()
+    gains = {name: 100 * (after["miou/last"] - before["miou/last"]) for name, after in later}
     return "\n".join(
         [
-            *_table({first: before, last: after}),
-            f"mIoU gain of {last} over {first}: {gain:+.2f} points",
-            *_notes(after),
+            *_table(results, rows),
+            *(f"mIoU gain of {name} over {first}: {g:+.2f} points" for name, g in gains.items()),
+            *_notes([*results.values()][-1]),
+            *_legend(rows),
         ]
     )
 
 
-def _table(columns: dict[str, Result]) -> list[str]:
-    width = max(10, *(len(name) + 2 for name in columns))
-    header = " " * 16 + "".join(f"{name:>{width}}" for name in columns)
-    keys = [key for key in next(iter(columns.values())) if key.startswith("iou/")]
-    keys += ["miou/last"]
-    rows = []
-    for key in keys:
-        values = [result[key] for result in columns.values()]
-        cells = "".join(f"{_percent(value):>{width}}" for value in values)
-        change = f"{100 * (values[-1] - values[0]):>+10.2f}" if len(values) > 1 else ""
-        label = "mIoU" if key == "miou/last" else key.removeprefix("iou/")
-        rows.append(f"{label:<16}{cells}{change.replace('+nan', '    ')}")
-    return [header, *rows[:-1], "-" * len(header), rows[-1]]
+def _table(columns: dict[str, Result], rows: Sequence[Row]) -> list[str]:
+    """A line per class and the means below, ours and the published rows that tell classes.
+
+    Two of ours are followed by their difference.
+    """
+    ours = [*columns.values()]
+    names = {key: key.removeprefix("iou/") for key in ours[0] if key.startswith("iou/")}
+    means = {"miou/last": "mean"} | ({"miou_13": "mean*"} if "miou_13" in ours[0] else {})
+    beside = [row.column([*names.values()]) for row in rows if row.iou]
+    heads = [*columns, *([""] if len(ours) == 2 else []), *_numbers(rows)]
+    widths = [max(10, len(head) + 2) for head in heads]
+
+    def aligned(cells: list[str]) -> str:
+        return "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+
+    def line(label: str, key: str, name: str) -> str:
+        values = [result[key] for result in ours]
+        cells = [_percent(value) for value in values]
+        if len(values) == 2:
+            cells.append(f"{100 * (values[1] - values[0]):+.2f}".replace("+nan", ""))
+        cells += [_percent(column.get(name)) for column in beside]
+        return f"{label:<16}{aligned(cells)}"
+
+    return [
+        header := " " * 16 + aligned(heads),
+        *(line(name, key, name) for key, name in names.items()),
+        "-" * len(header),
+        *(line(name.replace("mean", "mIoU"), key, name) for key, name in means.items()),
+    ]
+
+
+def _numbers(rows: Sequence[Row]) -> list[str]:
+    """How the published rows that tell classes are headed."""
+    return [f"[{number + 1}]" for number in range(sum(bool(row.iou) for row in rows))]
+
+
+def _legend(rows: Sequence[Row]) -> list[str]:
+    """What the numbered columns are, and the published rows that tell the means alone."""
+    if not rows:
+        return []
+    lines = [f"published on {rows[0].pair}:"]
+    numbers = iter(_numbers(rows))
+    for row in rows:
+        starred = "" if row.miou_13 is None else f"mIoU* {row.miou_13:.2f}, "
+        means = ("" if row.miou is None else f"mIoU {row.miou:.2f}, ") + starred
+        lines.append(f"{next(numbers) if row.iou else '':>6} {means}{row.note()}")
+    return lines
 
 
 def _notes(result: Result) -> list[str]:

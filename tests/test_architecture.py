@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "uda_hydra"
 LAYERS = [
     ["tasks", "benchmark"],
     ["build", "report", "table", "provenance"],
+    ["studies"],
     ["callbacks", "stages", "published"],
     ["engine"],
     ["methods"],
@@ -24,7 +25,7 @@ HEAVY = {
     "hydra": {"stages", "schema", "errors"},
     "omegaconf": {"published", "tasks", "build", "stages", "schema", "errors"},
     "mlflow": {"callbacks"},
-    "optuna": set(),
+    "optuna": {"studies"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -43,7 +43,8 @@ class Study:
     directions: tuple[str, ...]
     """maximize or minimize, one per objective."""
     space: dict[str, str]
-    """Swept key to what may be drawn of it, as written: ``choice(...)``, ``tag(log, interval(...))``."""
+    """Swept key to what may be drawn of it, as written: ``choice(...)``,
+    ``tag(log, interval(...))``."""
     reference: dict[str, Value]
     """The point of the paper: the composed values of the swept keys. Always part of the study."""
     seeds: tuple[int, ...]

@@ -24,6 +24,13 @@ def repair() -> None:
     _FanovaTree._get_node_value = _node_value
 
 
+def interval(low: float, high: float) -> optuna.distributions.BaseDistribution:
+    """The numbers from low to high, under the name that the installed version has for them."""
+    if optuna.__version__.startswith("2."):
+        return optuna.distributions.UniformDistribution(low, high)
+    return optuna.distributions.FloatDistribution(low, high)
+
+
 def _stamp(manager: Any, revision: str) -> None:
     from alembic.migration import MigrationContext
 

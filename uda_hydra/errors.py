@@ -21,7 +21,7 @@ class UserError(Exception):
 
 
 class Stopped(Exception):
-    """The user asked a training to stop; what was computed is saved."""
+    """A training was asked to stop before its end; what was computed is saved."""
 
     exit_code = 1
 
@@ -47,7 +47,7 @@ def reported() -> Iterator[None]:
     # Hydra would print and exit by itself; with this it lets the exception through to here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        with _no_worker_left():
+        with no_worker_left():
             yield
     except Exception as error:
         if isinstance(error, Stopped):
@@ -64,7 +64,7 @@ def reported() -> Iterator[None]:
 
 
 @contextmanager
-def _no_worker_left() -> Iterator[None]:
+def no_worker_left() -> Iterator[None]:
     """After an error, end the processes that load data; Python would wait for them for ever.
 
     They end with their loader, which the frames of the error keep alive.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,9 @@ from uda_hydra.studies import owner, storage
 from uda_hydra.studies.space import Point, Space, key
 
 Sampler = Callable[[int], optuna.samplers.BaseSampler]
-"""Makes the sampler that draws the trial of this number: draws depend on nothing else."""
+"""Makes a sampler from a seed: what is drawn depends on it and on the trials so far alone."""
+REDRAWS = 20
+"""Attempts to draw a point that was not drawn before."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,13 @@ class Design:
     total: int
     """Trainings, each of a point with a seed."""
     retry_failed: bool
+
+    def planned(self) -> list[tuple[Point, int]]:
+        """What a grid consists of: the reference with every seed comes first."""
+        first, *others = self.space.points()
+        listed = [(first, seed) for seed in self.seeds]
+        listed += [(point, seed) for seed in self.seeds for point in others]
+        return listed[: self.total]
 
 
 class Job(NamedTuple):
@@ -104,6 +113,12 @@ class Ledger:
             self._storage.set_trial_user_attr(job.trial_id, "interrupted", True)
         self.tell(job, TrialState.FAIL, None, note)
 
+    def failed(self) -> list[str]:
+        """Why trials failed that are not continued by others."""
+        found = latest(self.trials()).values()
+        lost = [t for t in found if t.state == TrialState.FAIL and not interrupted(t)]
+        return [trial.user_attrs["note"] for trial in lost]
+
     def sign(self) -> None:
         """Tell other machines that this process works on its trials."""
         for trial_id in [*self._mine]:
@@ -124,87 +139,81 @@ class Ledger:
 
     def _next(self) -> Job | None:
         trials = self.trials()
-        attempts = latest(trials)
+        seeds = self._design.seeds
+        attempts = {k: t for k, t in latest(trials).items() if t.user_attrs["seed"] in seeds}
         for trial in sorted(attempts.values(), key=lambda t: t.number):
             if interrupted(trial) or self._again(trial):
-                return self._continue(trial)
-        if len(attempts) >= self._design.total:
-            return None
+                return self._create(trial.params, trial.user_attrs["seed"], before=trial)
         for point, seed in self._planned(attempts):
             if (key(point), seed) not in attempts:
-                return self._begin(point, seed, len(trials))
-        return None if self._design.grid else self._draw(len(trials))
+                return self._create(point, seed, number=len(trials))
+        if self._design.grid or not self._room(attempts):
+            return None
+        drawn = self._draw(trials, {point for point, _ in attempts})
+        return drawn and self._create(drawn.params, seeds[0], len(trials), like=drawn)
+
+    def _room(self, attempts: dict[Any, FrozenTrial]) -> bool:
+        return len(attempts) < self._design.total
 
     def _again(self, trial: FrozenTrial) -> bool:
         old = trial.number < self._first
         return self._design.retry_failed and old and trial.state == TrialState.FAIL
 
-    def _planned(self, attempts: dict[Any, FrozenTrial]) -> Iterator[tuple[Point, int]]:
+    def _planned(self, attempts: dict[Any, FrozenTrial]) -> list[tuple[Point, int]]:
         """The reference with every seed; then a grid's points, or every seed of those drawn."""
-        space, seeds = self._design.space, self._design.seeds
-        if self._design.grid:
-            first, *others = space.points()
-            yield from ((first, seed) for seed in seeds)
-            yield from ((point, seed) for seed in seeds for point in others)
-            return
-        if space.reference is not None:
-            yield from ((space.reference, seed) for seed in seeds)
-        drawn = {point: trial.params for (point, _), trial in attempts.items()}
-        yield from ((point, seed) for point in drawn.values() for seed in seeds)
+        design = self._design
+        if design.grid:
+            return design.planned()
+        points = [] if design.space.reference is None else [design.space.reference]
+        points += [trial.params for trial in attempts.values()]
+        return [(p, seed) for p in points for seed in design.seeds] if self._room(attempts) else []
 
-    def _begin(self, point: Point, seed: int, number: int) -> Job:
-        attrs = self._attrs(seed, f"trials/{number:04}")
-        return self._create(point, attrs, None)
+    def _draw(self, trials: Sequence[FrozenTrial], known: set[Any]) -> FrozenTrial | None:
+        """A point that is new; None where the sampler finds none.
 
-    def _continue(self, trial: FrozenTrial) -> Job:
-        attrs = self._attrs(trial.user_attrs["seed"], trial.user_attrs["folder"])
-        return self._create(trial.params, attrs | {"continues": trial.number}, trial)
+        Drawn from a copy in memory, so that a trial appears in the database whole.
+        """
+        directions = [direction.name.lower() for direction in self.study.directions]
+        for again in range(REDRAWS):
+            sampler = self._sampler(REDRAWS * len(trials) + again)
+            copy = optuna.create_study(directions=directions, sampler=sampler)
+            copy.add_trials(trials)
+            trial = copy.ask(self._design.space.distributions)
+            if key(trial.params) not in known:
+                return copy.trials[-1]
+        return None
 
-    def _create(self, point: Point, attrs: dict[str, Any], before: FrozenTrial | None) -> Job:
+    def _create(
+        self,
+        point: Point,
+        seed: int,
+        number: int = 0,
+        *,
+        before: FrozenTrial | None = None,
+        like: FrozenTrial | None = None,
+    ) -> Job:
+        """Enter a training as this process's own; ``before`` is the trial that it continues."""
+        attrs = {"seed": seed, "owner": owner.myself(), "sign": time.time()}
+        attrs["folder"] = before.user_attrs["folder"] if before else f"trials/{number:04}"
+        if before:
+            attrs["continues"] = before.number
         template = create_trial(
             state=TrialState.RUNNING,
             params=dict(point),
             distributions=self._design.space.distributions,
             user_attrs=attrs,
+            system_attrs=like.system_attrs if like else None,
             # What was told to the pruner before the interruption still holds.
             intermediate_values=before.intermediate_values if before else None,
         )
-        return self._job(self._storage.create_new_trial(self._id, template))
-
-    def _draw(self, number: int) -> Job:
-        attrs = self._attrs(self._design.seeds[0], f"trials/{number:04}")
-        template = create_trial(state=TrialState.RUNNING, user_attrs=attrs, value=None)
         trial_id = self._storage.create_new_trial(self._id, template)
-        self.study.sampler = self._sampler(number)
-        trial = optuna.trial.Trial(self.study, trial_id)
-        for name, distribution in self._design.space.distributions.items():
-            trial._suggest(name, distribution)
-        return self._job(trial_id)
-
-    def _attrs(self, seed: int, folder: str) -> dict[str, Any]:
-        return {"seed": seed, "folder": folder, "owner": owner.myself(), "sign": time.time()}
-
-    def _job(self, trial_id: int) -> Job:
-        trial = self._storage.get_trial(trial_id)
-        attrs = trial.user_attrs
-        return Job(
-            trial.number,
-            trial_id,
-            dict(trial.params),
-            attrs["seed"],
-            attrs["folder"],
-            attrs.get("continues"),
-        )
+        number = self._storage.get_trial(trial_id).number
+        return Job(number, trial_id, dict(point), seed, attrs["folder"], attrs.get("continues"))
 
 
 def latest(trials: Sequence[FrozenTrial]) -> dict[Any, FrozenTrial]:
-    """The last attempt at each point with each seed, by both.
-
-    A draw that was killed before it was complete is no attempt.
-    """
-    width = max((len(trial.params) for trial in trials), default=0)
-    whole = [trial for trial in trials if len(trial.params) == width]
-    return {(key(trial.params), trial.user_attrs["seed"]): trial for trial in whole}
+    """The last attempt at each point with each seed, by both."""
+    return {(key(trial.params), trial.user_attrs["seed"]): trial for trial in trials}
 
 
 def interrupted(trial: FrozenTrial) -> bool:

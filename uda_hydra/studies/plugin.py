@@ -12,6 +12,8 @@ from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.config import TPESamplerConfig
 from omegaconf import MISSING, DictConfig
 
+NAME = "hydra_plugins.uda_hydra.StudySweeper"
+"""Of the sweeper, in the one package of which Hydra builds plugins."""
 PRUNERS: dict[str, dict[str, Any]] = {
     "none": {"_target_": "optuna.pruners.NopPruner"},
     "median": {
@@ -35,7 +37,7 @@ PRUNERS: dict[str, dict[str, Any]] = {
 class StudyConfig:
     """``hydra.sweeper``: the design of a study and how it is run."""
 
-    _target_: str = "hydra_plugins.uda_hydra.StudySweeper"
+    _target_: str = NAME
     _recursive_: bool = False
     defaults: list[Any] = field(default_factory=lambda: [{"sampler": "auto"}, {"pruner": "none"}])
     params: dict[str, Any] | None = None
@@ -65,9 +67,6 @@ class StudyConfig:
 class StudySweeper(Sweeper):
     """Runs a study: see ``uda_hydra.studies.sweeper``, which is imported when it begins."""
 
-    # Hydra builds plugins of this package only, and looks them up by name among the registered.
-    __module__ = "hydra_plugins.uda_hydra"
-
     def __init__(self, **options: Any) -> None:
         self._options = options
 
@@ -93,6 +92,8 @@ class StudySweeper(Sweeper):
 def register_sweeper() -> None:
     """Make ``hydra/sweeper=study`` and its pruners known; call before ``@hydra.main`` runs."""
     Plugins.instance().register(StudySweeper)
+    # Registered by its module's name, but looked up by NAME.
+    Plugins.instance().class_name_to_class[NAME] = StudySweeper
     store = ConfigStore.instance()
     store.store(group="hydra/sweeper", name="study", node=StudyConfig)
     auto = TPESamplerConfig(seed=0)

@@ -102,9 +102,7 @@ def _value(override: Override) -> str:
     return override.input_line.partition("=")[2]
 
 
-def _resolved(
-    params: Mapping[str, Any], arguments: Sequence[str], config: DictConfig
-) -> list[str]:
+def _resolved(params: Mapping[str, Any], arguments: Sequence[str], config: DictConfig) -> list[str]:
     """``key=value`` lines with alternatives decided and our own ``logspace`` written out."""
     given = {argument.partition("=")[0] for argument in arguments}
     lines = []

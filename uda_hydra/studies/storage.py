@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
@@ -33,8 +34,8 @@ def opened(url: str) -> RDBStorage:
     """The database, made if need be; UserError if it cannot be used."""
     repair()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # Optuna 2 is older than SQLAlchemy 2 and uses what that would rather not have used.
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module="optuna")
+    # So it is in Optuna 2; later versions have it for good.
+    warnings.filterwarnings("ignore", "create_trial is experimental", ExperimentalWarning)
     try:
         sqlite = make_url(url).get_backend_name() == "sqlite"
         # A server closes connections that were silent while a network was trained.

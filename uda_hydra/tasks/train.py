@@ -190,6 +190,7 @@ def _result(trainer: Trainer, facts: dict[str, str]) -> Result:
         "miou/best_is": "selected on target labels; miou/last is not",
         **means,
         **trainer.last.per_class(),
+        **trainer.label_free,
         "steps": trainer.done,
         **trainer.cost.total(),
         **facts,

@@ -17,7 +17,7 @@ def main(config: DictConfig) -> float | None:
     job = HydraConfig.get()
     choices = job.runtime.choices
     label = f"{choices['method']}-{choices['dataset']}-seed{config.seed}".replace("/", "-")
-    with reported():
+    with reported(inside=True):
         return tasks.run(config, list(job.overrides.task), label)
 
 

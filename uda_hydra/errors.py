@@ -20,6 +20,10 @@ class UserError(Exception):
     """Something the user can mend; its text says what and how. Shown without a traceback."""
 
 
+class Unfinished(UserError):
+    """Parts of a run have failed, the others are done; it need not stop the runs beside it."""
+
+
 class Stopped(Exception):
     """The user asked a training to stop; what was computed is saved."""
 
@@ -39,10 +43,11 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def reported(*, inside: bool = False) -> Iterator[None]:
     """Turn errors of the user, of Hydra and of OmegaConf into one message and exit code 1.
 
-    ``HYDRA_FULL_ERROR=1`` shows the traceback instead.
+    ``HYDRA_FULL_ERROR=1`` shows the traceback instead. ``inside`` a job, what is Unfinished is
+    left to Hydra, which tells of it when the other jobs of a multirun are done.
     """
     # Hydra would print and exit by itself; with this it lets the exception through to here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -50,6 +55,8 @@ def reported() -> Iterator[None]:
         with _no_worker_left():
             yield
     except Exception as error:
+        if inside and isinstance(error, Unfinished):
+            raise
         if isinstance(error, Stopped):
             print(f"stopped by {error}; the same command goes on from there", file=sys.stderr)
             sys.exit(error.exit_code)

@@ -52,8 +52,9 @@ def plan(config: DictConfig, overrides: list[str], label: str) -> list[Stage]:
     """The stages of the composed top-level config and the user's overrides, in order.
 
     An override reaches every stage that has its key; ``+stage.<name>.<key>=<value>`` reaches
-    one alone. What a stage's own list sets (its method, where it begins) stays. ``label`` names
-    the run where no output folder is given.
+    one alone. What a stage's own list sets (its method, where it begins) stays, what a file sets
+    below ``stage.<name>`` gives way to an override. ``label`` names the run where no output folder
+    is given.
     """
     user = OverridesParser.create().parse_overrides(overrides)
     addressed = [o for o in user if o.key_or_group.startswith(ADDRESS)]
@@ -68,7 +69,7 @@ def plan(config: DictConfig, overrides: list[str], label: str) -> list[Stage]:
     with_output = OmegaConf.merge(config, {"output": output})
     if not config.stages:
         return [Stage(label, with_output)]
-    lists = OmegaConf.to_container(with_output, resolve=True)["stages"]
+    values = OmegaConf.to_container(with_output, resolve=True)
     general = [o for o in user if o not in addressed]
     return [
         Stage(
@@ -76,30 +77,48 @@ def plan(config: DictConfig, overrides: list[str], label: str) -> list[Stage]:
             _compose(
                 general,
                 own,
+                _lines(values["stage"].get(name, {})),
                 [_unaddressed(o, name) for o in addressed if o.key_or_group.split(".")[1] == name],
                 output=f"{output}/{name}",
-                last=name == [*lists][-1],
+                last=name == [*values["stages"]][-1],
             ),
         )
-        for name, own in lists.items()
+        for name, own in values["stages"].items()
     ]
 
 
 def _compose(
-    general: list[Override], own: list[str], addressed: list[str], *, output: str, last: bool
+    general: list[Override],
+    own: list[str],
+    usual: list[str],
+    addressed: list[str],
+    *,
+    output: str,
+    last: bool,
 ) -> DictConfig:
-    """The config of one stage: the user's general overrides, the list's own, the addressed ones."""
+    """The config of one stage. Each speaks louder than those before it.
+
+    The stage's usual values, the user's general overrides, the list's own, the addressed ones.
+    """
     own = [_quoted(line) for line in own]
     taken = {o.key_or_group for o in OverridesParser.create().parse_overrides(own)}
     taken |= {"output", "stages"}
     # The choice of a loss file belongs to the method that the user named, the last stage's.
     taken |= set() if last else {"loss"}
     general = [o for o in general if o.key_or_group not in taken]
-    ends = [*own, *addressed, _quoted(f"output={output}"), "stages={}"]
+    ends = [*own, *addressed, _quoted(f"output={output}")]
     groups = [o for o in general if not _is_value(o)]
     bare = compose("config", [*(o.input_line for o in groups), *ends])
     kept = [o for o in general if not _is_value(o) or (last and o.is_add()) or _has(bare, o)]
-    return compose("config", [*(o.input_line for o in kept), *ends])
+    config = compose("config", [*usual, *(o.input_line for o in kept), *ends])
+    # One training; where an experiment lists the stages it is composed with the list.
+    config.stages, config.stage = {}, {}
+    return config
+
+
+def _lines(values: dict[str, Any]) -> list[str]:
+    """The overrides that set nested values."""
+    return [f"{key}={json.dumps(value)}" for key, value in flat(values).items()]
 
 
 def _is_value(override: Override) -> bool:

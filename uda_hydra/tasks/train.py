@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,17 @@ from uda_hydra.engine.events import Run
 from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.engine.lock import locked
 from uda_hydra.engine.trainer import Trainer
-from uda_hydra.errors import UserError
+from uda_hydra.errors import Unfinished, UserError
 from uda_hydra.provenance import provenance
+from uda_hydra.published import Row, published
 from uda_hydra.report import browse, comparison, summary
-from uda_hydra.stages import Stage, identity, plan, settings
+from uda_hydra.stages import Stage, flat, identity, plan, settings
+from uda_hydra.table import kinds, write
 
 Result = dict[str, Any]
+
+FAILURES = (UserError, OSError, RuntimeError, ValueError)
+"""What may end one training of a table without ending those that do not need it."""
 
 
 class Pairs:
@@ -42,11 +50,41 @@ class Pairs:
 
 
 def train(config: DictConfig, overrides: list[str], label: str) -> float:
-    """Run all stages and print the outcome; returns the value of ``objective``."""
+    """Run all stages and print the outcome; returns the value of ``objective``.
+
+    With ``table`` the outcome is the table over all seeds, however far this one comes.
+    """
     stages = plan(config, overrides, label)
+    _check_table(config.table, stages)
+    if config.table is None:
+        results = _train(stages, overrides)
+        rows = [row for stage in stages for row in _published(stage, results[stage.name])]
+        rows = [*dict.fromkeys(rows)]
+        one = len(stages) == 1
+        print(summary(results[stages[0].name], rows) if one else comparison(results, rows))
+    else:
+        try:
+            results = _train(stages, overrides)
+        finally:
+            print(write(Path(config.table), kinds(stages, config.stages)), end="")
+    print(browse(_top(stages), config.tracking.uri if config.tracking.enabled else None))
+    return results[stages[-1].name][config.objective]
+
+
+def _check_table(table: str | None, stages: list[Stage]) -> None:
+    """The runs of a table lie in its folder, and have stages."""
+    if table is not None and (len(stages) == 1 or _top(stages).parent != Path(table)):
+        raise UserError(
+            f"table={table} needs a run of several stages whose output lies in that folder; "
+            "see conf/experiment/streets_table.yaml, or leave out table"
+        )
+
+
+def _train(stages: list[Stage], overrides: list[str]) -> dict[str, Result]:
+    """Every stage's result, by training what is not finished."""
     for stage in stages:
         build.check(stage.config)
-    top = stages[0].folder if len(stages) == 1 else stages[0].folder.parent
+    top = _top(stages)
     results = {stage.name: finished(stage) for stage in stages}
     if None in results.values():
         first = next(stage for stage in stages if results[stage.name] is None)
@@ -55,13 +93,19 @@ def train(config: DictConfig, overrides: list[str], label: str) -> float:
         pairs = Pairs()
         pairs.of(first)
         with locked(top):
-            results = _run_all(stages, top, pairs, overrides)
-    else:
-        print(f"{top} holds this run, finished; nothing to do")
-    outcome = results[stages[-1].name]
-    print(summary(outcome) if len(stages) == 1 else comparison(results))
-    print(browse(top, config.tracking.uri if config.tracking.enabled else None))
-    return outcome[config.objective]
+            return _run_all(stages, top, pairs, overrides)
+    print(f"{top} holds this run, finished; nothing to do")
+    return results
+
+
+def _top(stages: list[Stage]) -> Path:
+    """The folder of the whole run."""
+    return stages[0].folder if len(stages) == 1 else stages[0].folder.parent
+
+
+def _published(stage: Stage, result: Result) -> list[Row]:
+    """What is known of the stage's method on its data."""
+    return published(build.published_as(stage.config), result["dataset"])
 
 
 def _run_all(
@@ -82,11 +126,7 @@ def _run_all(
         )
     status, results = "failed", {}
     try:
-        for stage in stages:
-            results[stage.name] = finished(stage)
-            if results[stage.name] is None:
-                pair = pairs.of(stage)
-                results[stage.name] = _run(stage, pair, parent, overrides, alone=len(stages) == 1)
+        results = _each(stages, pairs, parent, overrides)
         status = "finished"
     except (Interrupted, KeyboardInterrupt):
         status = "interrupted"
@@ -98,6 +138,48 @@ def _run_all(
     if len(stages) > 1:
         _write_json(top / "result.json", results[stages[-1].name])
     return results
+
+
+def _each(
+    stages: list[Stage], pairs: Pairs, parent: Path | None, overrides: list[str]
+) -> dict[str, Result]:
+    """Each stage in turn. A stage of a table that fails only stops those that need its files.
+
+    Raises Unfinished in the end if there were such.
+    """
+    results: dict[str, Result] = {}
+    failed: dict[str, str] = {}
+    for stage in stages:
+        needed = [other for other in stages if other.name in failed and _needs(stage, other.folder)]
+        if needed:
+            failed[stage.name] = f"needs {needed[0].name}"
+            continue
+        try:
+            found = finished(stage)
+            if found is None:
+                alone = len(stages) == 1
+                found = _run(stage, pairs.of(stage), parent, overrides, alone=alone)
+            results[stage.name] = found
+        except FAILURES as error:
+            if stage.config.table is None:
+                raise
+            failed[stage.name] = str(error)
+            print(f"{stage.name} failed: {error}", file=sys.stderr)
+            if not isinstance(error, UserError | OSError):
+                traceback.print_exception(error)
+    if failed:
+        told = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise Unfinished(
+            f"{len(failed)} of {len(stages)} trainings in {_top(stages)} failed. The others are "
+            f"done, and the same command tries these again: {told}"
+        )
+    return results
+
+
+def _needs(stage: Stage, folder: Path) -> bool:
+    """Whether a value of the stage's config is a file in ``folder``."""
+    values = flat(OmegaConf.to_container(stage.config, resolve=True)).values()
+    return any(isinstance(v, str) and Path(v).is_relative_to(folder) for v in values)
 
 
 def _run(
@@ -132,7 +214,8 @@ def _run(
             facts=facts,
         )
     )
-    result = _result(trainer, facts)
+    rows = published(build.published_as(stage.config), pair.name)
+    result = _result(trainer, facts) | {"published": [asdict(row) for row in rows]}
     _write_json(folder / "result.json", result)
     return result
 

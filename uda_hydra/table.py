@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
@@ -29,6 +29,8 @@ HEADINGS = {
     "peak_memory_gb": "peak memory GB",
     "seeds": "seeds",
 }
+SPREAD = ("miou", "miou_13", "gap")
+"""Columns with a spread over the seeds."""
 
 
 class Kind(NamedTuple):
@@ -105,13 +107,17 @@ def _line(row: Kind, found: Mapping[str, Mapping[str, Result]]) -> Line:
     runs = [run for run in found.values() if row.name in run]
     results = [run[row.name] for run in runs]
     closed = [_closed(row.name, run) for run in runs if SOURCE in run and ORACLE in run]
+
+    def of(key: str) -> list[float]:
+        return [float(result[key]) for result in results]
+
     values = {
-        "miou": _spread([100 * result["miou/last"] for result in results]),
+        "miou": _spread([100 * miou for miou in of("miou/last")]),
         "gap": _spread(closed),
-        "steps": _only(mean, [result["steps"] for result in results]),
-        "seconds": _only(mean, [result["seconds"] for result in results]),
-        "peak_memory_gb": _only(max, [result["peak_memory_gb"] for result in results]),
-        "seeds": (len(results), NAN),
+        "steps": (_spread(of("steps"))[0], NAN),
+        "seconds": (_spread(of("seconds"))[0], NAN),
+        "peak_memory_gb": (max(of("peak_memory_gb"), default=NAN), NAN),
+        "seeds": (float(len(results)), NAN),
     }
     starred = [100 * result["miou_13"] for result in results if "miou_13" in result]
     return Line(row.name, row.note, values | ({"miou_13": _spread(starred)} if starred else {}))
@@ -128,12 +134,6 @@ def _spread(values: Sequence[float]) -> tuple[float, float]:
     if not values:
         return NAN, NAN
     return mean(values), stdev(values) if len(values) > 1 else NAN
-
-
-def _only(
-    reduce: Callable[[Sequence[float]], float], values: Sequence[float]
-) -> tuple[float, float]:
-    return (reduce(values) if values else NAN), NAN
 
 
 def _markdown(lines: Sequence[Line], columns: Sequence[str]) -> list[str]:
@@ -170,8 +170,8 @@ def _notes(found: Mapping[str, Mapping[str, Result]], left_out: Sequence[str]) -
         f"Data {named('dataset')}; seeds {named('seed')}; commit {named('git commit')}.",
         "mIoU is that of the last checkpoint (miou/last), on the target's validation images: "
         "mean ± standard deviation of the sample.",
-        f"{ORACLE} is trained on target labels: an upper bound, not an adaptation. Gap closed is "
-        f"the share of the way from {SOURCE} to {ORACLE}, seed by seed.",
+        f"{ORACLE} is trained on target labels, from nothing: a mark to measure by and not an "
+        f"adaptation. Gap closed is the share of the way from {SOURCE} to {ORACLE}, seed by seed.",
         f"Steps, seconds and memory are those of the row alone; what begins from {SOURCE} has had "
         "its steps before.",
     ]
@@ -182,11 +182,12 @@ def _notes(found: Mapping[str, Mapping[str, Result]], left_out: Sequence[str]) -
 
 def _csv(path: Path, lines: Sequence[Line], columns: Sequence[str]) -> None:
     """Mean and spread as columns of their own; empty where there is none."""
-    header = [f"{name}{end}" for name in columns for end in ("", "_spread")]
+    cells = [(name, part) for name in columns for part in range(2 if name in SPREAD else 1)]
+    header = [name + ("_spread" if part else "") for name, part in cells]
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["training", *header, "note"])
         for line in lines:
-            pairs = (line.values.get(name, (NAN, NAN)) for name in columns)
-            numbers = ["" if math.isnan(x) else x for pair in pairs for x in pair]
-            writer.writerow([line.name, *numbers, line.note])
+            numbers = [line.values.get(name, (NAN, NAN))[part] for name, part in cells]
+            plain = ["" if math.isnan(number) else f"{number:.9g}" for number in numbers]
+            writer.writerow([line.name, *plain, line.note])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from layouts import cityscapes_folder, gta5_folder
 
-from tests.conftest import composed
+from tests.conftest import SMALL, composed
 from uda_hydra import build
 from uda_hydra.data.presets import real
 from uda_hydra.data.resize import resize_label
@@ -18,7 +18,8 @@ from uda_hydra.data.streams import seed_of
 from uda_hydra.data.transforms import Labelled, mirrored, random_scale_crop, resized
 from uda_hydra.errors import UserError
 from uda_hydra.settings import AugmentationSettings
-from uda_hydra.stages import identity, settings
+from uda_hydra.stages import Stage, identity, settings
+from uda_hydra.tasks.train import Pairs
 
 NONE = AugmentationSettings(mirror=0.0, blur=0.0, scale_range=None, scale_base=None)
 MAXSQUARE = replace(NONE, mirror=0.5, blur=0.5)
@@ -182,3 +183,12 @@ def test_a_training_reads_what_the_config_says(make_trainer):
     assert trainer.pair.augmentation == replace(MAXSQUARE, mirror=0.3)
     plain = make_trainer("method=source_only")
     assert plain.pair.augmentation is None
+
+
+def test_stages_of_one_data_set_see_their_own_views(streets):
+    pairs, root = Pairs(), f"dataset.root={streets}"
+    chosen = [("augmentation=none",), ("augmentation=maxsquare",), ("augmentation=none", "seed=1")]
+    stages = [Stage("any", composed(*SMALL, root, *some)) for some in chosen]
+    plain, varied, again = (pairs.of(stage) for stage in stages)
+    assert plain is again
+    assert (plain.augmentation, varied.augmentation) == (None, MAXSQUARE)

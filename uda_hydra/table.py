@@ -170,14 +170,14 @@ def _notes(found: Mapping[str, Mapping[str, Result]], left_out: Sequence[str]) -
         f"Data {named('dataset')}; seeds {named('seed')}; commit {named('git commit')}.",
         "mIoU is that of the last checkpoint (miou/last), on the target's validation images: "
         "mean ± standard deviation of the sample.",
-        f"{ORACLE} is trained on target labels, from nothing: a mark to measure by and not an "
-        f"adaptation. Gap closed is the share of the way from {SOURCE} to {ORACLE}, seed by seed.",
+        f"{ORACLE} is trained on target labels: a mark to measure by and not an adaptation. "
+        f"Gap closed is the share of the way from {SOURCE} to {ORACLE}, seed by seed.",
         f"Steps, seconds and memory are those of the row alone; what begins from {SOURCE} has had "
         "its steps before.",
     ]
     if left_out:
         lines.append(f"Left out, trained with another config: {', '.join(left_out)}.")
-    return lines
+    return [f"- {line}" for line in lines]
 
 
 def _csv(path: Path, lines: Sequence[Line], columns: Sequence[str]) -> None:

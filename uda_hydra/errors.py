@@ -20,6 +20,10 @@ class UserError(Exception):
     """Something the user can mend; its text says what and how. Shown without a traceback."""
 
 
+class Unfinished(UserError):
+    """Parts of a run have failed, the others are done; it need not stop the runs beside it."""
+
+
 class Stopped(Exception):
     """A training was asked to stop before its end; what was computed is saved."""
 

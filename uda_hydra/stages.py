@@ -54,9 +54,10 @@ def plan(config: DictConfig, overrides: list[str], label: str) -> list[Stage]:
     """The stages of the composed top-level config and the user's overrides, in order.
 
     An override reaches every stage that has its key; ``+stage.<name>.<key>=<value>`` reaches
-    one alone. What a stage's own list sets (its method, where it begins) stays. ``label`` names
-    the run where no output folder is given. With ``start.folder`` the stages before the last are
-    there, each in a folder named by what it is made of, so that equal ones are trained once.
+    one alone. What a stage's own list sets (its method, where it begins) stays, what a file sets
+    below ``stage.<name>`` gives way to an override. ``label`` names the run where no output folder
+    is given. With ``start.folder`` the stages before the last are there, each in a folder named by
+    what it is made of, so that equal ones are trained once.
     """
     user = OverridesParser.create().parse_overrides(overrides)
     addressed = [o for o in user if o.key_or_group.startswith(ADDRESS)]
@@ -65,6 +66,7 @@ def plan(config: DictConfig, overrides: list[str], label: str) -> list[Stage]:
     output = config.output or f"outputs/runs/{label}-{digest_of(recipe)}"
     with_output = OmegaConf.merge(config, {"output": output})
     lists = _lists(with_output)
+    usual = OmegaConf.to_container(with_output, resolve=True)["stage"]
     _check_addresses(addressed, lists)
     if not lists:
         return [Stage(label, with_output)]
@@ -78,7 +80,9 @@ def plan(config: DictConfig, overrides: list[str], label: str) -> list[Stage]:
             own = [*own, f"seed={config.start.seed}"]
         mine = [o for o in addressed if o.key_or_group.split(".")[1] == name]
         lines = [_unaddressed(o, name) for o in mine]
-        composed = _compose(general, own, lines, output=f"{output}/{name}", last=last)
+        folder = f"{output}/{name}"
+        often = _lines(usual.get(name, {}))
+        composed = _compose(general, own, often, lines, output=folder, last=last)
         stages.append(Stage(name, composed if last else _shared(name, composed)))
     return stages
 
@@ -117,20 +121,37 @@ def _check_addresses(addressed: list[Override], lists: dict[str, list[str]]) -> 
 
 
 def _compose(
-    general: list[Override], own: list[str], addressed: list[str], *, output: str, last: bool
+    general: list[Override],
+    own: list[str],
+    usual: list[str],
+    addressed: list[str],
+    *,
+    output: str,
+    last: bool,
 ) -> DictConfig:
-    """The config of one stage: the user's general overrides, the list's own, the addressed ones."""
+    """The config of one stage. Each speaks louder than those before it.
+
+    The stage's usual values, the user's general overrides, the list's own, the addressed ones.
+    """
     own = [quoted(line) for line in own]
     taken = {o.key_or_group for o in OverridesParser.create().parse_overrides(own)}
     taken |= {"output", "stages"}
     # The choice of a loss file belongs to the method that the user named, the last stage's.
     taken |= set() if last else {"loss"}
     general = [o for o in general if o.key_or_group not in taken]
-    ends = [*own, *addressed, quoted(f"output={output}"), "stages={}"]
+    ends = [*own, *addressed, quoted(f"output={output}")]
     groups = [o for o in general if not _is_value(o)]
     bare = compose("config", [*(o.input_line for o in groups), *ends])
     kept = [o for o in general if not _is_value(o) or (last and o.is_add()) or _has(bare, o)]
-    return compose("config", [*(o.input_line for o in kept), *ends])
+    config = compose("config", [*usual, *(o.input_line for o in kept), *ends])
+    # One training; where an experiment lists the stages it is composed with the list.
+    config.stages, config.stage = {}, {}
+    return config
+
+
+def _lines(values: dict[str, Any]) -> list[str]:
+    """The overrides that set nested values."""
+    return [f"{key}={json.dumps(value)}" for key, value in flat(values).items()]
 
 
 def _is_value(override: Override) -> bool:

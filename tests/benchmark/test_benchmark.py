@@ -71,6 +71,11 @@ def test_it_runs_without_hydra_omegaconf_mlflow_and_optuna(bare_run):
     demands = {row["name"]: row["demand"] for row in told["rows"]}
     assert demands == {
         "CaCo step": "at most 1.15 (ResNet-101)",
+        "AdaptSegNet step": "at most 1.25",
+        "AdvEnt step": "at most 1.25",
+        "MinEnt step": "at most 1.05",
+        "MaxSquare step": "at most 1.05",
+        "MaxSquare, image-wise step": "at most 1.05",
         "dictionary update": "at least 10 for both together",
         "contrast, forward + backward": "at least 10 for both together",
         "update and contrast": "at least 10 for both together",
@@ -124,7 +129,7 @@ def test_only_what_is_named_is_run(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("command_line", "message"),
     [
-        (["stepp"], "there is no stepp; there are step, dictionary"),
+        (["stepp"], "there is no stepp; there are step, methods, dictionary"),
         (["--threads", "0"], "--threads must be 1 or more, got 0"),
     ],
 )

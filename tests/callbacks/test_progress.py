@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from uda_hydra.callbacks.progress import Progress, duration
+from uda_hydra.data.labels import class_names
 from uda_hydra.engine.events import Evaluation, Run
 from uda_hydra.engine.scores import Scores
 
@@ -44,6 +45,17 @@ def test_a_line_tells_step_rate_time_left_losses_and_score(tmp_path):
         "step 0: mIoU 37.50 % (best 40.00), pixel accuracy 75.00 %",
         " 50/200  25 %  10 it/s  ETA 15s  seg 0.512  contrast 2  mIoU 37.5",
     ]
+
+
+def test_sixteen_classes_are_told_with_the_thirteen(tmp_path):
+    stream = io.StringIO()
+    progress = Progress(stream)
+    progress.on_start(run(tmp_path))
+    confusion = np.eye(16, dtype=int)
+    confusion[3, 4] = 1  # wall and fence, which the 13 leave out
+    progress.on_evaluate(Evaluation(7, Scores(confusion, class_names(16)), 1.0, ()))
+    line = stream.getvalue().splitlines()[-1]
+    assert line.startswith("step 7: mIoU 93.75 % (best 100.00), mIoU* 100.00 %, pixel accuracy")
 
 
 def test_time_left_counts_evaluations_and_the_rate_forgets_them(tmp_path):

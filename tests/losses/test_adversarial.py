@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
+import uda_hydra.losses as L
 from uda_hydra.losses.adversarial import (
     gradient_penalty,
     least_squares_discriminator,
@@ -43,3 +46,35 @@ def test_the_penalty_trains_the_critic():
     gradient_penalty([slope * image], image).backward()
     # d(12 s^2) / ds
     assert slope.grad.item() == pytest.approx(48)
+
+
+def test_gan_losses_by_hand():
+    scores = torch.tensor([0.0, 2.0]).view(1, 1, 1, 2)
+    assert L.gan(scores, L.TARGET, kind="ls").item() == pytest.approx((1 + 1) / 2)
+    assert L.gan(scores, L.SOURCE, kind="ls").item() == pytest.approx((0 + 4) / 2)
+    vanilla = (math.log(2) + math.log(1 + math.exp(2))) / 2
+    assert L.gan(scores, L.SOURCE, kind="vanilla").item() == pytest.approx(vanilla)
+
+
+def test_extreme_scores_have_finite_losses_and_gradients():
+    scores = torch.tensor([-500.0, 500.0]).view(1, 1, 1, 2).requires_grad_()
+    loss = L.gan(scores, L.TARGET, kind="vanilla")
+    loss.backward()
+    assert loss.item() == pytest.approx(250)
+    assert scores.grad.isfinite().all()
+
+
+def test_a_loss_flows_through_to_the_view_and_leaves_its_graph_for_another():
+    leaf = torch.rand(3, requires_grad=True)
+    slope = torch.tensor(2.0, requires_grad=True)
+    view = 5 * leaf
+    seen = view.detach().requires_grad_()
+    scores = slope * seen
+
+    loss = L.through(view, seen, scores.square().sum())
+    (3 * loss).backward()
+    torch.testing.assert_close(leaf.grad, 3 * 2 * 4 * 25 * leaf.detach())
+    assert slope.grad is None
+
+    scores.sum().backward(inputs=[slope])
+    torch.testing.assert_close(slope.grad, seen.sum())

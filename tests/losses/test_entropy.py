@@ -38,3 +38,38 @@ def test_reliability_between_the_bounds_by_hand():
     trust = L.reliability(torch.tensor([0.99, 0.01]), 0.1)
     assert trust.item() == pytest.approx(1.01921, abs=1e-5)
     assert L.reliability(torch.tensor([0.5, 0.5]), 0.1).item() == pytest.approx(0.9)
+
+
+def test_self_information_sums_to_the_normalised_entropy():
+    torch.manual_seed(0)
+    probability = torch.randn(2, 5, 3, 4).softmax(dim=1)
+    total = L.self_information(probability).sum(dim=1)
+    torch.testing.assert_close(total, L.normalized_entropy(probability.movedim(1, -1)))
+
+
+def test_entropy_loss_of_uniform_and_certain_predictions():
+    assert L.entropy(torch.full((1, 7, 2, 2), 1 / 7)).item() == pytest.approx(1)
+    certain = torch.eye(4).view(1, 4, 2, 2).requires_grad_()
+    loss = L.entropy(certain)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    assert certain.grad.isfinite().all()
+
+
+def test_entropy_ranking_takes_the_least_certain_pixels_of_every_image():
+    torch.manual_seed(0)
+    probability = (3 * torch.randn(2, 5, 4, 5)).softmax(dim=1)
+    pixels = L.normalized_entropy(probability.movedim(1, -1)).flatten(1)
+    slow = sum(sorted(image.tolist())[-6:][i] for image in pixels for i in range(6)) / 12
+    assert L.entropy(probability, hardest=0.3).item() == pytest.approx(slow, rel=1e-5)
+
+
+def test_class_prior_by_hand():
+    # One image whose two pixels say (1, 0, 0) and (0.5, 0.5, 0); another that says (0, 0, 1).
+    first = torch.tensor([[1.0, 0.5], [0.0, 0.5], [0.0, 0.0]])
+    second = torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
+    probability = torch.stack([first, second]).view(2, 3, 1, 2)
+    share = torch.tensor([0.2, 0.6, 0.2])
+    # Half of each share is asked: short by (0, 0.05, 0.1), and by (0.1, 0.3, 0).
+    loss = L.class_prior(probability, share, strictness=0.5)
+    assert loss.item() == pytest.approx((0.05 + 0.1 + 0.1 + 0.3) / 2)

@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
-from torch.testing import assert_close
 
 import uda_hydra.losses as L
-from tests.conftest import composed
 from tests.parity.fill import fill_tensor
 from tests.parity.queue_layout import oldest_first
-from uda_hydra.data.pair import Pair
-from uda_hydra.engine.optimizers import poly, set_rates
-from uda_hydra.engine.trainer import Trainer
-from uda_hydra.methods.base import Method
+from tests.parity.trajectories import close, take_step, trainer_of
 from uda_hydra.methods.caco import CaCo
 from uda_hydra.methods.source_only import SourceOnly
 from uda_hydra.models.deeplabv2 import deeplabv2
 from uda_hydra.models.segmenter import Segmenter
-from uda_hydra.stages import settings
 from uda_hydra.types import Source, Target
 
 PRECISIONS = (torch.float32, torch.float64)
-
-
-def close(actual: object, expected: object, *, rtol: float, atol: float = 1e-6) -> None:
-    pair = (torch.as_tensor(x, dtype=torch.float64) for x in (actual, expected))
-    assert_close(*pair, rtol=rtol, atol=atol)
 
 
 def ours(key: str) -> str:
@@ -64,32 +52,14 @@ def network(case, weights: dict[str, Tensor]) -> Segmenter:
     return segmenter
 
 
-def trainer_of(
-    method: Method, case, folder: Path, *, weights: dict[str, float], repeats: bool = False
-) -> Trainer:
-    # What the case does not say is what the paper's presets say.
-    config = composed(
-        "dataset=gta2city",
-        "trainer.device=cpu",
+def overrides(case, *, repeats: bool = False) -> list[str]:
+    return [
         f"trainer.steps={len(case.inputs['source_image'])}",
         f"optimizer.lr={case.args['lr']}",
         f"optimizer.horizon={case.args['max_iters']}",
         f"optimizer.backbone_repeats={repeats}",
         f"optimizer.accumulate_decay={repeats}",
-    )
-    return Trainer(
-        method,
-        object.__new__(Pair),  # never read: the steps are fed by hand
-        settings=settings(config.trainer),
-        optimizer=settings(config.optimizer),
-        evaluation=settings(config.evaluation),
-        weights={f"lambda_{term}": weight for term, weight in weights.items()},
-        normalization=method.segmenter.normalization,
-        seed=0,
-        device=torch.device("cpu"),
-        bfloat16=False,
-        folder=folder,
-    )
+    ]
 
 
 def seed_for(wanted: object, draw: Callable[..., object], *arguments: object) -> None:
@@ -120,14 +90,6 @@ def batch(case, step: int, precision: torch.dtype) -> tuple[Source, Target]:
     return Source(images[0], label), Target(images[1])
 
 
-def take_step(
-    trainer: Trainer, case, step: int, source: Source, target: Target
-) -> dict[str, Tensor]:
-    decay = poly(step, horizon=case.args["max_iters"], power=0.9)
-    set_rates(trainer.optimizers.values(), decay)
-    return trainer.step(source, target, step / case.args["max_iters"])
-
-
 def assert_state(
     out: dict[str, Tensor], who: str, before: dict[str, Tensor], network: Segmenter
 ) -> None:
@@ -153,11 +115,11 @@ def test_source_only(reference, tmp_path, precision):
     case = reference("caco")["traj_source"]
     before = initial_weights(case)
     method = SourceOnly(network(case, before), channel_shuffle="official").to(precision)
-    trainer = trainer_of(method, case, tmp_path, weights={"seg": 1.0, "seg_aux": 0.1})
+    trainer = trainer_of(method, tmp_path, *overrides(case), weights={"seg": 1.0, "seg_aux": 0.1})
 
     for step, choice in enumerate(case.inputs["shuffle_choice"].tolist()):
         seed_for(choice, draw_choice)
-        values = take_step(trainer, case, step, *batch(case, step, precision))
+        values = take_step(trainer, step, *batch(case, step, precision))
         close(values["loss/seg"], case.out["loss_seg_main"][step], rtol=3e-4)
         close(values["loss/seg_aux"], case.out["loss_seg_aux"][step], rtol=3e-4)
 
@@ -209,14 +171,14 @@ def test_first_stage(reference, tmp_path, monkeypatch, name, precision):
     weights = {"seg": 1.0, "seg_aux": 0.1, "consistency": 1.0, "consistency_aux": 1.0}
     weights["contrast"] = case.args["contrast_weight"]
     repeats = name == "traj_stage1_repeats"
-    trainer = trainer_of(method, case, tmp_path, weights=weights, repeats=repeats)
+    trainer = trainer_of(method, tmp_path, *overrides(case, repeats=repeats), weights=weights)
     contrast, labels = noted(monkeypatch), []
     method.teacher.register_forward_hook(lambda *call: labels.append(call[-1].main.argmax(dim=1)))
 
     for step, size in enumerate(case.inputs["scaled_hw"].tolist()):
         source, target = batch(case, step, precision)
         seed_for(size, draw_size, method, target.image)
-        values = take_step(trainer, case, step, source, target)
+        values = take_step(trainer, step, source, target)
 
         l1 = values["loss/consistency"] + values["loss/consistency_aux"]
         close(values["loss/seg"], out["loss_seg_main"][step], rtol=3e-4)

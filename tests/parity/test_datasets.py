@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from tests.parity.images import normalised, stored
 from uda_hydra.data.class_balanced import class_balanced_list
-from uda_hydra.data.readers import ImageSet, cityscapes, gta5, synthia
 from uda_hydra.data.resize import (
     quarter_label,
     resize_image,
@@ -20,7 +18,6 @@ from uda_hydra.data.resize import (
     resize_label_by_corners,
 )
 from uda_hydra.data.transforms import Labelled, centre_crop, maxsquare_view
-from uda_hydra.models.normalizations import normalization
 from uda_hydra.types import IGNORE
 
 LABEL_CASES = [
@@ -56,15 +53,6 @@ IMAGE_CASES = [
     ("proda_gta5", "gta5", "unit"),
     ("daformer_norm", "gta5", "daformer"),
 ]
-STEM = "aachen/aachen_000000_000019"
-PLACES = {
-    "gta5": ("images/00001.png", "labels/00001.png"),
-    "synthia": ("RGB/0000001.png", "GT/LABELS/0000001.png"),
-    "cityscapes": (
-        f"leftImg8bit/train/{STEM}_leftImg8bit.png",
-        f"gtFine/train/{STEM}_gtFine_labelIds.png",
-    ),
-}
 OFFICIAL_IGNORE = {"maxsquare": -1, "proda": 250}
 
 
@@ -74,31 +62,7 @@ def shared(reference):
 
 
 @pytest.fixture
-def store(tmp_path):
-    """Writes one image and its raw label as a data set of a published layout, and opens it."""
-
-    def write(name: str, num_classes: int, image: torch.Tensor, label: torch.Tensor) -> ImageSet:
-        image_path, label_path = (tmp_path / place for place in PLACES[name])
-        for path in (image_path, label_path):
-            path.parent.mkdir(parents=True)
-        Image.fromarray(image.numpy()).save(image_path)
-        if name == "synthia":
-            red_last = np.ascontiguousarray(label.numpy()[:, :, ::-1])
-            assert cv2.imwrite(str(label_path), red_last)
-            return synthia(tmp_path, num_classes=num_classes)
-        ids = Image.fromarray(label.numpy())
-        if name == "gta5":
-            ids.putpalette([(5 * value + 3) % 256 for value in range(768)])
-        ids.save(label_path)
-        if name == "gta5":
-            return gta5(tmp_path, num_classes=num_classes)
-        return cityscapes(tmp_path, num_classes=num_classes, split="train")
-
-    return write
-
-
-@pytest.fixture
-def open_set(store, shared):
+def open_set(tmp_path, shared):
     """The one image and label of the ``datasets`` group."""
     labels = {
         "gta5": "gta5_label_ids",
@@ -106,12 +70,7 @@ def open_set(store, shared):
         "synthia": "synthia_label_rgb16",
     }
     inputs = shared.inputs
-    return lambda name, k: store(name, k, inputs["image_rgb"], inputs[labels[name]])
-
-
-def normalised(image: np.ndarray, name: str = "caffe") -> torch.Tensor:
-    batch = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    return normalization(name)(batch)[0]
+    return lambda name, k: stored(tmp_path, name, k, inputs["image_rgb"], inputs[labels[name]])
 
 
 def ours(case: str, label: torch.Tensor) -> torch.Tensor:
@@ -190,9 +149,9 @@ def test_no_case_is_left_out(reference):
 @pytest.mark.parametrize(
     ("name", "out"), [("gta5", "source_label"), ("cityscapes", "target_label")]
 )
-def test_a_sample_of_stage_1(reference, store, name, out):
+def test_a_sample_of_stage_1(reference, tmp_path, name, out):
     case = reference("caco")["load_stage1"]
-    found = store(name, 19, case.inputs["rgb"], case.inputs["label_ids"])
+    found = stored(tmp_path, name, 19, case.inputs["rgb"], case.inputs["label_ids"])
     size = tuple(case.args["size_wh"].tolist())
     image = resize_image(found.read_image(found.samples[0]), size)
     torch.testing.assert_close(normalised(image), case.out["image"], rtol=0, atol=1e-4)

@@ -18,6 +18,7 @@ from uda_hydra.benchmark import (
     dictionary,
     evaluation,
     log_cost,
+    methods,
     report,
     sample,
     startup,
@@ -28,6 +29,7 @@ from uda_hydra.benchmark.timing import Disagreement, Row, Setting
 
 COMPARISONS: dict[str, Callable[[Setting], list[Row]]] = {
     "step": step.compare,
+    "methods": methods.compare,
     "dictionary": dictionary.compare,
     "sample": sample.compare,
     "confusion": confusion.compare,
@@ -46,7 +48,7 @@ def arguments(command_line: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU; 1 by default")
     parser.add_argument("--quick", action="store_true", help="does it work? times mean nothing")
-    parser.add_argument("--full", action="store_true", help="step: ResNet-101 on the CPU too")
+    parser.add_argument("--full", action="store_true", help="steps: ResNet-101 on the CPU too")
     options = parser.parse_args(command_line)
     unknown = sorted(set(options.names) - set(COMPARISONS))
     if unknown:

@@ -1,11 +1,11 @@
-"""A CaCo training built from plain values: what ``build.py`` makes of conf/, without Hydra.
+"""Trainings built from plain values: what ``build.py`` makes of conf/, without Hydra.
 
 Rates and weights are the paper's, but nothing here is trained to any end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,14 @@ from uda_hydra.data.pair import Pair
 from uda_hydra.data.presets import streets
 from uda_hydra.engine.events import Callback
 from uda_hydra.engine.trainer import Trainer
+from uda_hydra.methods.base import Method
 from uda_hydra.methods.caco import CaCo
 from uda_hydra.models.deeplabv2 import deeplabv2
+from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.settings import EvaluationSettings, OptimizerSettings, TrainerSettings
 
 CLASSES = 19
+RESNET101 = (3, 4, 23, 3)
 WEIGHTS = {
     "lambda_seg": 1.0,
     "lambda_seg_aux": 0.1,
@@ -52,9 +55,16 @@ class Scale:
     target: tuple[int, int]
     blocks: tuple[int, int, int, int]
     width: int
-    length: int
+    length: int = 0
     """Keys a class."""
     batch_size: int = 1
+
+    def text(self, bfloat16: bool) -> str:
+        """The trunk, both sizes and the precision."""
+        full = self.blocks == RESNET101
+        trunk = "ResNet-101" if full else f"SHORTENED trunk, blocks {self.blocks}"
+        sizes = " + ".join(f"{width}x{height}" for width, height in (self.source, self.target))
+        return f"{trunk}, {sizes}, {'bf16' if bfloat16 else 'fp32'}"
 
 
 TINY = Scale((256, 141), (256, 128), (1, 1, 1, 1), width=16, length=30, batch_size=2)
@@ -95,15 +105,39 @@ def caco_trainer(
     folder: Path,
     callbacks: Sequence[Callback] = (),
 ) -> Trainer:
-    """Ready to step; every step is logged. In bf16 on CUDA, as configured by default."""
+    """CaCo, ready to step; every step is logged."""
+    return trainer_of(
+        lambda segmenter: caco(segmenter, scale.length),
+        pair,
+        scale,
+        weights=WEIGHTS,
+        steps=steps,
+        device=device,
+        folder=folder,
+        callbacks=callbacks,
+    )
+
+
+def trainer_of(
+    make: Callable[[Segmenter], Method],
+    pair: Pair,
+    scale: Scale,
+    *,
+    weights: dict[str, float],
+    steps: int,
+    device: torch.device,
+    folder: Path,
+    callbacks: Sequence[Callback] = (),
+) -> Trainer:
+    """A training of what ``make`` makes of a network; in bf16 on CUDA, as by default."""
     segmenter = deeplabv2(num_classes=CLASSES, blocks=scale.blocks, width=scale.width, init="he")
     return Trainer(
-        caco(segmenter, scale.length),
+        make(segmenter),
         pair,
         settings=_trainer_settings(steps, scale.batch_size, device),
         optimizer=_optimizer_settings(),
         evaluation=COMMON,
-        weights=WEIGHTS,
+        weights=weights,
         normalization=segmenter.normalization,
         seed=0,
         device=device,

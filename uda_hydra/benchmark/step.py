@@ -7,12 +7,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import uda_hydra.losses as L
-from uda_hydra.benchmark.setup import SMALLEST, WEIGHTS, Scale, caco_trainer, streets_pair
+from uda_hydra.benchmark.setup import (
+    RESNET101,
+    SMALLEST,
+    WEIGHTS,
+    Scale,
+    caco_trainer,
+    streets_pair,
+)
 from uda_hydra.benchmark.timing import Row, Setting, agree, overhead, side_by_side
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.types import IGNORE, Prediction, Source, Target
 
-RESNET101 = (3, 4, 23, 3)
 GRADIENT = 1e-6
 """Of every value that the second view's backward pass begins with: its cost is that of any."""
 
@@ -100,7 +106,5 @@ def check(trainer: Trainer, source: Source, target: Target) -> int:
 def _note(trainer: Trainer, scale: Scale, cells: int) -> str:
     queue = trainer.method.queue
     keys, channels = queue.keys.shape[0] * queue.length, queue.keys.shape[2]
-    trunk = "ResNet-101" if scale.blocks == RESNET101 else f"SHORTENED trunk, blocks {scale.blocks}"
-    sizes = " + ".join(f"{width}x{height}" for width, height in (scale.source, scale.target))
-    precision = "bf16" if trainer.bfloat16 else "fp32"
-    return f"{trunk}, {sizes}, {keys} keys, {channels} channels, {cells} cells, {precision}"
+    scene = scale.text(trainer.bfloat16)
+    return f"{scene}, {keys} keys, {channels} channels, {cells} cells"

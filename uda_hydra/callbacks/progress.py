@@ -64,11 +64,13 @@ class Progress(Callback):
 
     def on_evaluate(self, evaluation: Evaluation) -> None:
         """A line that stays."""
-        miou = evaluation.scores.miou
-        self._score = f"mIoU {100 * miou:.1f}"
+        scores = evaluation.scores
+        self._score = f"mIoU {100 * scores.miou:.1f}"
+        starred = f"mIoU* {100 * scores.thirteen.miou:.2f} %, " if scores.thirteen else ""
         self._say(
-            f"step {evaluation.step}: mIoU {100 * miou:.2f} % (best {100 * evaluation.best:.2f}), "
-            f"pixel accuracy {100 * evaluation.scores.pixel_accuracy:.2f} %"
+            f"step {evaluation.step}: mIoU {100 * scores.miou:.2f} % "
+            f"(best {100 * evaluation.best:.2f}), {starred}"
+            f"pixel accuracy {100 * scores.pixel_accuracy:.2f} %"
         )
 
     def on_end(self, status: str) -> None:

@@ -45,7 +45,7 @@ class AugmentedSteps(Dataset):
     def _batch(
         self, domain: str, views: Views, step: int
     ) -> tuple[UInt8[Tensor, "b 3 h w"], UInt8[Tensor, "b h w"], tuple[str, ...]]:
-        chosen = self.steps.indices(domain, views, step)
+        chosen = self.steps.indices(domain, len(views.keys), step)
         seen = [
             views.view(index, Random(seed_of(self.steps.seed, "view", domain, step, place)))
             for place, index in enumerate(chosen)

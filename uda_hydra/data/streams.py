@@ -57,23 +57,22 @@ class Steps(Dataset):
         self.batch_size = batch_size
 
     def __getitem__(self, step: int) -> tuple[Source, Target]:
-        chosen = self.indices("source", self.source, step)
+        chosen = self.indices("source", len(self.source.keys), step)
         source = Source(
             image=torch.stack([self.source.image(i) for i in chosen]),
             label=torch.stack([self.source.label(i) for i in chosen]),
             key=tuple(self.source.keys[i] for i in chosen),
         )
-        chosen = self.indices("target", self.target, step)
+        chosen = self.indices("target", len(self.target.keys), step)
         target = Target(
             image=torch.stack([self.target.image(i) for i in chosen]),
             key=tuple(self.target.keys[i] for i in chosen),
         )
         return source, target
 
-    def indices(self, domain: str, samples: Samples, step: int) -> list[int]:
-        """Which of ``samples`` a domain shows at ``step``."""
+    def indices(self, domain: str, size: int, step: int) -> list[int]:
+        """Which of its ``size`` samples a domain shows at ``step``."""
         first = step * self.batch_size
-        size = len(samples.keys)
         return [
             order(seed=self.seed, domain=domain, size=size, position=first + i)
             for i in range(self.batch_size)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,7 +22,7 @@ from uda_hydra.studies.points import Curve, Point
 from uda_hydra.studies.quantities import Quantity, written
 from uda_hydra.studies.tables import published
 
-ROOM = 0.6
+ROOM = 1.0
 """How far the axis goes beyond the trials, in parts of their span; wider bands are cut off."""
 
 
@@ -35,14 +33,13 @@ def response(answer: Answer, key: str) -> Figure:
     figure = new(7.6, 4.8)
     axes = figure.add_subplot()
     plain(axes)
-    several = len(answer.points.curves) > 1
     for number, curve in enumerate(answer.points.curves):
-        draw = _line if answer.points.is_number(axis) else _dots
-        draw(axes, answer, curve, key, number if several else 0)
+        _draw(axes, answer, curve, key, number)
     if key == answer.key:
-        for curve in published(answer):
+        for number, curve in enumerate(published(answer)):
             name = f"published: {curve.name}, {curve.network} ({curve.source})"
-            axes.plot(*zip(*curve.points, strict=True), "--", color=FAINT, lw=1, label=name)
+            style = {"marker": "x+*"[number % 3], "linestyle": "--", "linewidth": 1}
+            axes.plot(*zip(*curve.points, strict=True), color=FAINT, label=name, **style)
     _limits(axes, answer, key)
     value_axis(axes, answer.points, axis)
     _mark_reference(axes, answer, axis)
@@ -51,62 +48,41 @@ def response(answer: Answer, key: str) -> Figure:
     return figure
 
 
-def _line(axes: Axes, answer: Answer, curve: Curve, key: str, number: int) -> None:
+def _draw(axes: Axes, answer: Answer, curve: Curve, key: str, number: int) -> None:
+    """One curve; categories have no line between them and stand side by side."""
     axis, colour = answer.points.axis, COLOURS[number]
     assert axis is not None, "a curve lies on an axis"
+    is_line, curves = answer.points.is_number(axis), len(answer.points.curves)
+    shift = 0.0 if is_line else 0.16 * (number - (curves - 1) / 2)
+    places = {p: answer.points.place(axis, p.params[axis]) + shift for p in curve.points}
+    means = {p: answer.points.mean(p, key) for p in curve.points}
     ranked = [p for p in curve.points if p in answer.points.compared]
-    means = [answer.points.mean(point, key) for point in ranked]
-    places = [answer.points.place(axis, point.params[axis]) for point in ranked]
     seeds = len(answer.points.seeds)
-    name = f"{curve.name}: " if curve.fixed else ""
     over = f"mean of {seeds} seeds, 95 % t-interval" if seeds > 1 else "one seed: no interval"
-    axes.plot(places, [m.mean for m in means], f"{MARKS[number]}-", color=colour, label=name + over)
-    if seeds > 1:
-        low, high = [m.low for m in means], [m.high for m in means]
-        axes.fill_between(places, low, high, color=colour, alpha=0.16, linewidth=0)
-    _trials(axes, answer, curve, key, number, shift=0.0)
-
-
-def _dots(axes: Axes, answer: Answer, curve: Curve, key: str, number: int) -> None:
-    """Categories: the mean and its interval, without a line between them."""
-    axis, colour, seeds = answer.points.axis, COLOURS[number], len(answer.points.seeds)
-    assert axis is not None, "categories stand on an axis"
-    shift = 0.12 * (number - (len(answer.points.curves) - 1) / 2)
-    name = f"{curve.name}: " if curve.fixed else ""
-    over = f"mean of {seeds} seeds, 95 % t-interval" if seeds > 1 else "one seed: no interval"
-    ranked = [p for p in curve.points if p in answer.points.compared]
-    means = [answer.points.mean(point, key) for point in ranked]
-    places = [answer.points.place(axis, point.params[axis]) + shift for point in ranked]
-    halves = [m.high - m.mean if m.n > 1 else math.nan for m in means]
-    axes.errorbar(
-        places,
-        [m.mean for m in means],
-        halves,
-        fmt=MARKS[number],
-        color=colour,
-        capsize=4,
-        label=name + over,
-    )
-    _trials(axes, answer, curve, key, number, shift=shift + 0.05)
-
-
-def _trials(
-    axes: Axes, answer: Answer, curve: Curve, key: str, number: int, *, shift: float
-) -> None:
-    """Every trial; hollow means of the points that are not compared."""
-    axis, colour = answer.points.axis, COLOURS[number]
-    assert axis is not None, "trials lie on an axis"
+    x, y = [places[p] for p in ranked], [means[p].mean for p in ranked]
+    low, high = [means[p].low for p in ranked], [means[p].high for p in ranked]
+    style = {"color": colour, "label": f"{curve.name}: {over}" if curve.fixed else over}
+    if is_line:
+        axes.plot(x, y, f"{MARKS[number]}-", **style)
+        axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
+    else:
+        half = [top - middle for top, middle in zip(high, y, strict=True)]
+        axes.errorbar(x, y, half, fmt=MARKS[number], capsize=4, **style)
     for point in curve.points:
-        place = answer.points.place(axis, point.params[axis]) + shift
         values = [*point.scores(key).values()]
-        axes.scatter([place] * len(values), values, s=14, color=colour, alpha=0.55, linewidths=0)
-        if point not in answer.points.compared:
-            mean = point.mean(key).mean
-            axes.scatter(place, mean, s=42, facecolors="white", edgecolors=colour, zorder=3)
+        beside = [places[point] + (0.0 if is_line else 0.04)] * len(values)
+        axes.scatter(beside, values, s=14, color=colour, alpha=0.55, linewidths=0)
+        at = places[point], means[point].mean
+        if point not in ranked:
+            axes.scatter(*at, s=42, facecolors="white", edgecolors=colour, zorder=3)
+        if point is answer.points.reference:
+            axes.scatter(*at, s=130, facecolors="none", edgecolors=INK, zorder=4)
 
 
 def _limits(axes: Axes, answer: Answer, key: str) -> None:
     values = [v for point in answer.points.all for v in point.scores(key).values()]
+    if key == answer.key:
+        values += [value for curve in published(answer) for _, value in curve.points]
     span = max(values) - min(values) if values else 0.0
     room = ROOM * span or 1.0
     if values:
@@ -180,7 +156,10 @@ def free_scores(answer: Answer, choices: tuple[Choice, ...]) -> Figure:
                 *place, s=130, marker=mark, facecolors="none", edgecolors=colour, label=name
             )
         axes.set_xlabel(found.quantity.label, fontsize=9)
-        axes.set_title(f"rank correlation {found.correlation.mean:+.2f}", fontsize=9)
+        better = "low" if found.low_is_good else "high"
+        axes.set_title(
+            f"rank correlation {found.correlation.mean:+.2f} ({better} is good)", fontsize=9
+        )
     panels[0].set_ylabel(Quantity(TARGET).label)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=9, frameon=False)

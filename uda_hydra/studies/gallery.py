@@ -20,7 +20,11 @@ def pictures(answer: Answer) -> list[Picture]:
     """All figures that the complete trials can fill; none before the first."""
     if answer.best is None:
         return []
-    drawn = _responses(answer) if answer.points.axis else _of_many_keys(answer)
+    if answer.points.axis:
+        shares = importance(answer)
+        drawn = [*_responses(answer), *([_importance(shares)] if shares else [])]
+    else:
+        drawn = _of_many_keys(answer)
     if len(answer.study.objectives) > 1 and answer.front:
         drawn.append(_pareto(answer))
     return [*drawn, *_classes(answer), *_free_scores(answer)]
@@ -36,8 +40,9 @@ def _responses(answer: Answer) -> list[Picture]:
         )
         caption = (
             f"{Quantity(key).name} over {axis}. Small dots: trials; line: mean over seeds; band: "
-            "95 % t-interval of the mean, value by value; dotted: the paper's value. Hollow: not "
-            "all compared seeds are there."
+            "95 % t-interval of the mean, value by value (seeds are shared, so differences are "
+            "sharper than the bands); dotted and ringed: the paper's. Hollow: "
+            "not all compared seeds are there."
         )
         made.append(Picture(name, png(figures.response(answer, key)), alt, caption))
     return made

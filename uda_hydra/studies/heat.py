@@ -82,7 +82,7 @@ def _panel(
             axes.text(
                 column,
                 row,
-                f"{value:{sign}.1f}",
+                f"{round(value, 1) + 0.0:{sign}.1f}",
                 ha="center",
                 va="center",
                 fontsize=7,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from uda_hydra.studies.answer import Answer
@@ -37,26 +38,27 @@ def importance(answer: Answer) -> dict[str, Estimate]:
 def _study(answer: Answer, keys: list[str]) -> Any:
     """The complete trials as an Optuna study in memory, over the places of the values."""
     import optuna
+    from optuna.exceptions import ExperimentalWarning
 
     from uda_hydra.studies import optuna2
 
     optuna2.repair()
     places = {key: [_place(answer, key, t.params[key]) for t in answer.complete] for key in keys}
     spaces = {key: optuna2.interval(min(places[key]), max(places[key])) for key in keys}
-    trials = [
-        optuna.trial.create_trial(
-            params={key: places[key][i] for key in keys},
-            distributions=spaces,
-            value=answer.value(trial, answer.key),
-        )
-        for i, trial in enumerate(answer.complete)
-    ]
     verbosity = optuna.logging.get_verbosity()
     # It would announce itself on the terminal.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study()
     optuna.logging.set_verbosity(verbosity)
-    study.add_trials(trials)
+    with warnings.catch_warnings():
+        # Optuna 2 calls the making of trials experimental; later versions do not.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        for i, trial in enumerate(answer.complete):
+            params = {key: places[key][i] for key in keys}
+            value = answer.value(trial, answer.key)
+            study.add_trial(
+                optuna.trial.create_trial(params=params, distributions=spaces, value=value)
+            )
     return study
 
 

@@ -20,6 +20,7 @@ class Choice:
     """What a label-free score would have chosen."""
 
     quantity: Quantity
+    low_is_good: bool
     correlation: Estimate
     """Spearman's with target mIoU over points, one number per seed; +1: it orders as mIoU does."""
     points: int
@@ -62,6 +63,7 @@ def _choice(answer: Answer, key: str, direction: str) -> Choice | None:
     ]
     return Choice(
         Quantity(key),
+        direction == "minimize",
         estimate([value for value in by_seed if math.isfinite(value)]),
         len(points),
         chosen,

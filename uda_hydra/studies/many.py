@@ -87,6 +87,7 @@ def _pair(axes: Axes, answer: Answer, keys: tuple[str, str], colours: Normalize)
     value_axis(axes, answer.points, keys[0])
     value_axis(axes, answer.points, keys[1], vertical=True)
     shown = axes.scatter(x, y, c=means, cmap="cividis", norm=colours, s=34, ec="white", lw=0.6)
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     # In the axes' own measure, so that a logarithmic axis is smoothed as it is seen.
     to_axes = axes.transData + axes.transAxes.inverted()
     at = np.asarray(to_axes.transform(np.column_stack([x, y])))

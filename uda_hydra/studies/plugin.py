@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
@@ -78,6 +79,9 @@ class StudySweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the study of ``arguments``, the overrides of the command line."""
+        if self._config.table is not None:
+            self._plainly(arguments)
+            return
         from uda_hydra.studies.sweeper import sweep
 
         sweep(
@@ -87,6 +91,12 @@ class StudySweeper(Sweeper):
             context=self._context,
             task=self._task,
         )
+
+    def _plainly(self, arguments: list[str]) -> None:
+        """One run after the other: a table keeps its own account of what is done."""
+        plain = BasicSweeper(max_batch_size=None, params=self._options["params"])
+        plain.setup(hydra_context=self._context, task_function=self._task, config=self._config)
+        plain.sweep(arguments)
 
 
 def register_sweeper() -> None:

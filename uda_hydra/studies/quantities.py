@@ -46,8 +46,12 @@ class Quantity:
     @property
     def label(self) -> str:
         """Of an axis."""
-        unit = "%" if self.is_share else UNITS.get(self.key, "")
-        return f"{self.name} [{unit}]" if unit else self.name
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+    @property
+    def unit(self) -> str:
+        """Of a shown value; empty where there is none."""
+        return "%" if self.is_share else UNITS.get(self.key, "")
 
     @property
     def step(self) -> str:

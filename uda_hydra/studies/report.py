@@ -15,8 +15,8 @@ from uda_hydra.studies.sections import document, free, left_out
 
 WIDTH = 110
 """Of the terminal."""
-SHOWN_POINTS, MOST_TOLD, SHOWN_FAULTS = 8, 18, 4
-"""Lines on the terminal; the files hold all."""
+MOST_LINES, FEW_POINTS, SHOWN_POINTS, SHOWN_FAULTS = 39, 14, 8, 3
+"""On the terminal; the files hold all."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,23 @@ def text(study: Study, tolerance: float | None = None) -> str:
         f"objective: {', '.join(' '.join(goal) for goal in goals)}",
         words.progress(answer),
     ]
+    rows, faults = _points(answer), _faults(answer)
     told = [*words.statements(answer), *free(answer)]
-    lines = _wrapped(told, MOST_TOLD) + _faults(answer)
-    rows = tables.aligned(_short(tables.points(answer)), SHOWN_POINTS) if answer.best else []
-    return "\n".join([*head, *rows, *lines])
+    told += tables.legend(answer) if answer.best else []
+    room = MOST_LINES - len(head) - len(rows) - len(faults)
+    return "\n".join([*head, *rows, *_wrapped(told, room), *faults])
+
+
+def _points(answer: Answer) -> list[str]:
+    """The table of a few points; of many, the best ones."""
+    points = answer.points.all
+    if not points:
+        return []
+    if len(points) <= FEW_POINTS:
+        return tables.aligned(_short(tables.points(answer)))
+    ranked = sorted(answer.points.compared, key=lambda p: -answer.sign * answer.mean(p).mean)
+    best = tables.aligned(_short(tables.points(answer, ranked[:SHOWN_POINTS])))
+    return [*best, f"the best {len(best) - 1} of {len(points)} points; all are in points.csv"]
 
 
 def _short(rows: tables.Rows) -> tables.Rows:

@@ -29,7 +29,7 @@ def document(answer: Answer, pictures: Sequence[Picture]) -> str:
             ("Answer", items(words.statements(answer))),
             ("Response", drawn("response")),
             ("The swept keys together", drawn(*OF_KEYS)),
-            ("Points", table(points)),
+            ("Points", table(points) + items(tables.legend(answer))),
             ("Pareto front", drawn("pareto") + table(front(answer))),
             ("Which classes pay", drawn("classes")),
             ("Without target labels", items(free(answer)) + drawn("label_free")),
@@ -85,5 +85,5 @@ def made(answer: Answer) -> tables.Rows:
     rows = [["fact", "value"], ["objective", ", ".join(" ".join(goal) for goal in goals)]]
     rows += [[f"space of {key}", drawn] for key, drawn in study.space.items()]
     rows += [["paper's point", named(study.reference)], ["seeds", " ".join(map(str, study.seeds))]]
-    rows += [["robust range", f"within {answer.tolerance:.3g}{answer.objective.step} of the best"]]
+    rows += [["robust range", f"within {words.tolerance(answer)} of the best"]]
     return rows + [[name, value] for name, value in study.facts.items()]

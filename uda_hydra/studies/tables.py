@@ -16,6 +16,7 @@ from uda_hydra.studies.records import Trial
 
 Rows = list[list[str]]
 """The first row is the head."""
+PUBLISHED = "published"
 
 
 def published(answer: Answer) -> list[Curve]:
@@ -26,8 +27,16 @@ def published(answer: Answer) -> list[Curve]:
     return sensitivity(facts.get("method", ""), facts.get("dataset", ""), axis)
 
 
-def points(answer: Answer) -> Rows:
-    """A line per point: values, number of seeds, mean, spread, interval, and the paper's beside.
+def legend(answer: Answer) -> list[str]:
+    """What the published columns are."""
+    return [
+        f"{PUBLISHED} {n}: {c.name}, {c.network}: {c.source}{f' ({c.remark})' if c.remark else ''}"
+        for n, c in enumerate(published(answer), start=1)
+    ]
+
+
+def points(answer: Answer, chosen: Sequence[Point] | None = None) -> Rows:
+    """A line per point, all by default: values, seeds, mean, spread, interval, published values.
 
     Means and differences are over the compared seeds, in shown units; the difference to the
     paper's point is paired over seeds and its interval stands for one comparison alone.
@@ -37,8 +46,8 @@ def points(answer: Answer) -> Rows:
     for key in answer.study.objectives:
         head += [Quantity(key).label, "std", "95 % low", "95 % high"]
     head += ["minus reference", "95 % low", "95 % high", "remark"]
-    head += [f"published: {curve.name}, {curve.network} ({curve.source})" for curve in curves]
-    return [head, *(_point(answer, point, curves) for point in answer.points.all)]
+    head += [f"{PUBLISHED} {number}" for number in range(1, len(curves) + 1)]
+    return [head, *(_point(answer, point, curves) for point in chosen or answer.points.all)]
 
 
 def _point(answer: Answer, point: Point, curves: Sequence[Curve]) -> list[str]:
@@ -97,15 +106,13 @@ def as_csv(rows: Rows) -> str:
     return text.getvalue()
 
 
-def aligned(rows: Rows, most: int) -> list[str]:
-    """Lines of text with columns of one width; at most so many below the head."""
+def aligned(rows: Rows) -> list[str]:
+    """Lines of text with columns of one width."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
+    return [
         "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows[: most + 1]
+        for row in rows
     ]
-    left = len(rows) - 1 - most
-    return [*lines, f"... and {left} more in points.csv"] if left > 0 else lines
 
 
 def _is_number(value: object) -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +16,20 @@ from uda_hydra.callbacks.mlflow import close_parent, open_parent
 from uda_hydra.data.pair import Pair
 from uda_hydra.engine.checkpoint import Checkpoints, digest, write_atomically
 from uda_hydra.engine.events import Run
-from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.engine.lock import locked
 from uda_hydra.engine.trainer import Trainer
-from uda_hydra.errors import UserError
+from uda_hydra.errors import Stopped, Unfinished, UserError
 from uda_hydra.provenance import provenance
+from uda_hydra.published import Row, published
 from uda_hydra.report import browse, comparison, summary
-from uda_hydra.stages import Stage, identity, plan, settings
+from uda_hydra.stages import Stage, flat, identity, plan, settings
+from uda_hydra.table import kinds, write
+from uda_hydra.tasks.trial import Place
 
 Result = dict[str, Any]
+
+FAILURES = (UserError, OSError, RuntimeError, ValueError)
+"""What may end one training of a table without ending those that do not need it."""
 
 
 class Pairs:
@@ -41,12 +49,44 @@ class Pairs:
         return pair
 
 
-def train(config: DictConfig, overrides: list[str], label: str) -> float:
-    """Run all stages and print the outcome; returns the value of ``objective``."""
+def train(config: DictConfig, overrides: list[str], label: str) -> float | list[float]:
+    """Run all stages and print the outcome; returns the value of ``objective``, or of several.
+
+    With ``table`` the outcome is the table over all seeds, however far this one comes.
+    """
     stages = plan(config, overrides, label)
+    _check_table(config.table, stages)
+    if config.table is None:
+        results = _train(stages, overrides)
+        rows = [row for stage in stages for row in _published(stage, results[stage.name])]
+        rows = [*dict.fromkeys(rows)]
+        one = len(stages) == 1
+        print(summary(results[stages[0].name], rows) if one else comparison(results, rows))
+    else:
+        try:
+            results = _train(stages, overrides)
+        finally:
+            print(write(Path(config.table), kinds(stages, config.stages)), end="")
+    print(browse(Place(stages).top, config.tracking.uri if config.tracking.enabled else None))
+    outcome = results[stages[-1].name]
+    one = isinstance(config.objective, str)
+    return outcome[config.objective] if one else [outcome[key] for key in config.objective]
+
+
+def _check_table(table: str | None, stages: list[Stage]) -> None:
+    """The runs of a table lie in its folder, and have stages."""
+    if table is not None and (len(stages) == 1 or Place(stages).top.parent != Path(table)):
+        raise UserError(
+            f"table={table} needs a run of several stages whose output lies in that folder; "
+            "see conf/experiment/streets_table.yaml, or leave out table"
+        )
+
+
+def _train(stages: list[Stage], overrides: list[str]) -> dict[str, Result]:
+    """Every stage's result, by training what is not finished."""
     for stage in stages:
         build.check(stage.config)
-    top = stages[0].folder if len(stages) == 1 else stages[0].folder.parent
+    place = Place(stages)
     results = {stage.name: finished(stage) for stage in stages}
     if None in results.values():
         first = next(stage for stage in stages if results[stage.name] is None)
@@ -54,41 +94,40 @@ def train(config: DictConfig, overrides: list[str], label: str) -> float:
         # Data that is not there must be known before anything is written.
         pairs = Pairs()
         pairs.of(first)
-        with locked(top):
-            results = _run_all(stages, top, pairs, overrides)
-    else:
-        print(f"{top} holds this run, finished; nothing to do")
-    outcome = results[stages[-1].name]
-    print(summary(outcome) if len(stages) == 1 else comparison(results))
-    print(browse(top, config.tracking.uri if config.tracking.enabled else None))
-    return outcome[config.objective]
+        # Another process may still be at work on a trial that was thought to be dead.
+        with locked(place.top, wait=place.study is not None):
+            return _run_all(stages, place, pairs, overrides)
+    print(f"{place.top} holds this run, finished; nothing to do")
+    return results
+
+
+def _published(stage: Stage, result: Result) -> list[Row]:
+    """What is known of the stage's method on its data."""
+    return published(build.published_as(stage.config), result["dataset"])
 
 
 def _run_all(
-    stages: list[Stage], top: Path, pairs: Pairs, overrides: list[str]
+    stages: list[Stage], place: Place, pairs: Pairs, overrides: list[str]
 ) -> dict[str, Result]:
     """Each stage in turn; several of them are shown in MLflow as children of one run."""
     tracking = settings(stages[-1].config.tracking)
-    parent = top if len(stages) > 1 and tracking.enabled else None
+    parent = place.top if len(stages) > 1 and tracking.enabled else None
     if parent:
         open_parent(
             tracking.uri,
             tracking.experiment,
-            top.name,
+            place.name(place.top.name),
             parent,
             artifacts=Path(tracking.artifacts),
             config=OmegaConf.to_container(stages[-1].config, resolve=True),
-            tags=provenance(overrides),
+            tags=provenance(overrides) | place.tags(),
+            parent=place.study,
         )
     status, results = "failed", {}
     try:
-        for stage in stages:
-            results[stage.name] = finished(stage)
-            if results[stage.name] is None:
-                pair = pairs.of(stage)
-                results[stage.name] = _run(stage, pair, parent, overrides, alone=len(stages) == 1)
+        results = _each(stages, pairs, place, overrides)
         status = "finished"
-    except (Interrupted, KeyboardInterrupt):
+    except (Stopped, KeyboardInterrupt):
         status = "interrupted"
         raise
     finally:
@@ -96,18 +135,58 @@ def _run_all(
             outcome = results[stages[-1].name] if status == "finished" else {}
             close_parent(parent, status, _scores(outcome))
     if len(stages) > 1:
-        _write_json(top / "result.json", results[stages[-1].name])
+        _write_json(place.top / "result.json", results[stages[-1].name])
     return results
 
 
-def _run(
-    stage: Stage, pair: Pair, parent: Path | None, overrides: list[str], *, alone: bool
-) -> Result:
+def _each(
+    stages: list[Stage], pairs: Pairs, place: Place, overrides: list[str]
+) -> dict[str, Result]:
+    """Each stage in turn. A stage of a table that fails only stops those that need its files.
+
+    Raises Unfinished in the end if there were such.
+    """
+    results: dict[str, Result] = {}
+    failed: dict[str, str] = {}
+    for stage in stages:
+        needed = [other for other in stages if other.name in failed and _needs(stage, other.folder)]
+        if needed:
+            failed[stage.name] = f"needs {needed[0].name}"
+            continue
+        try:
+            with place.held(stage):
+                alone = len(stages) == 1
+                results[stage.name] = finished(stage) or _run(
+                    stage, pairs.of(stage), place, overrides, alone=alone
+                )
+        except FAILURES as error:
+            if stage.config.table is None:
+                raise
+            failed[stage.name] = str(error)
+            print(f"{stage.name} failed: {error}", file=sys.stderr)
+            if not isinstance(error, UserError | OSError):
+                traceback.print_exception(error)
+    if failed:
+        told = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise Unfinished(
+            f"{len(failed)} of {len(stages)} trainings in {place.top} failed. The others are "
+            f"done, and the same command tries these again: {told}"
+        )
+    return results
+
+
+def _needs(stage: Stage, folder: Path) -> bool:
+    """Whether a value of the stage's config is a file in ``folder``."""
+    values = flat(OmegaConf.to_container(stage.config, resolve=True)).values()
+    return any(isinstance(v, str) and Path(v).is_relative_to(folder) for v in values)
+
+
+def _run(stage: Stage, pair: Pair, place: Place, overrides: list[str], *, alone: bool) -> Result:
     """Train one stage from its beginning or from its last checkpoint."""
     folder = stage.folder
     _make_room(stage, alone=alone)
     pair.prepare()
-    trainer = build.trainer(stage.config, pair, folder, build.callbacks(stage.config, parent))
+    trainer = build.trainer(stage.config, pair, folder, place.watchers(stage))
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "identity.json", _identity(stage))
     text = OmegaConf.to_yaml(stage.config, resolve=True)
@@ -120,11 +199,12 @@ def _run(
         "seed": str(stage.config.seed),
         "stage": stage.name,
     }
+    facts |= place.tags() if alone else {}
     if pair.oracle:
         facts["oracle"] = "trained on target labels: an upper bound, not an adaptation"
     trainer.fit(
         Run(
-            name=stage.name if alone else f"{folder.parent.name}/{stage.name}",
+            name=place.name(stage.name) if alone else f"{folder.parent.name}/{stage.name}",
             folder=folder,
             steps=trainer.settings.steps,
             start=trainer.done,
@@ -132,7 +212,8 @@ def _run(
             facts=facts,
         )
     )
-    result = _result(trainer, facts)
+    rows = published(build.published_as(stage.config), pair.name)
+    result = _result(trainer, facts) | {"published": [asdict(row) for row in rows]}
     _write_json(folder / "result.json", result)
     return result
 

@@ -1,0 +1,194 @@
+"""Random views of training images: repeatable, of the right pixels, never for validation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from layouts import cityscapes_folder, gta5_folder
+
+from tests.conftest import SMALL, composed
+from uda_hydra import build
+from uda_hydra.data.presets import real
+from uda_hydra.data.resize import resize_label
+from uda_hydra.data.streams import seed_of
+from uda_hydra.data.transforms import Labelled, mirrored, random_scale_crop, resized
+from uda_hydra.errors import UserError
+from uda_hydra.settings import AugmentationSettings
+from uda_hydra.stages import Stage, identity, settings
+from uda_hydra.tasks.train import Pairs
+
+NONE = AugmentationSettings(mirror=0.0, blur=0.0, scale_range=None, scale_base=None)
+MAXSQUARE = replace(NONE, mirror=0.5, blur=0.5)
+SCALED = replace(MAXSQUARE, scale_range=[0.5, 2.0])
+
+
+@pytest.fixture(params=[True, False], ids=["cached", "uncached"])
+def pair(request, tmp_path):
+    gta5_folder(tmp_path / "GTA5", [1, 2, 3, 4, 5])
+    for split in ("train", "val"):
+        cityscapes_folder(tmp_path / "C", split, [f"ulm_{i:06d}_000019" for i in range(3)])
+    target = {"layout": "cityscapes", "root": tmp_path / "C", "split": "train", "size": [3, 2]}
+    return real(
+        name="pair",
+        num_classes=19,
+        oracle=False,
+        cache=request.param,
+        cache_folder=str(tmp_path / "cache"),
+        source={"layout": "gta5", "root": tmp_path / "GTA5", "split": "all", "size": [4, 5]},
+        target=target | {"validation": "val"},
+    )
+
+
+def batches(pair, steps, *, seed=0, batch_size=2, workers=0):
+    kind = {"seed": seed, "batch_size": batch_size, "workers": workers, "pin": False}
+    return list(pair.streams(steps=steps, **kind))
+
+
+def assert_same(one, other):
+    for (source, target), (source2, target2) in zip(one, other, strict=True):
+        assert source.key == source2.key and target.key == target2.key
+        assert torch.equal(source.image, source2.image)
+        assert torch.equal(source.label, source2.label)
+        assert torch.equal(target.image, target2.image)
+
+
+@pytest.mark.parametrize("chosen", [MAXSQUARE, SCALED], ids=["whole", "scaled"])
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_views_are_the_same_with_any_number_of_workers_and_any_start(pair, chosen, workers):
+    varied = pair.augmented(chosen)
+    whole = batches(varied, range(8))
+    assert_same(whole[3:], batches(varied, range(3, 8), workers=workers))
+
+
+def test_every_place_of_every_step_and_seed_has_a_view_of_its_own(pair):
+    varied = pair.augmented(SCALED)
+    views = {}
+    for seed in range(2):
+        for step, (source, target) in enumerate(batches(varied, range(10), seed=seed)):
+            for place, name in enumerate(source.key):
+                view = source.image[place].numpy().tobytes()
+                views.setdefault(("source", name), {})[view] = (seed, step, place)
+            for place, name in enumerate(target.key):
+                view = target.image[place].numpy().tobytes()
+                views.setdefault(("target", name), {})[view] = (seed, step, place)
+    # Each image is shown eight times or more, and hardly ever twice alike.
+    assert min(len(seen) for seen in views.values()) > 4
+
+
+def test_no_augmentation_is_no_change(pair):
+    same = pair.augmented(NONE)
+    assert same.augmentation is None
+    assert_same(batches(pair, range(4)), batches(same, range(4)))
+
+
+def test_a_mirror_turns_image_and_label_of_the_source_and_the_target_together(pair):
+    varied = pair.augmented(replace(NONE, mirror=1.0))
+    turned = zip(batches(varied, range(4)), batches(pair, range(4)), strict=True)
+    for (source, target), (plain, plain_target) in turned:
+        assert torch.equal(source.image, plain.image.flip(3))
+        assert torch.equal(source.label, plain.label.flip(2))
+        assert torch.equal(target.image, plain_target.image.flip(3))
+
+
+def test_a_blur_leaves_the_label(pair):
+    varied = pair.augmented(replace(NONE, blur=1.0))
+    for (source, _), (plain, _) in zip(
+        batches(varied, range(4)), batches(pair, range(4)), strict=True
+    ):
+        assert torch.equal(source.label, plain.label)
+        assert not torch.equal(source.image, plain.image)
+
+
+def test_half_of_the_images_are_mirrored(pair):
+    varied = pair.augmented(replace(NONE, mirror=0.5))
+    seen = zip(batches(varied, range(200)), batches(pair, range(200)), strict=True)
+    turned = [not torch.equal(a.image[i], b.image[i]) for (a, _), (b, _) in seen for i in range(2)]
+    # Three standard deviations of 400 throws.
+    assert abs(np.mean(turned) - 0.5) < 3 * 0.5 / 400**0.5
+
+
+@pytest.mark.parametrize(("base", "meant"), [([6, 8], (6, 8)), (None, (4, 5))])
+def test_scale_and_crop_take_the_file_and_keep_nothing(pair, tmp_path, base, meant):
+    varied = pair.augmented(replace(NONE, scale_range=[0.5, 2.0], scale_base=base))
+    ((source, target),) = batches(varied, range(3, 4), batch_size=1)
+    images = pair.source.images
+    sample = images.samples[pair.source.keys.index(source.key[0])]
+    random = Random(seed_of(0, "view", "source", 3, 0))
+    random.random()  # the mirror's draw comes first
+    file = Labelled(images.read_image(sample), images.read_label(sample))
+    expected = random_scale_crop(file, base=meant, crop=(4, 5), scales=(0.5, 2.0), random=random)
+    assert np.array_equal(source.image[0].permute(1, 2, 0).numpy(), expected.image)
+    assert np.array_equal(source.label[0].numpy(), expected.label)
+    assert target.image.shape == (1, 3, 2, 3)
+    # Validation images alone are worth keeping then.
+    assert not [path for path in tmp_path.glob("cache/*/*") if "GTA5" in str(path)]
+
+
+def test_validation_sees_none_of_it(pair):
+    plain = [scored.image for scored in pair.validate(workers=0)]
+    varied = [scored.image for scored in pair.augmented(SCALED).validate(workers=0)]
+    assert all(torch.equal(a, b) for a, b in zip(plain, varied, strict=True))
+    assert pair.augmented(SCALED).fingerprint() == pair.fingerprint()
+
+
+@pytest.mark.parametrize(("shape", "size"), [((526, 957), (640, 360)), ((512, 1024), (640, 360))])
+def test_mirroring_what_is_resized_is_mirroring_first(shape, size):
+    """The release mirrors first, the cache resizes first; 957 to 640 is GTA5's ratio."""
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    label = random.integers(0, 19, shape, dtype=np.uint8)
+    first = resized(mirrored(Labelled(image, label)), size)
+    last = mirrored(resized(Labelled(image, label), size))
+    assert np.array_equal(first.image, last.image)
+    # A centre that lies between two pixels of the file is given to the right one of them.
+    middle = (np.arange(size[0]) + 0.5) * shape[1] / size[0]
+    between = middle == middle.round()
+    assert between.mean() == (0.0 if shape[1] == 957 else 0.2)
+    clear = ~between[::-1]
+    assert np.array_equal(first.label[:, clear], last.label[:, clear])
+    assert np.array_equal(last.label, resize_label(label, size)[:, ::-1])
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("augmentation.mirror=1.5", "augmentation.mirror must be a probability"),
+        ("augmentation.blur=-0.1", "augmentation.blur must be a probability"),
+        ("augmentation.scale_range=[2.0,0.5]", "augmentation.scale_range must be"),
+        ("augmentation.scale_range=[0.5]", "augmentation.scale_range must be"),
+        ("augmentation.scale_base=[0,512]", "augmentation.scale_base must be"),
+    ],
+)
+def test_a_value_out_of_range_is_told_with_its_key(override, complaint):
+    with pytest.raises(UserError, match=complaint):
+        build.check(composed(override))
+
+
+def test_the_preset_is_the_release_and_belongs_to_the_identity():
+    chosen = composed("augmentation=maxsquare")
+    assert settings(chosen.augmentation) == MAXSQUARE
+    assert not settings(composed().augmentation).active
+    assert identity(chosen)["augmentation.mirror"] == 0.5
+    assert identity(composed())["augmentation.mirror"] == 0.0
+
+
+def test_a_training_reads_what_the_config_says(make_trainer):
+    trainer = make_trainer(
+        "method=source_only", "augmentation=maxsquare", "augmentation.mirror=0.3"
+    )
+    assert trainer.pair.augmentation == replace(MAXSQUARE, mirror=0.3)
+    plain = make_trainer("method=source_only")
+    assert plain.pair.augmentation is None
+
+
+def test_stages_of_one_data_set_see_their_own_views(streets):
+    pairs, root = Pairs(), f"dataset.root={streets}"
+    chosen = [("augmentation=none",), ("augmentation=maxsquare",), ("augmentation=none", "seed=1")]
+    stages = [Stage("any", composed(*SMALL, root, *some)) for some in chosen]
+    plain, varied, again = (pairs.of(stage) for stage in stages)
+    assert plain is again
+    assert (plain.augmentation, varied.augmentation) == (None, MAXSQUARE)

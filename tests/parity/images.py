@@ -1,0 +1,50 @@
+"""Images of the reference files: written as data sets, and normalised as networks see them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from uda_hydra.data.readers import ImageSet, cityscapes, gta5, synthia
+from uda_hydra.models.normalizations import normalization
+
+STEM = "aachen/aachen_000000_000019"
+PLACES = {
+    "gta5": ("images/00001.png", "labels/00001.png"),
+    "synthia": ("RGB/0000001.png", "GT/LABELS/0000001.png"),
+    "cityscapes": (
+        f"leftImg8bit/train/{STEM}_leftImg8bit.png",
+        f"gtFine/train/{STEM}_gtFine_labelIds.png",
+    ),
+}
+
+
+def stored(
+    root: Path, name: str, num_classes: int, image: torch.Tensor, label: torch.Tensor
+) -> ImageSet:
+    """One image and its raw label as a data set of a published layout, opened."""
+    image_path, label_path = (root / place for place in PLACES[name])
+    for path in (image_path, label_path):
+        path.parent.mkdir(parents=True)
+    Image.fromarray(image.numpy()).save(image_path)
+    if name == "synthia":
+        red_last = np.ascontiguousarray(label.numpy()[:, :, ::-1])
+        assert cv2.imwrite(str(label_path), red_last)
+        return synthia(root, num_classes=num_classes)
+    ids = Image.fromarray(label.numpy())
+    if name == "gta5":
+        ids.putpalette([(5 * value + 3) % 256 for value in range(768)])
+    ids.save(label_path)
+    if name == "gta5":
+        return gta5(root, num_classes=num_classes)
+    return cityscapes(root, num_classes=num_classes, split="train")
+
+
+def normalised(image: np.ndarray, name: str = "caffe") -> torch.Tensor:
+    """One RGB image as the networks of a family take it."""
+    batch = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    return normalization(name)(batch)[0]

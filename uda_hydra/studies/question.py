@@ -107,8 +107,8 @@ class Question:
             )
         if self.at_once > 1 and self.choices["hydra/launcher"] == "basic":
             raise UserError(
-                f"hydra.sweeper.n_jobs={self.at_once} needs hydra/launcher=joblib or submitit_slurm; "
-                "or start the same command several times"
+                f"hydra.sweeper.n_jobs={self.at_once} needs hydra/launcher=joblib or "
+                "submitit_slurm; or start the same command several times"
             )
 
     def facts(self, facts: dict[str, str]) -> dict[str, Any]:

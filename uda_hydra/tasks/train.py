@@ -70,7 +70,19 @@ def train(config: DictConfig, overrides: list[str], label: str) -> float | list[
     print(browse(Place(stages).top, config.tracking.uri if config.tracking.enabled else None))
     outcome = results[stages[-1].name]
     one = isinstance(config.objective, str)
-    return outcome[config.objective] if one else [outcome[key] for key in config.objective]
+    names = [config.objective] if one else config.objective
+    values = [_score(outcome, name, stages[-1]) for name in names]
+    return values[0] if one else values
+
+
+def _score(result: Result, name: str, stage: Stage) -> float:
+    """One score of a finished stage, which an earlier version may not have computed."""
+    if name not in result:
+        raise UserError(
+            f"objective={name} is not in {stage.folder / 'result.json'}, which an earlier version "
+            "has written; choose another output=..., or move this run away"
+        )
+    return result[name]
 
 
 def _check_table(table: str | None, stages: list[Stage]) -> None:

@@ -141,7 +141,8 @@ def composed_value(name: str, config: DictConfig) -> Value:
     if not _has(path, config):
         raise UserError(_missing([path], config))
     value = OmegaConf.select(config, path)
-    return value if not OmegaConf.is_config(value) else str(value)
+    # Lists are swept as Hydra writes them.
+    return str(value).replace(" ", "") if OmegaConf.is_config(value) else value
 
 
 def _has(name: str, config: DictConfig) -> bool:
@@ -172,8 +173,6 @@ def _listed(override: Override, *more: Value) -> list[Value]:
     found: dict[Any, Value] = {}
     for value in (*override.sweep_iterator(transformer=Transformer.encode), *more):
         value = None if value == "null" else value
-        if not isinstance(value, str | int | float | bool | None):
-            raise UserError(f"{override.input_line}: lists and dictionaries cannot be swept")
         found.setdefault(_known(value), value)
     return [*found.values()]
 

@@ -35,7 +35,7 @@ def opened(url: str) -> RDBStorage:
     repair()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # So it is in Optuna 2; later versions have it for good.
-    warnings.filterwarnings("ignore", "create_trial is experimental", ExperimentalWarning)
+    warnings.filterwarnings("ignore", r"(create_trial|add_trials?) is experimental", ExperimentalWarning)
     try:
         sqlite = make_url(url).get_backend_name() == "sqlite"
         # A server closes connections that were silent while a network was trained.

@@ -10,10 +10,15 @@ from uda_hydra.stages import settings
 TASKS = ("train", "evaluate", "predict", "convert", "check_data", "scan", "sync")
 
 
-def run(config: DictConfig, overrides: list[str], label: str) -> float | None:
+def run(config: DictConfig, overrides: list[str], label: str) -> float | list[float] | None:
     """Run ``config.task``; ``label`` names a run whose output folder is not given."""
+    if config.task == "report":
+        raise UserError(
+            "task=report needs the study: the overrides of its command, sweep=... or -m and what "
+            "is swept"
+        )
     if config.task not in TASKS:
-        raise UserError(f"there is no task {config.task!r}{nearest(config.task, TASKS)}")
+        raise UserError(f"there is no task {config.task!r}{nearest(config.task, (*TASKS, 'report'))}")
     for group in ("trainer", "optimizer", "evaluation", "augmentation", "tracking"):
         settings(config[group])
     # Only now torch is loaded: a value out of range is told at once.

@@ -133,4 +133,5 @@ def _span(quantity: Quantity, found: Estimate) -> str:
 
 
 def count(number: int, noun: str) -> str:
+    """A number of things, in the plural where it is not one."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

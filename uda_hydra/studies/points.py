@@ -115,16 +115,28 @@ class Points:
 
     def tried(self, key: str) -> list[Value]:
         """The values of a swept key that have a complete trial, in order."""
-        return sorted({point.params[key] for point in self.all}, key=_order)
+        return self._tried[key]
+
+    @cached_property
+    def _tried(self) -> dict[str, list[Value]]:
+        values = {key: {point.params[key] for point in self.all} for key in self.keys}
+        return {key: sorted(some, key=_order) for key, some in values.items()}
 
     def is_number(self, key: str) -> bool:
         """Whether all that was tried of a key, and its reference, can lie on an axis."""
-        values = [*self.tried(key), self.study.reference.get(key, 0)]
-        return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+        return self.scale(key) != "category"
 
     def scale(self, key: str) -> str:
-        """Of an axis: linear, log, or symlog (log with a zero); categories have none."""
-        if not self.is_number(key):
+        """Of an axis: linear, log, or symlog (log with a zero); category where it is none."""
+        return self._scales[key]
+
+    @cached_property
+    def _scales(self) -> dict[str, str]:
+        return {key: self._scale(key) for key in self.keys}
+
+    def _scale(self, key: str) -> str:
+        values = [*self.tried(key), self.study.reference.get(key, 0)]
+        if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
             return "category"
         sizes = [float(v) for v in [*self.tried(key), self.study.reference.get(key, 1)]]
         positive = [size for size in sizes if size > 0]

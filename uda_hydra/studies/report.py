@@ -59,7 +59,7 @@ def write(study: Study, folder: Path | None = None, tolerance: float | None = No
         page,
         figures,
         tuple(files),
-        text(study, tolerance),
+        _text(answer),
         dict(best.params) if best else {},
         answer.mean(best).mean / answer.objective.scale if best else None,
         " ".join(words.robust_ranges(answer)),
@@ -68,7 +68,11 @@ def write(study: Study, folder: Path | None = None, tolerance: float | None = No
 
 def text(study: Study, tolerance: float | None = None) -> str:
     """The answer in fewer than 40 lines."""
-    answer = Answer(study, tolerance)
+    return _text(Answer(study, tolerance))
+
+
+def _text(answer: Answer) -> str:
+    study = answer.study
     goals = zip(study.directions, study.objectives, strict=True)
     head = [
         f"study {study.name}",

@@ -11,6 +11,8 @@ from uda_hydra.studies.page import Picture, code, folded, items, page, table
 from uda_hydra.studies.points import named
 from uda_hydra.studies.quantities import Quantity
 
+FEW = 40
+"""Longer tables are folded."""
 OF_KEYS = ("importance", "slices", "pairs", "parallel")
 
 
@@ -21,7 +23,9 @@ def document(answer: Answer, pictures: Sequence[Picture]) -> str:
     def drawn(*names: str) -> str:
         return "".join(p.html() for p in pictures if p.name.startswith(names))
 
-    points = tables.points(answer)
+    points = table(tables.points(answer))
+    if len(answer.points.all) > FEW:
+        points = folded(f"{len(answer.points.all)} points", points)
     return page(
         study.name,
         f"{study.question}\n{words.progress(answer)}",
@@ -29,7 +33,7 @@ def document(answer: Answer, pictures: Sequence[Picture]) -> str:
             ("Answer", items(words.statements(answer))),
             ("Response", drawn("response")),
             ("The swept keys together", drawn(*OF_KEYS)),
-            ("Points", table(points) + items(tables.legend(answer))),
+            ("Points", points + items(tables.legend(answer))),
             ("Pareto front", drawn("pareto") + table(front(answer))),
             ("Which classes pay", drawn("classes")),
             ("Without target labels", items(free(answer)) + drawn("label_free")),

@@ -7,6 +7,7 @@ import math
 from uda_hydra.studies import differences
 from uda_hydra.studies.answer import Answer, Range
 from uda_hydra.studies.differences import count
+from uda_hydra.studies.importance import importance
 from uda_hydra.studies.label_free import TARGET, Choice
 from uda_hydra.studies.points import Point
 from uda_hydra.studies.quantities import Quantity, written
@@ -23,7 +24,7 @@ def progress(answer: Answer) -> str:
     text += f", {count(seeds, 'seed')}" if done else ""
     others = [(states.count(state), state) for state in ("failed", "pruned", "running", "waiting")]
     others.append((bad, "not finite"))
-    rest = ", ".join(f"{count} {state}" for count, state in others if count)
+    rest = ", ".join(f"{number} {state}" for number, state in others if number)
     text += f"; {rest}" if rest else ""
     unfinished = states.count("running") + states.count("waiting")
     return text + (f"; unfinished: {unfinished} of {whole}" if unfinished else "")
@@ -33,20 +34,12 @@ def statements(answer: Answer) -> list[str]:
     """What can be said, most important first."""
     if answer.best is None:
         return ["No trial is complete with a finite objective: there is nothing to tell yet."]
-    lines = [
-        _best(answer),
-        *differences.best_and_reference(answer),
-        *differences.told_apart(answer),
-    ]
-    lines += robust_ranges(answer)
+    lines = [_best(answer), *differences.best_and_reference(answer)]
+    lines += differences.told_apart(answer) + robust_ranges(answer)
     for found in answer.ranges:
         lines += differences.along_curve(answer, found)
-    return [
-        *lines,
-        *differences.between_curves(answer),
-        *differences.classes(answer),
-        *_cautions(answer),
-    ]
+    lines += differences.between_curves(answer) + _importance(answer)
+    return lines + differences.classes(answer) + _cautions(answer)
 
 
 def robust_ranges(answer: Answer) -> list[str]:
@@ -72,7 +65,7 @@ def _range(answer: Answer, found: Range) -> str:
     names = [written(point.params[axis]) for point in found.points]
     reach = f"{tolerance(answer)} of the best ({_at(answer, found.best, axis)})"
     where = f" with {found.curve.name}" if found.curve.fixed else ""
-    start = f"Robust range of {axis}{where}: "
+    start = f"Robust range of {axis}{where}{_one_seed(answer)}: "
     of = len([p for p in found.curve.points if p in answer.points.compared])
     if not answer.points.is_number(axis):
         return f"{start}{', '.join(names)}, {len(names)} of {of} compared, are within {reach}."
@@ -99,6 +92,10 @@ def tolerance(answer: Answer) -> str:
     return text.removesuffix("s") if text == "1 points" else text
 
 
+def _one_seed(answer: Answer) -> str:
+    return " (one seed; another may disagree)" if len(answer.points.seeds) == 1 else ""
+
+
 def _at(answer: Answer, point: Point, axis: str) -> str:
     return f"{written(point.params[axis])}: {answer.objective.show(answer.mean(point).mean)}"
 
@@ -107,7 +104,7 @@ def _within(answer: Answer) -> str:
     """The robust range of many parameters: what the good points have in common."""
     points, compared = answer.within, answer.points.compared
     many = count(len(compared), "point")
-    text = f"{len(points)} of {many} are within {tolerance(answer)} of the best"
+    text = f"{len(points)} of {many} are within {tolerance(answer)} of the best{_one_seed(answer)}"
     spans = []
     for key in answer.points.keys:
         values = [point.params[key] for point in points]
@@ -116,6 +113,15 @@ def _within(answer: Answer) -> str:
         span = f"{names[0]} to {names[-1]}" if answer.points.is_number(key) else ", ".join(names)
         spans.append(f"{key} {names[0] if len(names) == 1 else span}{' (all)' if whole else ''}")
     return f"{text}; among them {'; '.join(spans)}."
+
+
+def _importance(answer: Answer) -> list[str]:
+    """Which of several keys matters."""
+    shares = importance(answer)
+    if not shares:
+        return []
+    told = ", ".join(f"{key} {100 * share.mean:.0f} %" for key, share in shares.items())
+    return [f"Importance (fANOVA; the shares sum to one even where only noise varies): {told}."]
 
 
 def _cautions(answer: Answer) -> list[str]:
@@ -154,10 +160,7 @@ def honest(answer: Answer) -> list[str]:
             "without these labels could have chosen. miou/last is not."
         )
     elif any(Quantity(key).is_share and "source" not in key for key in answer.study.objectives):
-        lines.append(
-            "Points are compared on target labels: who has none cannot choose so (see the "
-            "label-free scores)."
-        )
+        lines.append("Points are compared on target labels: who has none cannot choose so.")
     return lines
 
 

@@ -72,9 +72,9 @@ def test_density_stays_within_its_bounds(sharpness):
 
 @pytest.mark.parametrize("size", [(13, 17), (5, 6), (1, 9)])
 def test_values_at_pixels_equal_those_of_the_enlarged_map(size):
-    seen = Look(some(1, 4, 5, 6), size)
+    seen = Look(some(1, 4, 5, 6).double(), size)
     pixels = np.arange(math.prod(size))
-    whole = upsample(seen.logits.double(), size)[0].flatten(1).T
+    whole = upsample(seen.logits, size)[0].flatten(1).T
     torch.testing.assert_close(at_pixels(seen, pixels), whole, rtol=1e-12, atol=1e-12)
 
 

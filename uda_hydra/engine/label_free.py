@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -53,6 +54,8 @@ class LabelFree:
         }
 
 
+# Asked again at every evaluation, and drawing takes a third of the whole.
+@lru_cache(maxsize=4096)
 def chosen(index: int, pixels: int) -> Int64[np.ndarray, " n"]:
     """``SAMPLES`` different ones of so many ``pixels``, or all: a function of the arguments."""
     generator = np.random.default_rng(seed_of("soft neighbourhood density", index))
@@ -60,7 +63,7 @@ def chosen(index: int, pixels: int) -> Int64[np.ndarray, " n"]:
 
 
 def at_pixels(seen: Look, pixels: Int64[np.ndarray, " n"]) -> Float[Tensor, "n k"]:
-    """Float64 logits at ``pixels`` (counted row by row) of the map enlarged to the view's size.
+    """Logits at ``pixels`` (counted row by row) of the map enlarged to the view's size.
 
     The same values as of the whole map, bilinear with corners aligned, which is never made.
     """
@@ -68,10 +71,9 @@ def at_pixels(seen: Look, pixels: Int64[np.ndarray, " n"]) -> Float[Tensor, "n k
     rows, columns = np.divmod(pixels, width)
     x = 2 * columns / max(width - 1, 1) - 1
     y = 2 * rows / max(height - 1, 1) - 1
-    logits = seen.logits.double()
-    grid = torch.from_numpy(np.stack([x, y], axis=-1)).to(logits.device)[None, None]
+    grid = torch.from_numpy(np.stack([x, y], axis=-1)).to(seen.logits)[None, None]
     # Rounding may put a corner outside, where there would be zeros.
-    values = F.grid_sample(logits, grid, padding_mode="border", align_corners=True)
+    values = F.grid_sample(seen.logits, grid, padding_mode="border", align_corners=True)
     return values[0, :, 0].T
 
 

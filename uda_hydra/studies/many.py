@@ -150,7 +150,7 @@ def parallel(answer: Answer, keys: Sequence[str]) -> Figure:
         )
     for place, key in enumerate(keys):
         _write_values(axes, place, heights[key], key)
-    for height, value in enumerate((colours.vmin, colours.vmax)):
+    for height, value in ((0.0, colours.vmin), (1.0, colours.vmax)):
         _write(axes, len(keys), height, answer.objective.show(value))
     axes.set_xticks(range(len(keys) + 1), [*keys, answer.objective.label], fontsize=9, rotation=12)
     axes.set_yticks([])

@@ -16,6 +16,7 @@ from uda_hydra import build
 from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.errors import UserError
 from uda_hydra.stages import digest_of, identity, plan, quoted, settings
+from uda_hydra.studies import storage
 from uda_hydra.studies.ledger import Design, Job
 from uda_hydra.studies.space import Space, parse
 
@@ -39,7 +40,7 @@ class Question:
     options: dict[str, Any] = field(repr=False)
     config: DictConfig = field(repr=False)
     """Composed, without what is swept and without ``hydra``."""
-    choices: dict[str, str] = field(repr=False)
+    choices: dict[str, str | None] = field(repr=False)
     arguments: list[str] = field(repr=False)
 
     @property
@@ -100,6 +101,8 @@ class Question:
         """Raise UserError for what can be known before anything is run or written."""
         for stage in plan(self.config, self.fixed, "study"):
             build.check(stage.config)
+        if self.storage is not None:
+            storage.check(self.storage)
         if self.pruned and self.objectives not in (["miou/last"], ["miou/best"]):
             raise UserError(
                 "hydra/sweeper/pruner ends trainings of low mIoU: it needs objective=miou/last, "
@@ -173,7 +176,7 @@ def asked(arguments: list[str], options: dict[str, Any], config: DictConfig) -> 
     )
 
 
-def command(arguments: Sequence[str], choices: dict[str, str]) -> str:
+def command(arguments: Sequence[str], choices: dict[str, str | None]) -> str:
     """The command line that goes on with the study."""
     from uda_hydra.provenance import command as plain
 

@@ -13,7 +13,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from uda_hydra.callbacks.store import locked
@@ -36,17 +36,31 @@ def opened(url: str) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # So it is in Optuna 2; later versions have it for good.
     warnings.filterwarnings("ignore", r"(create_trial|add_trials?) is experimental", ExperimentalWarning)
+    # A server closes connections that were silent while a network was trained.
+    sqlite = url.startswith("sqlite")
+    options = {"connect_args": {"timeout": PATIENCE}} if sqlite else {"pool_pre_ping": True}
     try:
-        sqlite = make_url(url).get_backend_name() == "sqlite"
-        # A server closes connections that were silent while a network was trained.
-        options = {"connect_args": {"timeout": PATIENCE}} if sqlite else {"pool_pre_ping": True}
         return RDBStorage(url, engine_kwargs=options)
-    except (SQLAlchemyError, ArgumentError, NoSuchModuleError, ImportError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"hydra.sweeper.storage={shown(url)} cannot be used ({reason}); "
-            "give the URL of a database that answers, or null for a file"
-        ) from error
+    except (SQLAlchemyError, ImportError) as error:
+        raise UserError(_refusal(url, error)) from error
+
+
+def check(url: str) -> None:
+    """Raise UserError unless something answers at ``hydra.sweeper.storage``."""
+    try:
+        engine = create_engine(url, poolclass=NullPool)
+        with engine.connect():
+            pass
+    except (SQLAlchemyError, ImportError) as error:
+        raise UserError(_refusal(url, error)) from error
+
+
+def _refusal(url: str, error: Exception) -> str:
+    reason = str(error).splitlines()[0]
+    return (
+        f"hydra.sweeper.storage={shown(url)} cannot be used ({reason}); "
+        "give the URL of a database that answers, or null for a file"
+    )
 
 
 def shown(url: str) -> str:

@@ -192,3 +192,8 @@ def test_null_among_numbers_is_a_category():
     answer = Answer(curve({0.9: [40.0], None: [41.0]}, reference=None))
     assert answer.points.scale(KEY) == "category"
     assert answer.best is not None and answer.best.name == "loss.lambda_adv=null"
+
+
+def test_a_difference_that_is_told_may_still_be_small():
+    table = {0.001: [40.0, 41.0, 42.0], 0.002: [40.2, 41.21, 42.2]}
+    assert ": they differ, by less than the robust range allows." in said(curve(table))

@@ -14,10 +14,8 @@ from uda_hydra.studies.quantities import Quantity
 from uda_hydra.studies.records import Study, Trial
 from uda_hydra.studies.statistics import Estimate, around, effect, front, paired
 
-POINTS = 1.0
-"""Default tolerance of the robust range for objectives in percent."""
-PART = 0.01
-"""Default tolerance for other objectives, as a part of the best mean."""
+WITHIN = 1.0
+"""Default width of the robust range: points for shares, else percent of the best mean."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +38,8 @@ class Answer:
     """Every number of the report of a study, computed when asked for."""
 
     study: Study
-    wanted: float | None = None
-    """Width of the robust range in shown units; None: the default of the objective."""
+    within_best: float = WITHIN
+    """Width of the robust range: points for shares, else percent of the best mean."""
 
     @cached_property
     def points(self) -> Points:
@@ -66,10 +64,9 @@ class Answer:
     @cached_property
     def tolerance(self) -> float:
         """Within how much of the best mean a point is as good, in shown units."""
-        if self.wanted is not None:
-            return self.wanted
-        scale = POINTS if self.objective.is_share else 0.0
-        return scale or PART * abs(self.mean(self.best).mean if self.best else 0.0)
+        if self.objective.is_share or self.best is None:
+            return self.within_best
+        return self.within_best / 100 * abs(self.mean(self.best).mean)
 
     def mean(self, point: Point) -> Estimate:
         """The objective of a point."""

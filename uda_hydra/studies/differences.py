@@ -35,7 +35,12 @@ def best_and_reference(answer: Answer) -> list[str]:
     widened = _span(answer.objective, together)
     if not together.differs:
         return [f"{start}; {chosen}, {widened}: {NO_DIFFERENCE}."]
-    return [f"{start}; {chosen}, {widened}: they differ."]
+    return [f"{start}; {chosen}, {widened}: they differ{_little(answer, alone)}."]
+
+
+def _little(answer: Answer, found: Estimate) -> str:
+    """What the seeds tell apart need not matter."""
+    return ", by less than the robust range allows" if abs(found.mean) <= answer.tolerance else ""
 
 
 def told_apart(answer: Answer) -> list[str]:
@@ -99,7 +104,7 @@ def _curve_pair(answer: Answer, first: Curve, second: Curve, gap: Estimate, valu
     start = f"{first.name} against {second.name}, averaged over {count(values, 'value')}: "
     if gap.n < 2:
         return start + f"{NO_DIFFERENCE} with one seed."
-    told = "they differ" if gap.differs else NO_DIFFERENCE
+    told = f"they differ{_little(answer, gap)}" if gap.differs else NO_DIFFERENCE
     return f"{start}{_shown(answer.objective, gap)} over {gap.n} seeds (paired): {told}."
 
 

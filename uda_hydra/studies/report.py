@@ -9,7 +9,7 @@ from textwrap import shorten, wrap
 
 from uda_hydra.engine.checkpoint import write_atomically
 from uda_hydra.studies import tables, words
-from uda_hydra.studies.answer import Answer
+from uda_hydra.studies.answer import WITHIN, Answer
 from uda_hydra.studies.records import Study, Value
 from uda_hydra.studies.sections import document, free, left_out
 
@@ -36,12 +36,12 @@ class Report:
     """In words; empty before the first complete trial."""
 
 
-def write(study: Study, folder: Path | None = None, tolerance: float | None = None) -> Report:
+def write(study: Study, folder: Path | None = None, tolerance: float = WITHIN) -> Report:
     """Write ``report.html``, its figures as PNG, ``points.csv`` and ``trials.csv``.
 
     They go to ``folder``, the study's ``report/`` by default, and replace what lies there under
-    their names. Any state of a study will do. ``tolerance`` is the width of the robust range in
-    shown units: None is 1 point for mIoU, and 1 % of the best for objectives without percent.
+    their names. Any state of a study will do. ``tolerance`` is the width of the robust range:
+    points where the objective is a share like mIoU, else percent of the best mean.
     """
     # Late: figures take seconds to import, and the summary needs none.
     from uda_hydra.studies.gallery import pictures
@@ -66,7 +66,7 @@ def write(study: Study, folder: Path | None = None, tolerance: float | None = No
     )
 
 
-def text(study: Study, tolerance: float | None = None) -> str:
+def text(study: Study, tolerance: float = WITHIN) -> str:
     """The answer in fewer than 40 lines."""
     return _text(Answer(study, tolerance))
 

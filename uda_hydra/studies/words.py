@@ -175,8 +175,8 @@ def choice(found: Choice) -> str:
         else f"rank correlation not defined with {count(found.points, 'point')}"
     )
     picks = (
-        f"would have chosen {found.chosen.name}, the best"
-        if found.cost <= 0
+        f"would have chosen {found.chosen.name}, as good as the best"
+        if found.cost < 0.005
         else f"would have chosen {found.chosen.name}, which costs {objective.show(found.cost)} "
         f"points of mIoU (a blind choice {objective.show(found.chance)} on average)"
     )

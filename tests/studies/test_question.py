@@ -18,7 +18,9 @@ AUX = "loss.lambda_seg_aux"
 def question(*overrides: str):
     """As the sweeper reads a command line: what is swept comes without its values."""
     given = [o for o in overrides if "," not in o.partition("=")[2] or "=[" in o]
-    config = composed("method=source_only", *given, with_hydra=True)
+    if not any(o.startswith("method=") for o in given):
+        given = ["method=source_only", *given]
+    config = composed(*given, with_hydra=True)
     options = {k: v for k, v in config.hydra.sweeper.items() if k not in ("_target_",)}
     return asked([o for o in overrides if not o.startswith("hydra")], options, config)
 

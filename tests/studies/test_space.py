@@ -70,6 +70,7 @@ def test_the_first_of_several_keys_that_the_method_has_is_swept(config):
     assert [*parse(params, [], caco)[0].written] == ["method.key_threshold"]
     fixed = parse(params, ["method.key_threshold=0.7"], caco)
     assert fixed[0].written == {}
+    assert parse({"method.threshold | none": "1,2"}, [], config)[0].written == {}
     with pytest.raises(UserError, match=r"advent has no method\.threshold or.*method\.gan"):
         parse(params, [], config)
 

@@ -43,7 +43,8 @@ class StudyConfig:
     defaults: list[Any] = field(default_factory=lambda: [{"sampler": "auto"}, {"pruner": "none"}])
     params: dict[str, Any] | None = None
     """Swept key to choice(...), range(...), logspace(low, high, n), interval(...), tag(log,
-    interval(...)) or a list. ``a | b``: the first of these keys that the chosen method has."""
+    interval(...)) or a list. ``a | b``: the first of these keys that the chosen method has;
+    ``a | none``: left out where it has none."""
     seeds: list[int] | None = None
     """Every point is trained once with each; None for the run's own seed."""
     n_trials: int | None = None

@@ -112,6 +112,8 @@ def _resolved(params: Mapping[str, Any], arguments: Sequence[str], config: DictC
         # A fixed value for one of the alternatives answers for all of them.
         name = next((n for n in several if n in given), there[0] if there else several[0])
         text = f"choice({','.join(map(str, value))})" if OmegaConf.is_list(value) else str(value)
+        if not there and "none" in several:
+            continue
         if not there:
             raise UserError(_missing(several, config))
         lines.append(f"{name}={LOGSPACE.sub(_spaced, text)}")

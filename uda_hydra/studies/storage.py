@@ -35,7 +35,8 @@ def opened(url: str) -> RDBStorage:
     repair()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # So it is in Optuna 2; later versions have it for good.
-    warnings.filterwarnings("ignore", r"(create_trial|add_trials?) is experimental", ExperimentalWarning)
+    trying = r"(create_trial|add_trials?) is experimental"
+    warnings.filterwarnings("ignore", trying, ExperimentalWarning)
     # A server closes connections that were silent while a network was trained.
     sqlite = url.startswith("sqlite")
     options = {"connect_args": {"timeout": PATIENCE}} if sqlite else {"pool_pre_ping": True}

@@ -18,7 +18,8 @@ def run(config: DictConfig, overrides: list[str], label: str) -> float | list[fl
             "is swept"
         )
     if config.task not in TASKS:
-        raise UserError(f"there is no task {config.task!r}{nearest(config.task, (*TASKS, 'report'))}")
+        hint = nearest(config.task, (*TASKS, "report"))
+        raise UserError(f"there is no task {config.task!r}{hint}")
     for group in ("trainer", "optimizer", "evaluation", "augmentation", "tracking"):
         settings(config[group])
     # Only now torch is loaded: a value out of range is told at once.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from tests.conftest import CONF, METHODS, SMALL, composed
 from tests.test_launch import launch
 from tests.test_stages import planned
 from uda_hydra import tasks
+from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.errors import Unfinished, UserError
 from uda_hydra.table import Kind, write
+from uda_hydra.tasks.train import _run
 
 ROWS = [Kind("source", {"a": 1}, ""), Kind("oracle", {"a": 1}, ""), Kind("ours", {"a": 2}, "x=3")]
 
@@ -145,6 +148,19 @@ def test_a_failed_training_costs_only_those_that_need_it(run, capsys, tmp_path):
     text = run(*given[:-1])
     assert cells(text, "later")[-2] == "1"
     assert (tmp_path / "table/seed0/tuned/result.json").stat().st_mtime_ns == before
+
+
+def test_an_interrupted_seed_leaves_the_table_of_what_is_finished(run, tmp_path, monkeypatch):
+    def stopped(stage, *rest, **more):
+        if stage.name == "oracle":
+            raise Interrupted(signal.SIGTERM, 1)
+        return _run(stage, *rest, **more)
+
+    monkeypatch.setattr("uda_hydra.tasks.train._run", stopped)
+    with pytest.raises(Interrupted):
+        run(*WITHOUT)
+    text = (tmp_path / "table/table.md").read_text()
+    assert [cells(text, name)[-2] for name in ("source", "oracle")] == ["1", "0"]
 
 
 def test_a_mistake_leaves_no_table(run, tmp_path):

@@ -9,7 +9,7 @@ from torch import nn
 
 import uda_hydra.losses as L
 from uda_hydra.methods.base import Losses, Method, Update
-from uda_hydra.models.critics import Critics, Views
+from uda_hydra.models.critics import TERMS, Critics, Views
 from uda_hydra.models.discriminators import FcPix2pix
 from uda_hydra.types import Prediction, Source, Target
 
@@ -17,16 +17,7 @@ from uda_hydra.types import Prediction, Source, Target
 class AdaptSegNet(Method):
     """The target's predictions learn to pass for those of the source, on every head."""
 
-    terms = (
-        "seg",
-        "seg_aux",
-        "adv",
-        "adv_aux",
-        "disc_source",
-        "disc_source_aux",
-        "disc_target",
-        "disc_target_aux",
-    )
+    terms = ("seg", "seg_aux", *TERMS)
 
     def __init__(
         self, segmenter: nn.Module, *, gan: str, disc_target_label: int, disc_width: int

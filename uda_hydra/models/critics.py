@@ -10,6 +10,13 @@ from torch import Tensor, nn
 import uda_hydra.losses as L
 from uda_hydra.types import SUFFIX
 
+TERMS = tuple(
+    f"{term}{suffix}"
+    for term in ("adv", "disc_source", "disc_target")
+    for suffix in SUFFIX.values()
+)
+"""Of the game, for both heads."""
+
 Views = dict[str, Float[Tensor, "b k h w"]]
 """What the discriminators see, by head."""
 

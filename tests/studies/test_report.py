@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -197,3 +198,15 @@ def test_null_among_numbers_is_a_category():
 def test_a_difference_that_is_told_may_still_be_small():
     table = {0.001: [40.0, 41.0, 42.0], 0.002: [40.2, 41.21, 42.2]}
     assert ": they differ, by less than the robust range allows." in said(curve(table))
+
+
+def test_a_pruned_trial_is_no_response_even_with_a_value():
+    last = trial(15, {KEY: 0.002}, 2, 0.99)
+    pruned = replace(last, state="pruned")
+    made = curve(CLEAR)
+    with_it = replace(made, trials=(*made.trials, pruned))
+    assert tables.points(Answer(with_it)) == tables.points(Answer(made))
+    # A repeated seed counts with its last complete trial.
+    again = Answer(replace(made, trials=(last, *made.trials)))
+    assert again.best is not None
+    assert again.best.scores("miou/last")[2] == pytest.approx(99.0)

@@ -31,15 +31,18 @@ def load(folder: Path, url: str | None = None) -> Study:
     """
     if url is None and not (folder / storage.FILE).is_file():
         raise UserError(f"there is no study in {folder}; run the same command without task=report")
-    where = optuna.storages.get_storage(storage.opened(storage.url_of(folder, url)))
+    database = storage.opened(storage.url_of(folder, url))
     try:
-        found = optuna.load_study(study_name=folder.name, storage=where)
+        where = optuna.storages.get_storage(database)
+        return described(optuna.load_study(study_name=folder.name, storage=where), folder)
     except KeyError:
         raise UserError(
             f"there is no study {folder.name} in {storage.shown(str(url))}; "
             "run the same command without task=report"
         ) from None
-    return described(found, folder)
+    finally:
+        database.remove_session()
+        database.engine.dispose()
 
 
 def described(study: optuna.Study, folder: Path) -> Study:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 from omegaconf import DictConfig
 
 from uda_hydra.errors import UserError, nearest
@@ -22,6 +24,10 @@ def run(config: DictConfig, overrides: list[str], label: str) -> float | list[fl
         raise UserError(f"there is no task {config.task!r}{hint}")
     for group in ("trainer", "optimizer", "evaluation", "augmentation", "tracking"):
         settings(config[group])
+    known = multiprocessing.get_all_start_methods()
+    if multiprocessing.get_start_method() not in known:
+        # A worker of joblib; the processes that load its data do not know how joblib starts them.
+        multiprocessing.set_start_method(known[0], force=True)
     # Only now torch is loaded: a value out of range is told at once.
     from uda_hydra.tasks.check_data import check_data
     from uda_hydra.tasks.convert import convert

@@ -28,6 +28,12 @@ PRUNERS: dict[str, dict[str, Any]] = {
         "n_startup_trials": 5,
         "n_warmup_steps": 0,
     },
+    "threshold": {
+        "_target_": "optuna.pruners.ThresholdPruner",
+        "lower": None,
+        "upper": None,
+        "n_warmup_steps": 0,
+    },
     "successive_halving": {"_target_": "optuna.pruners.SuccessiveHalvingPruner"},
     "hyperband": {"_target_": "optuna.pruners.HyperbandPruner"},
 }

@@ -23,6 +23,7 @@ from uda_hydra.benchmark import (
     sample,
     startup,
     step,
+    sweep,
     upsampling,
 )
 from uda_hydra.benchmark.timing import Disagreement, Row, Setting
@@ -37,6 +38,7 @@ COMPARISONS: dict[str, Callable[[Setting], list[Row]]] = {
     "evaluation": evaluation.compare,
     "log_cost": log_cost.compare,
     "startup": startup.compare,
+    "sweep": sweep.compare,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import signal
@@ -119,6 +120,9 @@ def _work(question: Question, ledger: Ledger, launcher: Any) -> None:
                 ledger.interrupt(job, "interrupted")
         outcomes = [_record(question, ledger, *pair) for pair in zip(jobs, returned, strict=True)]
         free_memory()
+        if not gc.get_freeze_count():
+            # Modules and databases stay; to look through them after every trial takes a second.
+            gc.freeze()
         for stopped in (outcome for outcome in outcomes if isinstance(outcome, Stopped)):
             raise stopped
         for failed in outcomes:

@@ -22,7 +22,7 @@ from uda_hydra.tasks.train import _run
 ROWS = [Kind("source", {"a": 1}, ""), Kind("oracle", {"a": 1}, ""), Kind("ours", {"a": 2}, "x=3")]
 
 TINY = ("experiment=streets_table", *SMALL, "trainer.steps=2", "trainer.save_every=1")
-LEFT_OUT = ("longer", "adaptsegnet", "advent", "maxsquare", "caco")
+LEFT_OUT = ("longer", "statistics", "adaptsegnet", "advent", "maxsquare", "caco")
 WITHOUT = tuple(f"~stages.{name}" for name in LEFT_OUT)
 TUNED = "['method=minent','init=${output}/source/last.pt','loss.lambda_ent=0.5']"
 

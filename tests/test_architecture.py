@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "uda_hydra"
 
 # Upper may import lower, never the reverse; names on one line may not import each other.
 LAYERS = [
-    ["schema", "benchmark"],
-    ["tasks"],
+    ["benchmark"],
+    ["schema", "tasks"],
     ["studies"],
     ["build", "report", "table", "provenance"],
     ["studies"],
@@ -24,9 +24,18 @@ LAYERS = [
     ["types", "settings", "errors"],
 ]
 HEAVY = {
-    "hydra": {"stages", "schema", "errors", "studies"},
+    "hydra": {"stages", "schema", "errors", "studies", "benchmark"},
     "hydra_plugins": {"studies"},
-    "omegaconf": {"published", "tasks", "build", "stages", "schema", "errors", "studies"},
+    "omegaconf": {
+        "published",
+        "tasks",
+        "build",
+        "stages",
+        "schema",
+        "errors",
+        "studies",
+        "benchmark",
+    },
     "mlflow": {"callbacks"},
     "optuna": {"studies"},
 }

@@ -105,4 +105,10 @@ def test_a_trial_is_a_command_line_of_its_own():
         f"trial.swept=[{AUX}]",
         "trial.prune=false",
     ]
+    assert "launch.py -m" in found.command
+    secret = "hydra.sweeper.storage='postgresql://me:secret@host/db'"
+    told = question(f"{AUX}=0.2,0.3", "seed=1,2", secret, "task=report").command
+    assert "me:***@host" in told
+    assert "secret" not in told
+    assert "task" not in told
     assert found.shown(job) == f"{AUX}=null seed 1"

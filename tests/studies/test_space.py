@@ -86,6 +86,8 @@ def test_seeds_are_no_part_of_the_space(config):
     [
         ("loss.lambda_ent=1,2", r"no loss\.lambda_ent to sweep; it has loss\.lambda_seg"),
         ("+sweep=a,b", "one question at a time"),
+        ("seed=a,b", "whole numbers"),
+        ("seed=0.5,1", "whole numbers"),
         ("+loss.lambda_new=1,2", "only keys that the config has"),
     ],
 )

@@ -54,7 +54,7 @@ def run(setting: Setting, name: str, trials: int, *overrides: str) -> list[float
     times = folder / "times.txt"
     package = str(Path(__file__).parents[2])
     more = {"UDA_HYDRA_TIMES": str(times), "OMP_NUM_THREADS": str(setting.threads)}
-    command = [sys.executable, "-m", "uda_hydra.studies.trivial", "-m", *COMMON, *overrides]
+    command = [sys.executable, "-m", "uda_hydra.benchmark.trivial", "-m", *COMMON, *overrides]
     subprocess.run(
         [*command, f"hydra.sweeper.n_trials={trials}"],
         cwd=folder,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.config import TPESamplerConfig
 from omegaconf import MISSING, DictConfig
+
+from uda_hydra.studies.keys import divided
 
 NAME = "hydra_plugins.uda_hydra.StudySweeper"
 """Of the sweeper, in the one package of which Hydra builds plugins."""
@@ -89,6 +90,8 @@ class StudySweeper(Sweeper):
         if self._config.table is not None:
             self._plainly(arguments)
             return
+        # A mistyped key is told before anything slow is imported.
+        divided(self._options["params"], arguments, self._config)
         from uda_hydra.studies.sweeper import sweep
 
         sweep(
@@ -101,6 +104,9 @@ class StudySweeper(Sweeper):
 
     def _plainly(self, arguments: list[str]) -> None:
         """One run after the other: a table keeps its own account of what is done."""
+        # Late: Hydra loads its plugins anew when it starts; an earlier class is no base of them.
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
         plain = BasicSweeper(max_batch_size=None, params=self._options["params"])
         plain.setup(hydra_context=self._context, task_function=self._task, config=self._config)
         plain.sweep(arguments)

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from uda_hydra import build
 from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.errors import UserError
+from uda_hydra.provenance import command
 from uda_hydra.stages import digest_of, identity, plan, quoted, settings
 from uda_hydra.studies import storage
 from uda_hydra.studies.ledger import Design, Job
@@ -24,6 +25,7 @@ SWEEPS = Path(__file__).parents[2] / "sweeps"
 MINIMIZED = {"seconds", "peak_memory_gb"}
 POINTS = 20
 """Of a study that draws its points, where ``n_trials`` is not given."""
+QUOTES = "'\""
 SET_BY_US = ("seed", "output", "start.folder", "trial")
 
 
@@ -41,7 +43,9 @@ class Question:
     config: DictConfig = field(repr=False)
     """Composed, without what is swept and without ``hydra``."""
     choices: dict[str, str | None] = field(repr=False)
-    arguments: list[str] = field(repr=False)
+    """Of every config group."""
+    command: str
+    """That goes on with the study."""
 
     @property
     def storage(self) -> str | None:
@@ -121,7 +125,7 @@ class Question:
         planned = self.design.planned() if self.design.grid else []
         return {
             "question": _header(self.choices.get("sweep")) or f"{', '.join(space.written)}?",
-            "command": command(self.arguments, self.choices),
+            "command": self.command,
             "objectives": self.objectives,
             "space": space.written,
             "reference": space.reference or {},
@@ -129,7 +133,7 @@ class Question:
             "planned": planned,
             "facts": facts
             | {
-                "command": command(self.arguments, self.choices),
+                "command": self.command,
                 "method": method,
                 "dataset": dataset,
                 "network": self.choices["model"],
@@ -172,16 +176,20 @@ def asked(arguments: list[str], options: dict[str, Any], config: DictConfig) -> 
         options,
         bare,
         choices,
-        arguments,
+        _command([*config.hydra.overrides.hydra, *arguments], choices),
     )
 
 
-def command(arguments: Sequence[str], choices: dict[str, str | None]) -> str:
-    """The command line that goes on with the study."""
-    from uda_hydra.provenance import command as plain
-
-    given = [a for a in arguments if not a.startswith("task=")]
-    return plain(given if choices.get("sweep") else ["-m", *given])
+def _command(given: Sequence[str], choices: dict[str, str | None]) -> str:
+    """The command line without what Hydra and a report add to it, and without a password."""
+    lines = []
+    for line in given:
+        name, _, value = line.partition("=")
+        if name == "hydra.sweeper.storage":
+            line = quoted(f"{name}={storage.shown(value.strip(QUOTES))}")
+        if name not in ("hydra.mode", "task"):
+            lines.append(line)
+    return command(lines if choices.get("sweep") else ["-m", *lines])
 
 
 def _recipe(config: DictConfig, fixed: list[str]) -> dict[str, Any]:

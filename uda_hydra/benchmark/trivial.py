@@ -1,6 +1,6 @@
 """A program whose trainings take no time, so that what remains is the cost of sweeping.
 
-    python -m uda_hydra.studies.trivial -m hydra/sweeper=... loss.lambda_seg=...
+    python -m uda_hydra.benchmark.trivial -m hydra/sweeper=... loss.lambda_seg=...
 
 It takes the overrides of ``launch.py``; the benchmark runs it with our sweeper and the plain one.
 """

@@ -25,44 +25,46 @@ PLAIN = (
     "hydra.sweeper.direction=maximize",
     "hydra.sweeper.n_jobs=1",
 )
-EDGE = 100
-"""Trials at the beginning and at the end of a study that are compared."""
+PART = 100
+"""Trials that one of the two does before it is the other's turn."""
 
 
 def compare(setting: Setting) -> list[Row]:
     """The first and the last trials of a long study, and those of one that is tracked."""
-    trials = 4 if setting.quick else 1000 if setting.full else 300
-    ours = run(setting, "ours", trials, *OURS, "tracking=none")
-    plain = run(setting, "plain", trials, *PLAIN)
-    tracked = run(setting, "tracked", min(trials, 3 * EDGE), *OURS)
-    edge = min(EDGE, trials // 2)
-    note = f"{trials} trials of a random sampler, sqlite; seconds from one trial to the next"
-    ends = {"first": slice(None, edge), "last": slice(-edge, None)}
+    part = 3 if setting.quick else PART
+    parts = 2 if setting.quick else 10 if setting.full else 3
+    times: list[Times] = []
+    for done in range(parts):
+        # Ours is told the total; the plain one runs as many again whenever it is resumed.
+        ours = run(setting, "ours", part, *OURS, "tracking=none", total=(done + 1) * part)
+        times.append(Times(ours, run(setting, "plain", part, *PLAIN, total=part)))
+    tracked = run(setting, "tracked", part, *OURS, total=part)
+    note = f"of {part * parts} of a random sampler, sqlite; seconds from one trial to the next"
     return [
-        *(
-            overhead(f"sweep: {name} {edge} trials", Times(ours[s], plain[s]), "ours < 1 s", note)
-            for name, s in ends.items()
-        ),
+        overhead(f"sweep: the first {part} trials", times[0], "ours < 1 s", note),
+        overhead(f"sweep: the last {part} trials", times[-1], "ours < 1 s", note),
         duration("sweep: a tracked trial", tracked, "ours, with a run in MLflow (sqlite)"),
     ]
 
 
-def run(setting: Setting, name: str, trials: int, *overrides: str) -> list[float]:
-    """Seconds from each trial of a sweep to the next."""
+def run(setting: Setting, name: str, part: int, *overrides: str, total: int) -> list[float]:
+    """Seconds from each trial of a sweep to the next, of the ``part`` trials that it does now."""
     folder = setting.folder / f"sweep_{name}"
     folder.mkdir(exist_ok=True)
     times = folder / "times.txt"
+    times.unlink(missing_ok=True)
     package = str(Path(__file__).parents[2])
     more = {"UDA_HYDRA_TIMES": str(times), "OMP_NUM_THREADS": str(setting.threads)}
     command = [sys.executable, "-m", "uda_hydra.benchmark.trivial", "-m", *COMMON, *overrides]
     subprocess.run(
-        [*command, f"hydra.sweeper.n_trials={trials}"],
+        [*command, f"hydra.sweeper.n_trials={total}"],
         cwd=folder,
         env=os.environ | more | {"PYTHONPATH": package},
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         check=True,
     )
     begun = [float(line) for line in times.read_text().splitlines()]
-    if len(begun) != trials:
-        raise Disagreement(f"{name} ran {len(begun)} of {trials} trials")
+    if len(begun) != part:
+        raise Disagreement(f"{name} ran {len(begun)} of {part} trials")
     return np.diff(begun).tolist()

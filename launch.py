@@ -5,7 +5,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from uda_hydra.errors import no_worker_left, reported
+from uda_hydra.errors import Unfinished, no_worker_left, reported
 from uda_hydra.schema import register
 
 
@@ -18,8 +18,9 @@ def main(config: DictConfig) -> float | list[float] | None:
     job = HydraConfig.get()
     choices = job.runtime.choices
     label = f"{choices['method']}-{choices['dataset']}-seed{config.seed}".replace("/", "-")
-    # A sweep hears of an error and goes on with the next training.
-    with no_worker_left() if job.mode == RunMode.MULTIRUN else reported():
+    # A study hears of every error and goes on with the next training; a table of failed stages.
+    study = job.mode == RunMode.MULTIRUN and config.table is None
+    with no_worker_left() if study else reported(leave=(Unfinished,)):
         return tasks.run(config, list(job.overrides.task), label)
 
 

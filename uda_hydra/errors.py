@@ -43,10 +43,10 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def reported(*, leave: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn errors of the user, of Hydra and of OmegaConf into one message and exit code 1.
 
-    ``HYDRA_FULL_ERROR=1`` shows the traceback instead.
+    ``HYDRA_FULL_ERROR=1`` shows the traceback instead. What is of a type in ``leave`` passes.
     """
     # Hydra would print and exit by itself; with this it lets the exception through to here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -54,6 +54,8 @@ def reported() -> Iterator[None]:
         with no_worker_left():
             yield
     except Exception as error:
+        if isinstance(error, leave):
+            raise
         if isinstance(error, Stopped):
             print(f"stopped by {error}; the same command goes on from there", file=sys.stderr)
             sys.exit(error.exit_code)

@@ -11,6 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.conftest import composed
+from uda_hydra.errors import UserError
 from uda_hydra.studies import owner
 from uda_hydra.studies.ledger import Design, Ledger
 from uda_hydra.studies.space import parse
@@ -37,6 +38,7 @@ def opened(tmp_path):
         )
         planned = ledger._design.planned() if grid else []
         facts = {"question": "", "command": "", "objectives": ["miou/last"], "space": space.written}
+        facts |= {"recipe": written}
         facts |= {"reference": space.reference, "seeds": seeds, "planned": planned, "facts": {}}
         ledger.describe(facts)
         return ledger
@@ -169,6 +171,12 @@ def test_drawn_points_get_every_seed_and_depend_on_the_trials_before_alone(opene
     (tmp_path / "study.db").unlink()
     half = pairs(drain(opened(written, total=5)))
     assert half + pairs(drain(opened(written, total=8))) == found
+
+
+def test_the_folder_of_another_study_is_refused(opened):
+    opened("0.1,0.2")
+    with pytest.raises(UserError, match="another folder with output"):
+        opened("0.1,0.3")
 
 
 def test_no_listed_point_is_drawn_twice(opened):

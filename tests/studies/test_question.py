@@ -83,6 +83,8 @@ def test_seeds_come_from_the_command_line_the_file_or_the_run():
     assert question(f"{AUX}=0.2,0.3", "hydra.sweeper.seeds=[5,6]").design.seeds == (5, 6)
     both = question(f"{AUX}=0.2,0.3", "seed=1,2", "hydra.sweeper.seeds=[5,6]")
     assert both.design.seeds == (1, 2)
+    one = question(f"{AUX}=0.2,0.3", "seed=7", "hydra.sweeper.seeds=[5,6]")
+    assert one.design.seeds == (7,)
 
 
 def test_what_is_less_is_better_for_time_and_entropy():

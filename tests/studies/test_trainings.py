@@ -143,6 +143,31 @@ def test_an_interrupted_trial_goes_on_from_its_own_checkpoint(tmp_path, number):
 
 
 @pytest.mark.slow
+def test_who_comes_second_waits_for_the_start_and_goes_on_if_the_first_dies(tmp_path):
+    command = ["-m", *TINY, "method=advent", START, "start.seed=0", "loss.lambda_adv=0.001,0.1"]
+    command += ["+stage.start.trainer.steps=60", "tracking=none"]
+    first = start(tmp_path, *command)
+    studies = tmp_path / "outputs/studies"
+    until(lambda: [*studies.glob("*/start/*/last.pt")], first)
+    # It cannot finish before the second comes.
+    first.send_signal(signal.SIGSTOP)
+    second = start(tmp_path, *command)
+    until(lambda: len([*studies.glob("*/trials/*/.lock")]) == 2, second)
+    assert second.stdout.readline() == "\n"
+    told = [second.stdout.readline() for _ in range(2)]
+    assert "is at work in" in told[1]
+    first.kill()
+    first.communicate()
+    out, err = second.communicate(timeout=300)
+    assert second.returncode == 0, err
+    assert "start: resuming after step" in out
+    (folder,) = studies.iterdir()
+    assert len([*(folder / "start").iterdir()]) == 1
+    states = [trial.state for trial in load(folder).trials]
+    assert (states.count("complete"), states.count("failed")) == (2, 1)
+
+
+@pytest.mark.slow
 def test_a_pruned_trial_is_no_response(tmp_path):
     # A threshold that no training on six images reaches.
     command = ["-m", *TINY, "method=source_only", "loss.lambda_seg_aux=0.2,0.3"]

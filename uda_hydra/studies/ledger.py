@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from uda_hydra.errors import UserError
 from uda_hydra.studies import owner, storage
 from uda_hydra.studies.space import Point, Space, key
 
@@ -78,9 +79,17 @@ class Ledger:
         return self.study.get_trials(deepcopy=False)
 
     def describe(self, facts: dict[str, Any]) -> None:
-        """Write down what the report needs to know beside the trials."""
+        """Write down what the report needs to know beside the trials.
+
+        Raises UserError if the folder holds a study of another ``recipe``.
+        """
         with storage.exclusive(self._folder, self._url):
             known = self.study.user_attrs
+            if known.get("recipe", facts["recipe"]) != facts["recipe"]:
+                raise UserError(
+                    f"{self._folder} holds a study of other values, or with another config; "
+                    "choose another folder with output=..."
+                )
             for name, value in facts.items():
                 if known.get(name) != value:
                     self.study.set_user_attr(name, value)
@@ -97,6 +106,9 @@ class Ledger:
 
     def tell(self, job: Job, state: TrialState, values: Sequence[float] | None, note: str) -> bool:
         """Record how a job ended; False if another process took it over meanwhile."""
+        if self._backend.get_trial(job.trial_id).state.is_finished():
+            self._mine.discard(job.trial_id)
+            return False
         try:
             if note:
                 self._storage.set_trial_user_attr(job.trial_id, "note", note)

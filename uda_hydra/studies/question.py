@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from uda_hydra import build
 from uda_hydra.engine.label_free import DIRECTIONS
@@ -46,6 +46,8 @@ class Question:
     """Of every config group."""
     command: str
     """That goes on with the study."""
+    recipe: str
+    """Stands for all that decides the numbers of the study."""
 
     @property
     def storage(self) -> str | None:
@@ -126,6 +128,7 @@ class Question:
         return {
             "question": _header(self.choices.get("sweep")) or f"{', '.join(space.written)}?",
             "command": self.command,
+            "recipe": self.recipe,
             "objectives": self.objectives,
             "space": space.written,
             "reference": space.reference or {},
@@ -150,8 +153,9 @@ def asked(arguments: list[str], options: dict[str, Any], config: DictConfig) -> 
     options = {name: _plain(value) for name, value in options.items()}
     space, fixed, swept_seeds = parse(options["params"], arguments, config)
     bare = OmegaConf.masked_copy(config, [name for name in config if name != "hydra"])
-    with open_dict(bare):
-        seeds = tuple(swept_seeds or options["seeds"] or [config.seed])
+    # A fixed seed on the command line is the only one.
+    listed = None if any(line.startswith("seed=") for line in fixed) else options["seeds"]
+    seeds = tuple(swept_seeds or listed or [config.seed])
     objectives = [config.objective] if isinstance(config.objective, str) else [*config.objective]
     grid = _is_grid(space, choices["hydra/sweeper/sampler"])
     every = len(space.points()) if grid else POINTS
@@ -163,7 +167,9 @@ def asked(arguments: list[str], options: dict[str, Any], config: DictConfig) -> 
         options["retry_failed"],
     )
     fixed = [line for line in fixed if not _ours(line)]
-    recipe = [_recipe(bare, fixed), space.written, objectives, choices["hydra/sweeper/pruner"]]
+    directions = _directions(objectives, options["directions"])
+    recipe = [_recipe(bare, fixed), space.written, objectives, directions]
+    recipe += [choices["hydra/sweeper/pruner"]]
     name = [choices.get("sweep") or "grid", choices["method"], choices["dataset"]]
     label = "-".join(name).replace("/", "-")
     folder = bare.output or f"outputs/studies/{label}-{digest_of(recipe)}"
@@ -172,11 +178,12 @@ def asked(arguments: list[str], options: dict[str, Any], config: DictConfig) -> 
         fixed,
         design,
         objectives,
-        _directions(objectives, options["directions"]),
+        directions,
         options,
         bare,
         choices,
-        _command([*config.hydra.overrides.hydra, *arguments], choices),
+        command=_command([*config.hydra.overrides.hydra, *arguments], choices),
+        recipe=digest_of(recipe),
     )
 
 

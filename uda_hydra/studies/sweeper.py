@@ -139,8 +139,9 @@ def _record(question: Question, ledger: Ledger, job: Job, returned: JobReturn) -
     # The property of that name raises the error, after a line on the terminal.
     value = returned._return_value
     if returned.status == JobStatus.COMPLETED:
-        values = [float(v) for v in (value if isinstance(value, list | tuple) else [value])]
-        bad = [n for n, v in zip(question.objectives, values, strict=True) if not math.isfinite(v)]
+        values = value if isinstance(value, list | tuple) else [value]
+        told = zip(question.objectives, values, strict=True)
+        bad = [name for name, v in told if v is None or not math.isfinite(v)]
         if not bad:
             ledger.tell(job, TrialState.COMPLETE, values, "")
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -26,6 +27,8 @@ def program(name: str) -> str:
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
     """The URL of an empty database that lives as long as the context."""
+    if importlib.util.find_spec("psycopg") is None:
+        pytest.skip('no psycopg here (pip install -e ".[postgresql]")')
     data, user = folder / "postgresql", {}
     data.mkdir()
     if os.geteuid() == 0:

@@ -59,8 +59,14 @@ def test_a_shared_stage_is_named_by_what_decides_it():
     fixed = (*shared, "start.seed=0")
     assert folders(*fixed, "seed=1")[0] == folders(*fixed, "seed=2")[0] == first
     assert folders(*shared, "loss.lambda_seg=0.5")[0] != first
-    elsewhere = folders("method=advent", START, "start.folder=elsewhere")[0]
-    assert Path(elsewhere).name == Path(first).name
+
+
+def test_where_a_study_lies_makes_no_stage_another_one():
+    several = ("experiment=adv_da/synthia2city_single_v2", "dataset=streets_synthia2city")
+    here = [Path(one) for one in folders(*several, "start.folder=here")]
+    there = [Path(one) for one in folders(*several, "start.folder=there")]
+    assert [one.name for one in here] == [one.name for one in there]
+    assert [one.parent.name for one in here] == ["here", "here", "run"]
 
 
 def test_a_method_with_stages_shares_those_before_the_last():

@@ -135,19 +135,19 @@ def streets(
     target: Mapping[str, Any],
 ) -> Pair:
     """An embedded pair; a domain whose root is given is read from there instead."""
+    from uda_hydra.data.streets import generate
+
     domains = [
         Domain.read(source, "dataset.source"),
         Domain.read(target, "dataset.target"),
     ]
+    for domain in domains:
+        if domain.root is not None:
+            # What is not there must be known before half a minute of drawing.
+            domain.images(num_classes, labels=False)
     extra = _held_out_count(domains[0])
     drawn = {"seed": seed, "gap": gap, "height": height, "workers": os.cpu_count() or 1}
     if any(domain.root is None for domain in domains):
-        from uda_hydra.data.streets import generate
-
-        for domain in domains:
-            if domain.root is not None:
-                # What is not there must be known before half a minute of drawing.
-                domain.images(num_classes, labels=False)
         folder = generate(Path(root), **drawn, **counts)
         domains = [
             replace(domain, root=domain.root or folder / NAMES[domain.layout]) for domain in domains

@@ -19,6 +19,7 @@ SMALL = (
     "dataset.height=64",
     "dataset.counts={source: 6, target: 6, validation: 3}",
     "dataset.source.size=[96,64]",
+    "dataset.source.validation_count=2",
     "dataset.target.size=[96,48]",
     "trainer.batch_size=2",
     "trainer.device=cpu",

@@ -11,20 +11,33 @@ PACKAGE = Path(__file__).parents[1] / "uda_hydra"
 
 # Upper may import lower, never the reverse; names on one line may not import each other.
 LAYERS = [
-    ["tasks", "benchmark"],
+    ["benchmark"],
+    ["schema", "tasks"],
+    ["studies"],
     ["build", "report", "table", "provenance"],
+    ["studies"],
     ["callbacks", "stages", "published"],
     ["engine"],
     ["methods"],
-    ["models", "schema"],
+    ["models"],
     ["losses", "memory", "data"],
     ["types", "settings", "errors"],
 ]
 HEAVY = {
-    "hydra": {"stages", "schema", "errors"},
-    "omegaconf": {"published", "tasks", "build", "stages", "schema", "errors"},
+    "hydra": {"stages", "schema", "errors", "studies", "benchmark"},
+    "hydra_plugins": {"studies"},
+    "omegaconf": {
+        "published",
+        "tasks",
+        "build",
+        "stages",
+        "schema",
+        "errors",
+        "studies",
+        "benchmark",
+    },
     "mlflow": {"callbacks"},
-    "optuna": set(),
+    "optuna": {"studies"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

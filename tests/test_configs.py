@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hydra import initialize_config_dir
 
 from tests.conftest import CONF, METHODS, ROOT, choices, composed
+from tests.studies.test_question import question
 from uda_hydra import build
 from uda_hydra.engine.events import Run
 
@@ -21,13 +23,28 @@ def test_every_option_composes(group, option):
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("sweeps/*.yaml")), ids=lambda p: p.stem)
 def test_every_sweep_composes(path):
-    question, command = path.read_text().splitlines()[:2]
-    assert question.endswith("?")
+    title, command = path.read_text().splitlines()[:2]
+    assert title.endswith("?")
     assert f"python launch.py sweep={path.stem}" in command
-    swept = composed(f"sweep={path.stem}", with_hydra=True).hydra.sweeper.params
-    for key, values in swept.items():
-        for value in str(values).split(","):
-            build.check(composed(f"sweep={path.stem}", f"{key}={value}"))
+    asks = question(*command.removeprefix("# python launch.py").split("  ")[0].split())
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        asks.check()
+    space = asks.design.space
+    assert asks.objectives == ["miou/last"] or len(asks.objectives) == 2
+    assert space.reference is not None
+    for point in space.points() if space.listed else [space.reference]:
+        build.check(composed(*asks.fixed, *(f"{key}={value}" for key, value in point.items())))
+
+
+@pytest.mark.parametrize("method", choices("method"))
+def test_joint_and_threshold_fit_every_method_that_has_the_keys(method):
+    if method == "source_only":
+        return
+    swept = [*question("sweep=joint", f"method={method}").design.space.written]
+    assert [key for key in swept if key.startswith("loss.lambda_")]
+    if "caco" in method:
+        assert swept[1:] == ["method.key_threshold", "method.temperature"]
+        assert [*question("sweep=threshold", f"method={method}").design.space.written] == swept[1:2]
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,8 @@ def test_a_plain_multirun_gives_every_point_a_folder_of_its_own(tmp_path):
         "loss.lambda_seg_aux=0.1,0.2",
     )
     assert done.returncode == 0, done.stderr
-    results = [json.loads(p.read_text()) for p in tmp_path.glob("outputs/runs/*/result.json")]
+    results = [
+        json.loads(p.read_text()) for p in tmp_path.glob("outputs/studies/*/trials/*/result.json")
+    ]
     assert len(results) == 2
     assert len({result["miou/last"] for result in results}) == 2

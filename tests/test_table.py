@@ -11,6 +11,7 @@ import pytest
 from hydra import initialize_config_dir
 
 from tests.conftest import CONF, METHODS, SMALL, composed
+from tests.processes import start, until
 from tests.test_launch import launch
 from tests.test_stages import planned
 from uda_hydra import tasks
@@ -185,3 +186,15 @@ def test_a_failed_seed_does_not_stop_the_others(tmp_path):
     assert "nothing to do" not in done.stdout
     text = (tmp_path / "outputs/tables/streets/table.md").read_text()
     assert [cells(text, name)[-2] for name in ("source", "oracle", "minent")] == ["2", "2", "0"]
+
+
+@pytest.mark.slow
+def test_a_signal_stops_all_seeds(tmp_path):
+    given = [*TINY, *WITHOUT, "hydra.sweeper.params.seed='0,1'", "trainer.steps=100000"]
+    table = tmp_path / "outputs/tables/streets"
+    with start(tmp_path, *given) as process:
+        until((table / "seed0/source/last.pt").exists, process)
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not (table / "seed1").exists()

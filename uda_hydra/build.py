@@ -17,6 +17,7 @@ from uda_hydra.data.labels import class_names
 from uda_hydra.data.pair import Pair
 from uda_hydra.engine.device import configure
 from uda_hydra.engine.events import Callback
+from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.engine.protocols import input_sizes
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import UserError, nearest
@@ -29,7 +30,10 @@ from uda_hydra.stages import settings
 
 ALLOWED = ("models", "methods", "data", "callbacks")
 """Subpackages of uda_hydra that a ``_target_`` may name things of; nothing else can be built."""
-SCORES = ("miou/last", "miou/best", "pixel_accuracy", "mean_accuracy", "fwiou", "seconds")
+SCORES = (
+    *("miou/last", "miou/best", "pixel_accuracy", "mean_accuracy", "fwiou", "seconds"),
+    *DIRECTIONS,
+)
 """What ``objective`` may be, beside the IoU of a class."""
 
 
@@ -170,12 +174,22 @@ def published_as(config: DictConfig) -> str:
 
 
 def check_objective(config: DictConfig) -> None:
-    """The objective must be a score that every result has."""
+    """The objective, or each of several, must be a score that every result has."""
     scores = [*SCORES, *(f"iou/{name}" for name in class_names(config.dataset.num_classes))]
     scores += ["miou_13"] if config.dataset.num_classes == 16 else []
-    if config.objective not in scores:
-        hint = nearest(config.objective, scores)
-        raise UserError(f"objective={config.objective} is no score of a result{hint}")
+    one = isinstance(config.objective, str)
+    objectives = [config.objective] if one else [*(config.objective or [])]
+    if not objectives:
+        raise UserError("objective must name a score of a result, or a list of them")
+    for name in objectives:
+        if name not in scores:
+            raise UserError(f"objective={name} is no score of a result{nearest(str(name), scores)}")
+    held_out = config.dataset.source.get("validation")
+    if "miou/source_val" in objectives and (held_out is None or config.dataset.oracle):
+        raise UserError(
+            "objective=miou/source_val needs source images that are not trained on: "
+            "dataset.source.validation names their split, and dataset.oracle has none"
+        )
 
 
 def check_init(config: DictConfig) -> None:

@@ -25,7 +25,7 @@ class Unfinished(UserError):
 
 
 class Stopped(Exception):
-    """The user asked a training to stop; what was computed is saved."""
+    """A training was asked to stop before its end; what was computed is saved."""
 
     exit_code = 1
 
@@ -43,19 +43,18 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 @contextmanager
-def reported(*, inside: bool = False) -> Iterator[None]:
+def reported(*, leave: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn errors of the user, of Hydra and of OmegaConf into one message and exit code 1.
 
-    ``HYDRA_FULL_ERROR=1`` shows the traceback instead. ``inside`` a job, what is Unfinished is
-    left to Hydra, which tells of it when the other jobs of a multirun are done.
+    ``HYDRA_FULL_ERROR=1`` shows the traceback instead. What is of a type in ``leave`` passes.
     """
     # Hydra would print and exit by itself; with this it lets the exception through to here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        with _no_worker_left():
+        with no_worker_left():
             yield
     except Exception as error:
-        if inside and isinstance(error, Unfinished):
+        if isinstance(error, leave):
             raise
         if isinstance(error, Stopped):
             print(f"stopped by {error}; the same command goes on from there", file=sys.stderr)
@@ -71,7 +70,7 @@ def reported(*, inside: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def _no_worker_left() -> Iterator[None]:
+def no_worker_left() -> Iterator[None]:
     """After an error, end the processes that load data; Python would wait for them for ever.
 
     They end with their loader, which the frames of the error keep alive.

@@ -14,9 +14,12 @@ from uda_hydra.settings import (
     EvaluationSettings,
     MemberSettings,
     OptimizerSettings,
+    StartSettings,
     TrackingSettings,
     TrainerSettings,
+    TrialSettings,
 )
+from uda_hydra.studies.plugin import register_sweeper
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 
@@ -29,7 +32,7 @@ class RunSchema:
     seed: int
     init: str | None
     output: str | None
-    objective: str
+    objective: Any
     ensemble: list[MemberSettings]
     input: str | None
     layout: str | None
@@ -47,15 +50,18 @@ class RunSchema:
     callbacks: Any
     stages: dict[str, list[str]]
     stage: dict[str, Any]
+    start: StartSettings
+    trial: TrialSettings
 
 
 def register() -> None:
-    """Make schema and sweeps known to Hydra; call before ``@hydra.main`` runs.
+    """Make schema, sweeper and sweeps known to Hydra; call before ``@hydra.main`` runs.
 
     Every file in ``sweeps/`` becomes an option of the group ``sweep``, merged at the top.
     """
     store = ConfigStore.instance()
     store.store(name="schema", node=RunSchema)
+    register_sweeper()
     for path in sorted(SWEEPS.glob("*.yaml")):
         node = OmegaConf.load(path)
         store.store(group="sweep", name=path.stem, node=node, package="_global_")

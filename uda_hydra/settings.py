@@ -190,6 +190,32 @@ class AugmentationSettings:
 
 
 @dataclass
+class StartSettings:
+    """Where trainings that are compared begin: one checkpoint that all of them share."""
+
+    overrides: list[str] | None
+    """Of a stage before a method of one training, [method=source_only]; a method that has stages
+    of its own begins with those."""
+    seed: int | None
+    """Of the stages before the last; None for the run's own."""
+    folder: str | None
+    """Where the stages before the last are kept, once for all runs; None for each run's folder."""
+
+
+@dataclass
+class TrialSettings:
+    """The run's place in a study; set by the sweeper."""
+
+    study: str | None
+    """Folder of the study."""
+    number: int | None
+    swept: list[str]
+    """Keys that differ between the trials."""
+    prune: bool
+    """Report every evaluation to the study's pruner, which may end the training."""
+
+
+@dataclass
 class TrackingSettings:
     """Where runs are logged."""
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from uda_hydra.benchmark import confusion, evaluation, log_cost, sample, step, upsampling
+from uda_hydra.benchmark import confusion, evaluation, log_cost, sample, step, sweep, upsampling
 from uda_hydra.benchmark.dictionary import SMALL, Problem
 from uda_hydra.benchmark.literal import LiteralDictionary, literal_contrast
 from uda_hydra.benchmark.timing import Disagreement, Setting, Times
@@ -175,3 +175,18 @@ def test_the_time_between_the_marks_is_the_log_and_the_rest_the_step():
     times = log_cost.split(before, after, skip=1)
     # Of the steps 2 to 4 the first is skipped.
     assert times == Times(ours=[2.0, 0.25], plain=[10.5, 12.0])
+
+
+# What a trial costs
+
+
+@pytest.mark.slow
+def test_both_sweepers_do_their_trials_and_ours_goes_on(quick):
+    rows = sweep.compare(quick)
+    assert [row.name for row in rows] == [
+        "sweep: the first 3 trials",
+        "sweep: the last 3 trials",
+        "sweep: a tracked trial",
+    ]
+    assert all(0 < row.ours < 60 for row in rows)
+    assert (quick.folder / "sweep_ours/outputs/studies").is_dir()

@@ -126,7 +126,7 @@ def test_a_run_that_a_person_deleted_stays_deleted(store, tmp_path):
 
 
 def test_curves_are_bounded(store, tmp_path, caplog):
-    callback = store.tracking(series=12)  # 7 for evaluations, 3 for the system, 2 for these
+    callback = store.tracking(series=15)  # 10 for evaluations, 3 for the system, 2 for these
     callback.on_start(Run("many", tmp_path, 9, 0, {}))
     for step in (1, 2):
         callback.on_log(step, {f"loss/{name}": 1.0 for name in "abc"})

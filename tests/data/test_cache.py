@@ -210,6 +210,6 @@ def test_evaluation_alone_does_not_decode_the_training_set(streets, folder, deco
     assert [one.label.shape for one in pair.validate(workers=0)] == [(64, 128)] * 3
     assert len(entries(folder)) == 6
     pair.streams(seed=0, steps=range(1), batch_size=1, workers=0, pin=False)
-    # 6 source images and labels, 6 target images, no target label.
-    assert len(entries(folder)) == 6 + 18
+    # 6 source images and labels and 2 held-out ones, 6 target images, no target label.
+    assert len(entries(folder)) == 6 + 16 + 6
     assert not entries(folder, "gtFine+train")

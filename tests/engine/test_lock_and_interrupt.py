@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from uda_hydra.engine.interrupt import Interrupt
+from uda_hydra.engine.interrupt import Interrupt, Interrupted
 from uda_hydra.engine.lock import locked
 
 
@@ -39,3 +40,8 @@ def test_a_second_sigint_acts_at_once():
     with pytest.raises(KeyboardInterrupt), Interrupt():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_interruption_is_told_from_process_to_process():
+    told = pickle.loads(pickle.dumps(Interrupted(signal.SIGTERM, 7)))
+    assert (str(told), told.exit_code) == ("SIGTERM after step 7", 143)

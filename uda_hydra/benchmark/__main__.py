@@ -23,6 +23,7 @@ from uda_hydra.benchmark import (
     sample,
     startup,
     step,
+    sweep,
     upsampling,
 )
 from uda_hydra.benchmark.timing import Disagreement, Row, Setting
@@ -37,13 +38,18 @@ COMPARISONS: dict[str, Callable[[Setting], list[Row]]] = {
     "evaluation": evaluation.compare,
     "log_cost": log_cost.compare,
     "startup": startup.compare,
+    "sweep": sweep.compare,
 }
+BY_NAME = ("sweep",)
+"""Run only when they are asked for: it needs Hydra and Optuna, and minutes."""
 
 
 def arguments(command_line: Sequence[str] | None) -> argparse.Namespace:
     """The options, checked."""
     parser = argparse.ArgumentParser("python -m uda_hydra.benchmark", description=benchmark.__doc__)
-    parser.add_argument("names", nargs="*", help=f"from {', '.join(COMPARISONS)}; without: all")
+    parser.add_argument(
+        "names", nargs="*", help=f"from {', '.join(COMPARISONS)}; without: all but sweep"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU; 1 by default")
@@ -72,7 +78,7 @@ def main(command_line: Sequence[str] | None = None) -> None:
         )
         facts = report.facts(setting)
         print(report.heading(facts), flush=True)
-        for name in options.names or COMPARISONS:
+        for name in options.names or [one for one in COMPARISONS if one not in BY_NAME]:
             torch.manual_seed(0)
             try:
                 new = COMPARISONS[name](setting)

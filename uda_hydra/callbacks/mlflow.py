@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 PER_CLASS = "per_class.json"
 PERIOD, PATIENCE = 5.0, 10.0
 """Seconds between two shipments, and that the end of a run may wait for the last one."""
-EVALUATION_SERIES, SYSTEM_SERIES = 7, 3
+EVALUATION_SERIES, SYSTEM_SERIES = 10, 3
 SYNC = "python launch.py task=sync"
 
 
@@ -43,7 +43,7 @@ class Tracking(Callback):
         artifacts: Path,
         parent: Path | None = None,
         tags: Mapping[str, str] | None = None,
-        series: int = 25,
+        series: int = 28,
     ) -> None:
         self._store = {
             "uri": store.absolute(uri),
@@ -94,6 +94,7 @@ class Tracking(Callback):
         """The means as curves; the classes as a table that the next evaluation replaces."""
         metrics = evaluation.scores.metrics()
         values = {"miou/last": metrics.pop("miou"), "miou/best": evaluation.best} | metrics
+        values |= evaluation.label_free
         self._spool.append(evaluation.step, {name: float(v) for name, v in values.items()})
         try:
             write_per_class(self._folder, evaluation)
@@ -137,9 +138,11 @@ def open_parent(
     artifacts: Path,
     config: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
+    parent: Path | None = None,
 ) -> None:
     """Describe in ``folder`` the run that its stages are parts of (``Tracking(parent=folder)``).
 
+    ``parent`` is the folder of the run that this one in turn is a part of, a trial of its study.
     Nothing is sent here: the first stage that finds the store creates the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,18 +153,26 @@ def open_parent(
         artifacts=str(artifacts.absolute()),
         name=name,
         key=before.key if before else uuid.uuid4().hex,
-        parent=None,
+        parent=None if parent is None else str(parent.absolute()),
         tags={legal(key): str(value) for key, value in (tags or {}).items()},
         params=flatten(config or {}),
         started=before.started if before else spool.now(),
     ).write(folder)
 
 
-def close_parent(folder: Path, status: str, metrics: Mapping[str, float] | None = None) -> None:
+def close_parent(
+    folder: Path,
+    status: str,
+    metrics: Mapping[str, float] | None = None,
+    *,
+    tags: Mapping[str, str] | None = None,
+) -> None:
     """Say how the stages ended ("finished", ...) and their result; waits a bounded time."""
     card = Card.read(folder)
     if card is None:
         raise FileNotFoundError(f"{folder / spool.CARD} is missing: open_parent comes first")
+    card.tags |= {legal(name): str(value) for name, value in (tags or {}).items()}
+    card.write(folder)
     values = {legal(name): float(value) for name, value in (metrics or {}).items()}
     before = spool.read(folder / spool.METRICS, 0)[0]
     # Stages that are run again may have another result, which is one more point.

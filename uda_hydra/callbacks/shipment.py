@@ -20,7 +20,7 @@ from uda_hydra.engine.checkpoint import write_atomically
 NOTES = "mlflow.json"
 """What the sender remembers: the run's id, and the files that it uploaded."""
 LOCK = "mlflow.lock"
-FILES = ("config.yaml", "per_class.csv", "per_class.json", "pictures/*.png")
+FILES = ("config.yaml", "per_class.csv", "per_class.json", "pictures/*.png", "report/*.*")
 STATUS = {
     "running": "RUNNING",
     "finished": "FINISHED",

@@ -30,7 +30,7 @@ class Scored(NamedTuple):
 
 
 class Validation(Dataset):
-    """The target's validation images; their labels serve evaluation only."""
+    """Validation images; their labels serve evaluation only."""
 
     def __init__(
         self,
@@ -61,6 +61,11 @@ class Validation(Dataset):
         parts = [self.images, self.labels, *self.others]
         return [store for part in parts for store in part.stores]
 
+    def stream(self, *, workers: int) -> Iterator[Scored]:
+        """Every image once, in order."""
+        fill(self.stores)
+        return load(self, range(len(self)), workers=workers)
+
     def __len__(self) -> int:
         return len(self.images.keys)
 
@@ -88,6 +93,8 @@ class Pair:
     """Whether the source is in truth the labelled target: an upper bound, not an adaptation."""
     augmentation: AugmentationSettings | None = None
     """How the training images are varied; None shows them as they are."""
+    source_validation: Validation | None = None
+    """Labelled source images that are never trained on, at the source's training size."""
 
     def augmented(self, settings: AugmentationSettings) -> Pair:
         """The same pair with its training images in random views; validation sees no change."""
@@ -105,6 +112,8 @@ class Pair:
         varied = self.augmentation
         # Random sizes are taken from the files themselves.
         kept = [] if varied and varied.scale_range else [*self.source.stores, *self.target.stores]
+        if self.source_validation is not None:
+            kept += self.source_validation.stores
         fill([*kept, *self.validation.stores])
 
     def streams(
@@ -118,9 +127,8 @@ class Pair:
         return load(batches, steps, workers=workers, pin=pin)
 
     def validate(self, *, workers: int) -> Iterator[Scored]:
-        """Every validation image once, in order."""
-        fill(self.validation.stores)
-        return load(self.validation, range(len(self.validation)), workers=workers)
+        """Every validation image of the target once, in order."""
+        return self.validation.stream(workers=workers)
 
     def fingerprint(self) -> str:
         """Changes when a sample is added, removed or renamed in any of the three sets."""

@@ -48,6 +48,17 @@ def reset_peak_memory(device: torch.device) -> None:
         CLEAR.write_text("5")
 
 
+def free_memory() -> None:
+    """Give back what a finished training held, so that the next one finds it and measures itself.
+
+    Networks are held by reference cycles, and their blocks by CUDA's cache.
+    """
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
 @contextmanager
 def out_of_memory_explained() -> Iterator[None]:
     """Tell which keys need less GPU memory when there is not enough."""

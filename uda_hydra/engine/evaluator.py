@@ -12,6 +12,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 
 from uda_hydra.engine.events import Panel
+from uda_hydra.engine.label_free import LabelFree
 from uda_hydra.engine.protocols import Look, label_map, look, probability_map
 from uda_hydra.engine.scores import Scores
 from uda_hydra.methods.base import Method
@@ -33,12 +34,14 @@ def evaluate(
     device: torch.device,
     bfloat16: bool,
     panels: int = 4,
+    label_free: LabelFree | None = None,
 ) -> tuple[Scores, tuple[Panel, ...]]:
     """Score ``images``: key, uint8 RGB (3, h, w), uint8 train ids, the image at further sizes.
 
     The images are of the ``input_sizes`` of ``protocol``, and scored at the size of their labels.
-    ``count`` is their number; ``panels`` of them, the same every time, come back as pictures. The
-    method is left in the modes it was in, and the random state as it was.
+    ``count`` is their number; ``panels`` of them, the same every time, come back as pictures.
+    ``label_free`` sees what the network makes of each image, and never its label. The method is
+    left in the modes it was in, and the random state as it was.
     """
     shown = {(2 * i + 1) * count // (2 * panels) for i in range(panels)}
     pictures = []
@@ -53,6 +56,8 @@ def evaluate(
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 looks = look(method, [image, *others], protocol, network_input)
             _check_classes(looks, classes)
+            if label_free is not None:
+                label_free.add(index, looks[0])
             prediction = label_map(looks, tuple(label.shape), protocol)
             confusion += count_pixels(label, prediction, len(classes))
             if index in shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ class Evaluation(NamedTuple):
     scores: Scores
     best: float
     panels: tuple[Panel, ...]
+    label_free: Mapping[str, float] = {}
+    """Scores that no target label enters; see ``label_free.DIRECTIONS``."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from uda_hydra.errors import UserError
 
@@ -45,3 +46,9 @@ class FiniteWatch:
             f"The last good state is {self._last}. A smaller optimizer.lr or loss weight, "
             "or trainer.precision=fp32, may help."
         )
+
+
+def largest(module: nn.Module) -> Float[Tensor, ""]:
+    """Largest magnitude in a module's parameters and buffers; nan if there is one anywhere."""
+    floats = [t.detach() for t in module.state_dict().values() if t.is_floating_point()]
+    return torch.stack([t.abs().max().float() for t in floats if t.numel()]).max()

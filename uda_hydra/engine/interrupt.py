@@ -16,6 +16,11 @@ class Interrupted(Stopped):
     def __init__(self, number: int, step: int) -> None:
         super().__init__(f"{signal.Signals(number).name} after step {step}")
         self.exit_code = 128 + number
+        self._arguments = number, step
+
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[int, int]]:
+        # A launcher sends it from the training's process to the sweep's.
+        return Interrupted, self._arguments
 
 
 class Interrupt:

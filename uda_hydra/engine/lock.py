@@ -12,10 +12,11 @@ from typing import TextIO
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold ``folder``, made if need be; the system frees it when its holder dies.
 
-    Raises OSError if another process has it or nothing can be written there.
+    If another process has it, ``wait`` for that one to end, else raise OSError. Raises OSError
+    if nothing can be written there.
     """
     with _opened(folder) as file:
         try:
@@ -23,10 +24,13 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise OSError(
-                f"another process ({file.read().strip()}) is at work in {folder}; "
-                "wait for it, stop it, or choose another folder with output=..."
-            ) from None
+            holder = f"another process ({file.read().strip()}) is at work in {folder}"
+            if not wait:
+                raise OSError(
+                    f"{holder}; wait for it, stop it, or choose another folder with output=..."
+                ) from None
+            print(f"{holder}; waiting for it", flush=True)
+            fcntl.lockf(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(f"pid {os.getpid()} on {socket.gethostname()}")
         file.flush()

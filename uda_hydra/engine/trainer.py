@@ -8,20 +8,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from uda_hydra.data.pair import Pair
+from uda_hydra.data.pair import Pair, Validation
 from uda_hydra.data.streams import seed_of
 from uda_hydra.engine.checkpoint import Checkpoints
 from uda_hydra.engine.cost import Cost
 from uda_hydra.engine.device import out_of_memory_explained, peak_memory
 from uda_hydra.engine.evaluator import evaluate
-from uda_hydra.engine.events import Callback, Evaluation, Run
-from uda_hydra.engine.finite import FiniteWatch
+from uda_hydra.engine.events import Callback, Evaluation, Panel, Run
+from uda_hydra.engine.finite import FiniteWatch, largest
 from uda_hydra.engine.interrupt import Interrupt, Interrupted
+from uda_hydra.engine.label_free import LabelFree, plain
 from uda_hydra.engine.optimizers import build_optimizers, poly, set_rates
 from uda_hydra.engine.scores import Scores
+from uda_hydra.errors import Stopped
 from uda_hydra.methods.base import Losses, Method, Update, check_weights
 from uda_hydra.settings import EvaluationSettings, OptimizerSettings, TrainerSettings
 from uda_hydra.types import Normalization, Source, Target
@@ -74,6 +75,7 @@ class Trainer:
         self.done = 0
         self.keys: tuple[str, ...] = ()
         self.last: Scores | None = None
+        self.label_free: dict[str, float] = {}
         self.best, self.best_step = -math.inf, 0
         self.watch = FiniteWatch(self.checkpoints.last)
 
@@ -91,7 +93,7 @@ class Trainer:
             with Interrupt() as interrupt, out_of_memory_explained():
                 self._run(interrupt)
             status = "finished"
-        except (Interrupted, KeyboardInterrupt):
+        except (Stopped, KeyboardInterrupt):
             status = "interrupted"
             raise
         finally:
@@ -210,22 +212,36 @@ class Trainer:
     def evaluate(self) -> Scores:
         """Score the target's validation images, remember the best, tell the callbacks."""
         self._check_weights()
-        self.last, panels = evaluate(
-            self.method,
-            self.pair.validate(workers=self.settings.workers),
-            protocol=self.protocol,
-            classes=self.pair.classes,
-            count=len(self.pair.validation),
-            normalize=self.normalize,
-            device=self.device,
-            bfloat16=self.bfloat16,
-        )
+        seen = LabelFree(self.device)
+        self.last, panels = self._score(self.pair.validation, self.protocol, label_free=seen)
+        self.label_free = seen.means()
+        held_out = self.pair.source_validation
+        if held_out is not None:
+            source, _ = self._score(held_out, plain(self.protocol), panels=0)
+            self.label_free["miou/source_val"] = source.miou
         if self.last.miou > self.best:
             self.best, self.best_step = self.last.miou, self.done
             self.checkpoints.save_best(self._state())
         for callback in self.callbacks:
-            callback.on_evaluate(Evaluation(self.done, self.last, self.best, panels))
+            callback.on_evaluate(
+                Evaluation(self.done, self.last, self.best, panels, self.label_free)
+            )
         return self.last
+
+    def _score(
+        self, images: Validation, protocol: EvaluationSettings, **options: int | LabelFree
+    ) -> tuple[Scores, tuple[Panel, ...]]:
+        return evaluate(
+            self.method,
+            images.stream(workers=self.settings.workers),
+            protocol=protocol,
+            classes=self.pair.classes,
+            count=len(images),
+            normalize=self.normalize,
+            device=self.device,
+            bfloat16=self.bfloat16,
+            **options,
+        )
 
     def save(self) -> None:
         """Write everything a resume needs as ``last.pt``."""
@@ -255,6 +271,8 @@ class Trainer:
         if state["confusion"] is not None:
             confusion = state["confusion"].numpy()
             self.last = Scores(confusion, self.pair.classes, average=self.protocol.average)
+        # Checkpoints of earlier versions hold none.
+        self.label_free = state.get("label_free", {})
         return note or f"resuming after step {self.done}"
 
     def _state(self) -> dict[str, object]:
@@ -266,13 +284,8 @@ class Trainer:
             "best": self.best,
             "best_step": self.best_step,
             "confusion": None if self.last is None else torch.from_numpy(self.last.confusion),
+            "label_free": dict(self.label_free),
         }
-
-
-def largest(module: nn.Module) -> Float[Tensor, ""]:
-    """Largest magnitude in a module's parameters and buffers; nan if there is one anywhere."""
-    floats = [t.detach() for t in module.state_dict().values() if t.is_floating_point()]
-    return torch.stack([t.abs().max().float() for t in floats if t.numel()]).max()
 
 
 def split(source: Source, target: Target, parts: int) -> Iterator[tuple[Source, Target]]:

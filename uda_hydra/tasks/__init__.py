@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 from omegaconf import DictConfig
 
 from uda_hydra.errors import UserError, nearest
@@ -10,12 +12,22 @@ from uda_hydra.stages import settings
 TASKS = ("train", "evaluate", "predict", "convert", "check_data", "scan", "sync")
 
 
-def run(config: DictConfig, overrides: list[str], label: str) -> float | None:
+def run(config: DictConfig, overrides: list[str], label: str) -> float | list[float] | None:
     """Run ``config.task``; ``label`` names a run whose output folder is not given."""
+    if config.task == "report":
+        raise UserError(
+            "task=report needs the study: the overrides of its command, sweep=... or -m and what "
+            "is swept"
+        )
     if config.task not in TASKS:
-        raise UserError(f"there is no task {config.task!r}{nearest(config.task, TASKS)}")
+        hint = nearest(config.task, (*TASKS, "report"))
+        raise UserError(f"there is no task {config.task!r}{hint}")
     for group in ("trainer", "optimizer", "evaluation", "augmentation", "tracking"):
         settings(config[group])
+    known = multiprocessing.get_all_start_methods()
+    if multiprocessing.get_start_method() not in known:
+        # A worker of joblib; the processes that load its data do not know how joblib starts them.
+        multiprocessing.set_start_method(known[0], force=True)
     # Only now torch is loaded: a value out of range is told at once.
     from uda_hydra.tasks.check_data import check_data
     from uda_hydra.tasks.convert import convert

@@ -16,15 +16,15 @@ from uda_hydra.callbacks.mlflow import close_parent, open_parent
 from uda_hydra.data.pair import Pair
 from uda_hydra.engine.checkpoint import Checkpoints, digest, write_atomically
 from uda_hydra.engine.events import Run
-from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.engine.lock import locked
 from uda_hydra.engine.trainer import Trainer
-from uda_hydra.errors import Unfinished, UserError
+from uda_hydra.errors import Stopped, Unfinished, UserError
 from uda_hydra.provenance import provenance
 from uda_hydra.published import Row, published
 from uda_hydra.report import browse, comparison, summary
 from uda_hydra.stages import Stage, flat, identity, plan, settings
 from uda_hydra.table import kinds, write
+from uda_hydra.tasks.trial import Place
 
 Result = dict[str, Any]
 
@@ -49,8 +49,8 @@ class Pairs:
         return pair
 
 
-def train(config: DictConfig, overrides: list[str], label: str) -> float:
-    """Run all stages and print the outcome; returns the value of ``objective``.
+def train(config: DictConfig, overrides: list[str], label: str) -> float | list[float]:
+    """Run all stages and print the outcome; returns the value of ``objective``, or of several.
 
     With ``table`` the outcome is the table over all seeds, however far this one comes.
     """
@@ -67,13 +67,27 @@ def train(config: DictConfig, overrides: list[str], label: str) -> float:
             results = _train(stages, overrides)
         finally:
             print(write(Path(config.table), kinds(stages, config.stages)), end="")
-    print(browse(_top(stages), config.tracking.uri if config.tracking.enabled else None))
-    return results[stages[-1].name][config.objective]
+    print(browse(Place(stages).top, config.tracking.uri if config.tracking.enabled else None))
+    outcome = results[stages[-1].name]
+    one = isinstance(config.objective, str)
+    names = [config.objective] if one else config.objective
+    values = [_score(outcome, name, stages[-1]) for name in names]
+    return values[0] if one else values
+
+
+def _score(result: Result, name: str, stage: Stage) -> float:
+    """One score of a finished stage, which an earlier version may not have computed."""
+    if name not in result:
+        raise UserError(
+            f"objective={name} is not in {stage.folder / 'result.json'}, which an earlier version "
+            "has written; choose another output=..., or move this run away"
+        )
+    return result[name]
 
 
 def _check_table(table: str | None, stages: list[Stage]) -> None:
     """The runs of a table lie in its folder, and have stages."""
-    if table is not None and (len(stages) == 1 or _top(stages).parent != Path(table)):
+    if table is not None and (len(stages) == 1 or Place(stages).top.parent != Path(table)):
         raise UserError(
             f"table={table} needs a run of several stages whose output lies in that folder; "
             "see conf/experiment/streets_table.yaml, or leave out table"
@@ -84,7 +98,7 @@ def _train(stages: list[Stage], overrides: list[str]) -> dict[str, Result]:
     """Every stage's result, by training what is not finished."""
     for stage in stages:
         build.check(stage.config)
-    top = _top(stages)
+    place = Place(stages)
     results = {stage.name: finished(stage) for stage in stages}
     if None in results.values():
         first = next(stage for stage in stages if results[stage.name] is None)
@@ -92,15 +106,11 @@ def _train(stages: list[Stage], overrides: list[str]) -> dict[str, Result]:
         # Data that is not there must be known before anything is written.
         pairs = Pairs()
         pairs.of(first)
-        with locked(top):
-            return _run_all(stages, top, pairs, overrides)
-    print(f"{top} holds this run, finished; nothing to do")
+        # Another process may still be at work on a trial that was thought to be dead.
+        with locked(place.top, wait=place.study is not None):
+            return _run_all(stages, place, pairs, overrides)
+    print(f"{place.top} holds this run, finished; nothing to do")
     return results
-
-
-def _top(stages: list[Stage]) -> Path:
-    """The folder of the whole run."""
-    return stages[0].folder if len(stages) == 1 else stages[0].folder.parent
 
 
 def _published(stage: Stage, result: Result) -> list[Row]:
@@ -109,26 +119,27 @@ def _published(stage: Stage, result: Result) -> list[Row]:
 
 
 def _run_all(
-    stages: list[Stage], top: Path, pairs: Pairs, overrides: list[str]
+    stages: list[Stage], place: Place, pairs: Pairs, overrides: list[str]
 ) -> dict[str, Result]:
     """Each stage in turn; several of them are shown in MLflow as children of one run."""
     tracking = settings(stages[-1].config.tracking)
-    parent = top if len(stages) > 1 and tracking.enabled else None
+    parent = place.top if len(stages) > 1 and tracking.enabled else None
     if parent:
         open_parent(
             tracking.uri,
             tracking.experiment,
-            top.name,
+            place.name(place.top.name),
             parent,
             artifacts=Path(tracking.artifacts),
             config=OmegaConf.to_container(stages[-1].config, resolve=True),
-            tags=provenance(overrides),
+            tags=provenance(overrides) | place.tags(),
+            parent=place.study,
         )
     status, results = "failed", {}
     try:
-        results = _each(stages, pairs, parent, overrides)
+        results = _each(stages, pairs, place, overrides)
         status = "finished"
-    except (Interrupted, KeyboardInterrupt):
+    except (Stopped, KeyboardInterrupt):
         status = "interrupted"
         raise
     finally:
@@ -136,12 +147,12 @@ def _run_all(
             outcome = results[stages[-1].name] if status == "finished" else {}
             close_parent(parent, status, _scores(outcome))
     if len(stages) > 1:
-        _write_json(top / "result.json", results[stages[-1].name])
+        _write_json(place.top / "result.json", results[stages[-1].name])
     return results
 
 
 def _each(
-    stages: list[Stage], pairs: Pairs, parent: Path | None, overrides: list[str]
+    stages: list[Stage], pairs: Pairs, place: Place, overrides: list[str]
 ) -> dict[str, Result]:
     """Each stage in turn. A stage of a table that fails only stops those that need its files.
 
@@ -155,11 +166,11 @@ def _each(
             failed[stage.name] = f"needs {needed[0].name}"
             continue
         try:
-            found = finished(stage)
-            if found is None:
+            with place.held(stage):
                 alone = len(stages) == 1
-                found = _run(stage, pairs.of(stage), parent, overrides, alone=alone)
-            results[stage.name] = found
+                results[stage.name] = finished(stage) or _run(
+                    stage, pairs.of(stage), place, overrides, alone=alone
+                )
         except FAILURES as error:
             if stage.config.table is None:
                 raise
@@ -170,7 +181,7 @@ def _each(
     if failed:
         told = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise Unfinished(
-            f"{len(failed)} of {len(stages)} trainings in {_top(stages)} failed. The others are "
+            f"{len(failed)} of {len(stages)} trainings in {place.top} failed. The others are "
             f"done, and the same command tries these again: {told}"
         )
     return results
@@ -182,14 +193,12 @@ def _needs(stage: Stage, folder: Path) -> bool:
     return any(isinstance(v, str) and Path(v).is_relative_to(folder) for v in values)
 
 
-def _run(
-    stage: Stage, pair: Pair, parent: Path | None, overrides: list[str], *, alone: bool
-) -> Result:
+def _run(stage: Stage, pair: Pair, place: Place, overrides: list[str], *, alone: bool) -> Result:
     """Train one stage from its beginning or from its last checkpoint."""
     folder = stage.folder
     _make_room(stage, alone=alone)
     pair.prepare()
-    trainer = build.trainer(stage.config, pair, folder, build.callbacks(stage.config, parent))
+    trainer = build.trainer(stage.config, pair, folder, place.watchers(stage))
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "identity.json", _identity(stage))
     text = OmegaConf.to_yaml(stage.config, resolve=True)
@@ -202,11 +211,12 @@ def _run(
         "seed": str(stage.config.seed),
         "stage": stage.name,
     }
+    facts |= place.tags() if alone else {}
     if pair.oracle:
         facts["oracle"] = "trained on target labels: an upper bound, not an adaptation"
     trainer.fit(
         Run(
-            name=stage.name if alone else f"{folder.parent.name}/{stage.name}",
+            name=place.name(stage.name) if alone else f"{folder.parent.name}/{stage.name}",
             folder=folder,
             steps=trainer.settings.steps,
             start=trainer.done,
@@ -273,6 +283,7 @@ def _result(trainer: Trainer, facts: dict[str, str]) -> Result:
         "miou/best_is": "selected on target labels; miou/last is not",
         **means,
         **trainer.last.per_class(),
+        **trainer.label_free,
         "steps": trainer.done,
         **trainer.cost.total(),
         **facts,

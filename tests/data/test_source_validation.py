@@ -1,0 +1,93 @@
+"""Held-out source images: which they are, and that none of them is trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from layouts import SIZE, cityscapes_folder, gta5_folder
+
+from tests.conftest import SMALL, composed
+from uda_hydra import build
+from uda_hydra.data.presets import real
+from uda_hydra.data.readers.gta5_split import official_split
+from uda_hydra.errors import UserError
+
+
+def gta(tmp_path: Path, **source: object):
+    """GTA5 with the first images of the official training and validation splits."""
+    numbers = [n for n, name in enumerate(official_split(), 1) if name in ("train", "val")][:40]
+    if not (tmp_path / "GTA5").exists():
+        gta5_folder(tmp_path / "GTA5", numbers)
+        for split in ("train", "val"):
+            cityscapes_folder(tmp_path / "C", split, ["ulm_000000_000019"])
+    domain = {"layout": "gta5", "root": tmp_path / "GTA5", "split": "train", "size": [3, 2]}
+    target = {"layout": "cityscapes", "root": tmp_path / "C", "split": "train", "size": [4, 2]}
+    return real(
+        name="pair",
+        num_classes=19,
+        oracle=source.pop("oracle", False),
+        cache=False,
+        cache_folder="",
+        source=domain | source,
+        target=target | {"validation": "val"},
+    )
+
+
+def test_the_official_split_is_held_out(tmp_path):
+    pair = gta(tmp_path, validation="val")
+    official = official_split()
+    held_out = pair.source_validation.images.keys
+    assert held_out and {official[int(key) - 1] for key in held_out} == {"val"}
+    assert not {*held_out} & {*pair.source.keys}
+    one = next(pair.source_validation.stream(workers=0))
+    assert one.image.shape == (3, 2, 3)  # the source's training size, not the target's
+    assert one.label.shape == SIZE
+
+
+def test_a_count_takes_images_evenly(tmp_path):
+    every = gta(tmp_path, validation="val").source_validation.images.keys
+    some = gta(tmp_path, validation="val", validation_count=3).source_validation.images.keys
+    assert some == tuple(every[i * len(every) // 3] for i in range(3))
+    more = gta(tmp_path, validation="val", validation_count=1000).source_validation.images.keys
+    assert more == every
+
+
+def test_what_is_trained_on_cannot_be_held_out(tmp_path):
+    with pytest.raises(ValueError, match=r"trains on .* split=train beside validation=val"):
+        gta(tmp_path, split="all", validation="val")
+
+
+def test_by_default_and_for_an_upper_bound_there_is_none(tmp_path):
+    assert gta(tmp_path).source_validation is None
+    assert gta(tmp_path, validation="val", oracle=True).source_validation is None
+
+
+def test_a_count_must_be_positive(tmp_path):
+    with pytest.raises(ValueError, match=r"dataset.source.validation_count=0"):
+        gta(tmp_path, validation="val", validation_count=0)
+
+
+def opened(streets: Path, *overrides: str):
+    return build.pair(composed(*SMALL, f"dataset.root={streets}", *overrides))
+
+
+@pytest.mark.parametrize("dataset", ["streets", "streets_synthia2city"])
+def test_streets_draw_other_scenes_and_leave_the_training_data_alone(streets, dataset):
+    counts = "dataset.counts={synthia: 6}" if "synthia" in dataset else "dataset.counts={}"
+    with_them = opened(streets, f"dataset={dataset}", counts)
+    without = opened(streets, f"dataset={dataset}", counts, "dataset.source.validation=null")
+    assert without.source_validation is None
+    assert with_them.source.images.root == without.source.images.root
+    assert with_them.fingerprint() == without.fingerprint()
+    held_out = with_them.source_validation
+    assert len(held_out) == 2
+    assert held_out.images.size == with_them.source.size
+    trained = {s.image.read_bytes() for s in with_them.source.images.samples}
+    assert not trained & {s.image.read_bytes() for s in held_out.truth.samples}
+
+
+def test_scenes_are_held_out_only_where_they_are_drawn(streets, tmp_path):
+    gta5_folder(tmp_path / "GTA5", [1])
+    with pytest.raises(UserError, match=r"dataset.source.validation=held_out draws"):
+        opened(streets, f"dataset.source.root={tmp_path / 'GTA5'}")

@@ -1,0 +1,184 @@
+"""Who does which training: nothing twice, nothing lost, whoever dies."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from tests.conftest import composed
+from uda_hydra.errors import UserError
+from uda_hydra.studies import owner
+from uda_hydra.studies.ledger import Design, Ledger
+from uda_hydra.studies.space import parse
+from uda_hydra.studies.storage import url_of
+from uda_hydra.studies.study import described
+
+ADV = "loss.lambda_adv"
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Opens the study of the test once more, as another process would."""
+    config = composed("method=advent", with_hydra=True)
+
+    def make(written="0.1,0.2,0.3", *, seeds=(0, 1), total=99, retry=False, grid=None) -> Ledger:
+        space, *_ = parse({ADV: written}, [], config)
+        grid = space.listed if grid is None else grid
+        ledger = Ledger(
+            tmp_path,
+            url_of(tmp_path, None),
+            directions=["maximize"],
+            design=Design(space, seeds, grid, total, retry),
+            sampler=lambda number: optuna.samplers.TPESampler(seed=number),
+        )
+        planned = ledger._design.planned() if grid else []
+        facts = {"question": "", "command": "", "objectives": ["miou/last"], "space": space.written}
+        facts |= {"recipe": written}
+        facts |= {"reference": space.reference, "seeds": seeds, "planned": planned, "facts": {}}
+        ledger.describe(facts)
+        return ledger
+
+    return make
+
+
+def drain(ledger, value=lambda job: job.point[ADV]):
+    """Do all that is left; the trainings in the order in which they were taken."""
+    done = []
+    while jobs := ledger.take(1):
+        done += jobs
+        ledger.tell(jobs[0], TrialState.COMPLETE, [value(jobs[0])], "")
+    return done
+
+
+def pairs(jobs):
+    return [(job.point[ADV], job.seed) for job in jobs]
+
+
+def test_a_grid_is_done_once_the_reference_first_then_seed_by_seed(opened):
+    jobs = drain(opened())
+    values = (0.1, 0.2, 0.3)
+    assert pairs(jobs) == [(0.001, 0), (0.001, 1), *((v, s) for s in (0, 1) for v in values)]
+    assert [job.folder for job in jobs] == [f"trials/{n:04}" for n in range(8)]
+    assert drain(opened()) == []
+
+
+def test_two_processes_share_the_work_and_more_seeds_go_on_with_the_same_study(opened):
+    one, two = opened(), opened()
+    first, second = one.take(3), two.take(3)
+    assert len({*pairs(first), *pairs(second)}) == 6
+    for ledger, jobs in ((one, first), (two, second)):
+        for job in jobs:
+            ledger.tell(job, TrialState.COMPLETE, [0.5], "")
+    assert len(drain(two)) == 2
+    assert {seed for _, seed in pairs(drain(opened(seeds=(0, 1, 2))))} == {2}
+
+
+def test_the_total_counts_over_all_calls(opened):
+    assert len(drain(opened(total=3))) == 3
+    assert len(drain(opened(total=3))) == 0
+    assert len(drain(opened(total=5))) == 2
+
+
+def test_what_is_interrupted_is_continued_first_in_its_own_folder(opened, tmp_path):
+    ledger = opened()
+    kept, lost = ledger.take(2)
+    ledger.tell(kept, TrialState.COMPLETE, [0.5], "")
+    ledger.interrupt(lost, "interrupted: SIGTERM after step 3")
+    (again,) = opened().take(1)
+    assert (again.point, again.seed, again.folder) == (lost.point, lost.seed, lost.folder)
+    assert (again.number, again.continues) == (2, lost.number)
+    trials = described(ledger.study, tmp_path).trials
+    assert trials[1].note == "interrupted: SIGTERM after step 3, continued as trial 2"
+    assert [t.state for t in trials[:3]] == ["complete", "failed", "running"]
+    # 8 in all, of which 6 have not begun.
+    assert [t.state for t in trials[3:]] == ["waiting"] * 6
+
+
+def test_a_killed_process_is_noticed_and_a_living_one_left_alone(opened, monkeypatch):
+    dead = subprocess.run(
+        [sys.executable, "-c", "from uda_hydra.studies.owner import *; print(myself())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    ledger = opened()
+    me = owner.myself()
+    (mine,) = ledger.take(1)
+    monkeypatch.setattr(owner, "myself", lambda: eval(dead.stdout))
+    (lost,) = opened().take(1)
+    monkeypatch.setattr(owner, "myself", lambda: me)
+    (again,) = opened().take(1)
+    assert (again.point, again.seed, again.continues) == (lost.point, lost.seed, lost.number)
+    assert ledger.trials()[mine.number].state == TrialState.RUNNING
+
+
+def test_another_machine_is_dead_when_it_was_silent_for_two_minutes(monkeypatch):
+    elsewhere = owner.myself() | {"host": "elsewhere"}
+    assert owner.alive(elsewhere, time.time() - 100)
+    assert not owner.alive(elsewhere, time.time() - 130)
+    assert owner.alive(owner.myself(), 0.0)
+    assert not owner.alive(owner.myself() | {"started": 1.0}, time.time())
+    assert not owner.alive(None, time.time())
+
+
+def test_a_sign_of_life_reaches_the_others_and_a_trial_taken_over_is_lost(opened, monkeypatch):
+    ledger = opened()
+    (job,) = ledger.take(1)
+    before = ledger.trials()[0].user_attrs["sign"]
+    ledger.sign()
+    assert opened().trials()[0].user_attrs["sign"] > before
+    monkeypatch.setattr(owner, "alive", lambda *_: False)
+    (again,) = opened().take(1)
+    assert again.continues == job.number
+    assert not ledger.tell(job, TrialState.COMPLETE, [0.5], "")
+    ledger.sign()
+
+
+def test_a_failure_is_final_unless_it_is_to_be_tried_again_and_then_once(opened):
+    ledger = opened("0.1,0.001", seeds=(0,))
+    drain_with_failure(ledger)
+    assert ledger.failed() == ["bad luck"]
+    assert opened("0.1,0.001", seeds=(0,)).take(1) == []
+    again = opened("0.1,0.001", seeds=(0,), retry=True)
+    (job,) = drain_with_failure(again)
+    assert (job.point[ADV], job.continues, job.folder) == (0.1, 1, "trials/0001")
+    assert again.failed() == ["bad luck"]
+
+
+def drain_with_failure(ledger):
+    done = []
+    while jobs := ledger.take(1):
+        done += jobs
+        if jobs[0].point[ADV] == 0.1:
+            ledger.tell(jobs[0], TrialState.FAIL, None, "bad luck")
+        else:
+            ledger.tell(jobs[0], TrialState.COMPLETE, [0.5], "")
+    return done
+
+
+def test_drawn_points_get_every_seed_and_depend_on_the_trials_before_alone(opened, tmp_path):
+    written = "tag(log, interval(1e-4, 1e-1))"
+    jobs = drain(opened(written, total=8))
+    found = pairs(jobs)
+    assert found[:2] == [(0.001, 0), (0.001, 1)]
+    assert [seed for _, seed in found] == [0, 1] * 4
+    assert len({value for value, _ in found}) == 4
+    (tmp_path / "study.db").unlink()
+    half = pairs(drain(opened(written, total=5)))
+    assert half + pairs(drain(opened(written, total=8))) == found
+
+
+def test_the_folder_of_another_study_is_refused(opened):
+    opened("0.1,0.2")
+    with pytest.raises(UserError, match="another folder with output"):
+        opened("0.1,0.3")
+
+
+def test_no_listed_point_is_drawn_twice(opened):
+    jobs = drain(opened("0.1,0.2", seeds=(0,), grid=False))
+    assert sorted(pairs(jobs)) == [(0.001, 0), (0.1, 0), (0.2, 0)]

@@ -1,0 +1,212 @@
+"""What a report says of studies whose answer is known."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import replace
+
+import pytest
+
+from tests.studies.made import KEY, curve, study, trial
+from uda_hydra.studies import report, tables
+from uda_hydra.studies.answer import Answer
+
+CLEAR = {
+    # Best at 0.002 by far more than the seeds vary; 0.004 within a point, 0.01 not.
+    0.0001: [30.0, 31.0, 32.1],
+    0.001: [36.0, 37.1, 38.0],
+    0.002: [40.0, 41.0, 42.1],
+    0.004: [39.3, 40.4, 41.4],
+    0.01: [35.0, 36.0, 37.0],
+}
+FLAT = {0.001: [40.0, 42.0, 41.0], 0.002: [41.0, 41.5, 40.9], 0.004: [40.5, 41.0, 41.8]}
+
+
+def said(made, **options):
+    """The whole text in one line, as if the terminal were endless."""
+    return " ".join(report.text(made, **options).split())
+
+
+def test_best_range_and_difference_are_told():
+    text = said(curve(CLEAR))
+    assert "Best of 5 points: loss.lambda_adv=0.002, mIoU 41.03 % (mean of 3 seeds)." in text
+    assert "0.002 to 0.004 (2 of 5 values compared) are within 1 point of the best" in text
+    assert "+4.00 points" in text and ": they differ." in text
+    assert "loss.lambda_adv changes the mIoU (p < 0.001" in text
+
+
+def test_no_difference_is_told_where_the_interval_holds_zero():
+    text = said(curve(FLAT))
+    assert "no difference can be told" in text and "they differ" not in text
+    assert "no effect of loss.lambda_adv can be told" in text
+    assert "Of 2 other points, none can be told from the paper's" in text
+    assert "reaches the smallest and the largest value compared and may go on" in text
+
+
+def test_an_interval_without_zero_is_not_enough_after_choosing_the_best_of_many():
+    # +1.0 with an interval of [0.1, 1.9] alone; of five points one is always the best.
+    table = {v: [40.0, 40.0, 40.0] for v in (0.0001, 0.0005, 0.001, 0.004)}
+    table[0.002] = [40.64, 41.0, 41.36]
+    text = said(curve(table))
+    assert "95 % interval [+0.11, +1.89]" in text
+    assert "allowing for having chosen the best of 4" in text
+    assert "no difference can be told" in text and "they differ" not in text
+
+
+def test_one_seed_claims_no_difference():
+    text = said(curve({value: [points[0]] for value, points in CLEAR.items()}))
+    assert "no difference can be told with one seed" in text
+    assert "With one seed the spread between seeds is not known" in text
+    for claim in ("they differ", "F-test", "can be told from the paper's", "interval ["):
+        assert claim not in text
+
+
+def test_tolerance_widens_the_range():
+    assert "0.001 to 0.01 (4 of 5 values compared) are within 5.1 points" in said(
+        curve(CLEAR), tolerance=5.1
+    )
+
+
+def test_pruned_failed_and_infinite_trials_are_listed_and_left_out():
+    point = {KEY: 0.001}
+    extra = [
+        lambda n: trial(n, point, 3, 0.99, state="pruned", note="below the median"),
+        lambda n: trial(n, point, 4, 0.99, state="failed", note="out of memory"),
+        lambda n: trial(n, point, 5, math.nan),
+    ]
+    with_them, without = curve(CLEAR, extra=extra), curve(CLEAR)
+    assert tables.points(Answer(with_them)) == tables.points(Answer(without))
+    text = said(with_them)
+    assert "15 of 18 trials complete: 5 points, 3 seeds; 1 failed, 1 pruned, 1 not finite" in text
+    assert "failed: trial 16 (loss.lambda_adv=0.001, seed 4): out of memory" in text
+    assert "not finite: trial 17" in text
+    assert "Pruned trials are not responses" in text
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [
+        [],
+        [
+            trial(0, {KEY: 0.001}, 0, 0.0, state="running"),
+            trial(1, {KEY: 0.1}, 0, 0.0, state="waiting"),
+        ],
+        [trial(0, {KEY: 0.001}, 0, math.nan)],
+    ],
+    ids=["empty", "started", "nan"],
+)
+def test_a_study_without_an_answer_says_so(trials, tmp_path):
+    written = report.write(study(trials, reference={KEY: 0.001}), tmp_path)
+    assert "there is nothing to tell yet" in written.text
+    assert (written.best, written.best_mean, written.robust_range) == ({}, None, "")
+    assert written.figures == () and written.page.is_file()
+
+
+def test_unfinished_trials_are_counted():
+    extra = [
+        lambda n: trial(n, {KEY: 0.001}, 3, 0.0, state="running"),
+        lambda n: trial(n, {KEY: 0.002}, 3, 0.0, state="waiting"),
+    ]
+    assert "unfinished: 2 of 17" in report.text(curve(CLEAR, extra=extra))
+
+
+def test_a_point_with_a_lucky_seed_is_not_ranked_before_it_has_the_others():
+    table = {**CLEAR, 0.03: [60.0]}
+    answer = Answer(curve(table))
+    assert answer.points.seeds == (0, 1, 2)
+    assert answer.best is not None and answer.best.params == {KEY: 0.002}
+    assert "5 of 6 points that have seeds 0, 1, 2" in said(curve(table))
+
+
+def test_points_of_an_unfinished_seed_are_compared_over_the_seeds_they_share():
+    # One point is ahead with a third, bad seed: its mean of two is what counts.
+    table = {0.001: [40.0, 41.0, 10.0], 0.002: [39.0, 40.0], 0.004: [38.0, 39.0]}
+    answer = Answer(curve(table))
+    assert answer.points.seeds == (0, 1)
+    assert answer.best is not None and answer.best.params == {KEY: 0.001}
+    assert answer.mean(answer.best).mean == pytest.approx(40.5)
+
+
+def test_table_of_points_by_hand(tmp_path):
+    written = report.write(curve(CLEAR), tmp_path)
+    with written.tables[0].open() as file:
+        rows = {row[0]: row for row in csv.reader(file)}
+    assert rows[KEY][:5] == [KEY, "seeds", "n", "mIoU [%]", "std"]
+    assert rows["0.01"][1:5] == ["0 1 2", "3", "36.00", "1.00"]
+    # 35, 36, 37 minus 36, 37.1, 38.
+    assert rows["0.01"][7] == "-1.03"
+    assert rows["0.001"][10] == "reference" and rows["0.002"][10] == "best"
+
+
+def test_published_values_stand_beside_ours():
+    facts = {"method": "adaptsegnet", "dataset": "gta2city"}
+    rows = tables.points(Answer(curve(CLEAR, facts=facts)))
+    column = rows[0].index("published 1")
+    assert {row[0]: row[column] for row in rows[1:]} == {
+        "0.0001": "-",
+        "0.001": "41.40",
+        "0.002": "40.40",
+        "0.004": "40.10",
+        "0.01": "-",
+    }
+    assert "published 1: output space, ResNet-101: paper (from memory)" in said(
+        curve(CLEAR, facts=facts)
+    )
+
+
+def test_table_of_trials_holds_every_number_as_it_is_stored(tmp_path):
+    made = curve(CLEAR, results=lambda value, seed: {"iou/road": 0.5 + seed / 10, "stage": "x"})
+    written = report.write(made, tmp_path)
+    with written.tables[1].open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 15 and "stage" not in rows[0]
+    assert float(rows[0]["miou/last"]) == 0.3 and rows[14]["iou/road"] == "0.7"
+    assert rows[3]["folder"] == "trials/0003"
+
+
+def test_the_best_is_the_smallest_where_small_is_good():
+    made = curve(
+        {0.001: [50.0, 51.0], 0.002: [40.0, 41.0]},
+        objectives=("entropy/target",),
+        directions=("minimize",),
+    )
+    answer = Answer(made)
+    assert answer.best is not None and answer.best.params == {KEY: 0.002}
+    # Not a share: one percent of the best is the default width.
+    assert answer.tolerance == pytest.approx(0.00405)
+
+
+def test_the_best_of_many_evaluations_is_called_what_it_is():
+    text = said(curve(CLEAR, objectives=("miou/best",)))
+    assert "miou/best is selected on target labels" in text
+    assert "miou/best is selected" not in said(curve(CLEAR))
+
+
+def test_categories_have_no_neighbours():
+    table = {"entropy": [40.0, 41.0], "logits": [30.0, 31.0], "softmax": [39.5, 40.5]}
+    text = said(curve(table, key="method.view", reference="logits"))
+    assert "Robust range of method.view: entropy, softmax, 2 of 3 compared" in text
+
+
+def test_null_among_numbers_is_a_category():
+    answer = Answer(curve({0.9: [40.0], None: [41.0]}, reference=None))
+    assert answer.points.scale(KEY) == "category"
+    assert answer.best is not None and answer.best.name == "loss.lambda_adv=null"
+
+
+def test_a_difference_that_is_told_may_still_be_small():
+    table = {0.001: [40.0, 41.0, 42.0], 0.002: [40.2, 41.21, 42.2]}
+    assert ": they differ, by less than the robust range allows." in said(curve(table))
+
+
+def test_a_pruned_trial_is_no_response_even_with_a_value():
+    last = trial(15, {KEY: 0.002}, 2, 0.99)
+    pruned = replace(last, state="pruned")
+    made = curve(CLEAR)
+    with_it = replace(made, trials=(*made.trials, pruned))
+    assert tables.points(Answer(with_it)) == tables.points(Answer(made))
+    # A repeated seed counts with its last complete trial.
+    again = Answer(replace(made, trials=(last, *made.trials)))
+    assert again.best is not None
+    assert again.best.scores("miou/last")[2] == pytest.approx(99.0)

@@ -1,0 +1,179 @@
+"""Studies of several keys, objectives and scores."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.studies.made import KEY, curve, study, trial
+from uda_hydra.studies import label_free, report, words
+from uda_hydra.studies.answer import Answer
+from uda_hydra.studies.importance import importance
+from uda_hydra.studies.many import smooth
+
+BUG = "method.disc_target_label"
+VALUES = (0.0005, 0.001, 0.002, 0.004)
+
+
+def two_curves():
+    """With the right label the weight matters, with the official bug it does not."""
+    trials = []
+    for seed in range(3):
+        for label in (1, 0):
+            for place, value in enumerate(VALUES):
+                wobble = 0.001 * math.sin(7 * seed + 3 * place + label)
+                miou = 0.4 + 0.01 * seed + (0.03 * place if label else -0.02) + wobble
+                trials.append(trial(len(trials), {KEY: value, BUG: label}, seed, miou))
+    return study(trials, reference={KEY: 0.001, BUG: 1})
+
+
+def grid(count=40, seed=0, **fields):
+    """A steep and a flat key, drawn at random, one seed."""
+    rng = np.random.default_rng(seed)
+    trials = []
+    for number in range(count):
+        steep, flat = float(10 ** rng.uniform(-4, -1)), float(rng.uniform(0.5, 1))
+        miou = 0.4 + 0.03 * math.log10(steep) + 0.002 * flat
+        params = {"loss.steep": steep, "method.flat": flat, "method.view": "ab"[number % 2]}
+        trials.append(trial(number, params, 0, miou))
+    space = {
+        "loss.steep": "tag(log, interval(0.0001, 0.1))",
+        "method.flat": "interval(0.5, 1)",
+        "method.view": "choice(a, b)",
+    }
+    return study(trials, reference=dict(trials[0].params), space=space, **fields)
+
+
+def test_a_second_key_of_few_values_makes_curves():
+    points = Answer(two_curves()).points
+    assert points.axis == KEY
+    assert [curve.name for curve in points.curves] == [f"{BUG}=0", f"{BUG}=1"]
+    assert [p.params[KEY] for p in points.curves[0].points] == list(VALUES)
+
+
+def test_every_curve_has_its_range_and_its_effect():
+    text = " ".join(words.statements(Answer(two_curves())))
+    assert f"Robust range of {KEY} with {BUG}=0: 0.0005 to 0.004 (4 of 4" in text
+    assert f"Robust range of {KEY} with {BUG}=1: 0.004 alone of 4" in text
+    assert f"no effect of {KEY} with {BUG}=0 can be told" in text
+    assert f"{KEY} with {BUG}=1 changes the mIoU (p < 0.001" in text
+
+
+def test_curves_are_compared_over_the_values_that_both_have():
+    # On average -2 - 3 * 1.5 points.
+    text = " ".join(words.statements(Answer(two_curves())))
+    assert f"{BUG}=0 against {BUG}=1, averaged over 4 values: -6.5" in text
+
+
+def test_many_keys_have_no_curve_but_say_what_good_points_share():
+    answer = Answer(grid(), 3.0)
+    assert answer.points.axis is None and answer.ranges == ()
+    text = words.robust_ranges(answer)[0]
+    assert "of 40 points are within 3 points of the best (one seed; another may disagree)" in text
+    assert "method.view a, b (all)" in text
+
+
+def test_importance_finds_the_steep_key():
+    shares = importance(Answer(grid()))
+    assert next(iter(shares)) == "loss.steep" and shares["loss.steep"].mean > 0.9
+    assert sum(share.mean for share in shares.values()) == pytest.approx(1.0)
+
+
+def test_importance_needs_some_trials_and_two_keys():
+    assert importance(Answer(grid(9))) == {}
+    assert importance(Answer(curve({v: [40.0 + v] * 3 for v in VALUES}))) == {}
+
+
+def test_front_of_two_objectives(tmp_path):
+    # (mIoU, seconds): the third is beaten by the second in both.
+    values = {0.001: (0.40, 10.0), 0.002: (0.45, 20.0), 0.004: (0.44, 25.0), 0.008: (0.50, 90.0)}
+    trials = [trial(n, {KEY: v}, 0, pair) for n, (v, pair) in enumerate(values.items())]
+    made = study(
+        trials,
+        reference={KEY: 0.001},
+        objectives=("miou/last", "seconds"),
+        directions=("maximize", "minimize"),
+    )
+    assert [p.params[KEY] for p in Answer(made).front] == [0.001, 0.002, 0.008]
+    written = report.write(made, tmp_path)
+    assert [path.name for path in written.figures] == [
+        "response.png",
+        "response_seconds.png",
+        "pareto.png",
+    ]
+    assert "<td>2</td><td>loss.lambda_adv=0.002</td><td>45.00</td><td>20</td>" in (
+        written.page.read_text()
+    )
+
+
+def scores(value, seed):
+    """Entropy orders like mIoU, turned round; the density the other way; the source picks 0.002."""
+    place = VALUES.index(value)
+    return {
+        "entropy/target": 0.5 - 0.1 * place + 0.01 * seed,
+        "snd/target": 2.0 - 0.2 * place,
+        "miou/source_val": 0.7 if value == 0.002 else 0.6 - 0.01 * place,
+    }
+
+
+def test_what_one_would_have_chosen_without_labels():
+    table = {value: [30.0 + 2 * place, 31.0 + 2 * place] for place, value in enumerate(VALUES)}
+    found = {c.quantity.key: c for c in label_free.choices(Answer(curve(table, results=scores)))}
+    entropy, density = found["entropy/target"], found["snd/target"]
+    assert (entropy.correlation.mean, entropy.correlation.n, entropy.points) == (1.0, 2, 4)
+    assert entropy.chosen.params == {KEY: 0.004} and entropy.cost == 0
+    assert density.correlation.mean == -1.0
+    assert density.chosen.params == {KEY: 0.0005} and density.cost == pytest.approx(6.0)
+    assert found["miou/source_val"].cost == pytest.approx(2.0)
+    assert density.chance == pytest.approx(3.0)
+    told = words.choice(density)
+    assert "rank correlation with target mIoU -1.00 (mean over 2 seeds, 4 points)" in told
+    assert "which costs 6.00 points of mIoU (a blind choice 3.00 on average)" in told
+
+
+def test_runs_without_label_free_scores_say_nothing_of_them():
+    assert label_free.choices(Answer(curve({v: [40.0] for v in VALUES}))) == ()
+
+
+def test_classes_that_pay_are_named_only_where_the_seeds_tell():
+    def ious(value, seed):
+        wobble = 0.0005 * math.sin(5 * seed + value * 1000)
+        gain = 0.0 if value == 0.001 else 0.1
+        return {"iou/road": 0.8 - gain + wobble, "iou/car": 0.4 + gain + wobble, "iou/sky": 0.9}
+
+    text = " ".join(
+        words.statements(Answer(curve({0.001: [30.0] * 4, 0.002: [40.0] * 4}, results=ious)))
+    )
+    assert "allowing for 3 classes: road -10.0, car +10.0." in text
+    one = words.statements(Answer(curve({0.001: [30.0], 0.002: [40.0]}, results=ious)))
+    assert not any("road" in line for line in one)
+
+
+def test_smoothing_against_a_loop_and_not_far_from_the_points():
+    rng = np.random.default_rng(0)
+    at, values, side = rng.uniform(0, 0.4, (5, 2)), rng.normal(size=5), np.linspace(0, 1, 7)
+    found = smooth(at, values, side)
+    for row, y in enumerate(side):
+        for column, x in enumerate(side):
+            squares = [(x - a) ** 2 + (y - b) ** 2 for a, b in at]
+            if min(squares) >= 0.24**2:
+                assert np.isnan(found[row, column])
+                continue
+            weights = [math.exp(-square / (2 * 0.12**2)) for square in squares]
+            expected = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+            assert found[row, column] == pytest.approx(expected)
+
+
+def test_axes_are_logarithmic_where_values_span_much_or_were_drawn_so():
+    points = Answer(grid()).points
+    assert points.scale("loss.steep") == "log" and points.scale("method.flat") == "linear"
+    scale = {
+        "linear": (0.001, 0.02),
+        "log": (0.001, 0.021),
+        "symlog": (0.0, 0.001, 0.1),
+    }
+    for name, values in scale.items():
+        made = curve({value: [40.0] for value in values}, reference=values[1])
+        assert Answer(made).points.scale(KEY) == name

@@ -1,0 +1,165 @@
+"""The files of a report: whole in one file, the same every time, and what the figures draw."""
+
+from __future__ import annotations
+
+import base64
+import random
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from tests.studies.made import KEY, curve, trial
+from tests.studies.test_report import CLEAR
+from tests.studies.test_report_many import grid, scores, two_curves
+from uda_hydra.studies import figures, heat, report
+from uda_hydra.studies.answer import Answer
+
+CLASSES = ("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light")
+CLASSES += ("traffic sign", "vegetation", "sky", "person", "rider", "car", "bus", "motorcycle")
+CLASSES += ("bicycle",)
+VOID = {"meta", "img", "br"}
+
+
+class Reader(HTMLParser):
+    """Tags that are open, and the attributes of all."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def sixteen(value, seed):
+    ious = {
+        f"iou/{name}": (50 + place + seed + 1000 * value) / 100
+        for place, name in enumerate(CLASSES)
+    }
+    return {**ious, "miou_13": 0.6 + value}
+
+
+def full():
+    return curve(
+        CLEAR,
+        results=lambda value, seed: {**sixteen(value, seed), "entropy/target": 0.4 - value},
+        extra=[lambda n: trial(n, {KEY: 0.001}, 9, 0.0, state="failed", note="a <b> & c")],
+        question='Does <script>alert("x")</script> matter?',
+    )
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return report.write(full(), tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def page(written):
+    reader = Reader()
+    reader.feed(written.page.read_text())
+    return reader
+
+
+def test_page_is_whole_and_well_formed(page, written):
+    assert page.open == []
+    tags = {tag for tag, _ in page.seen}
+    assert not tags & {"script", "link", "iframe", "object"}
+    addresses = [a[name] for _, a in page.seen for name in ("src", "href") if name in a]
+    assert addresses and all(one.startswith("data:image/png;base64,") for one in addresses)
+    assert not re.search(r"https?://|url\(|@import", written.page.read_text())
+
+
+def test_every_figure_is_in_the_page_and_beside_it_and_told_in_words(page, written):
+    images = [attributes for tag, attributes in page.seen if tag == "img"]
+    inside = [base64.b64decode(one["src"].partition(",")[2]) for one in images]
+    assert inside == [path.read_bytes() for path in written.figures]
+    assert [p.name for p in written.figures] == ["response.png", "classes.png", "label_free.png"]
+    assert all(len(one["alt"]) > 20 for one in images)
+
+
+def test_page_holds_the_command_the_facts_the_faults_and_no_markup_of_others(written):
+    text = written.page.read_text()
+    assert "python launch.py sweep=lambda_adv" in text and "2.15.0" in text
+    assert "a &lt;b&gt; &amp; c" in text and "<script>" not in text
+
+
+def test_the_same_study_gives_the_same_bytes_in_any_order(written, tmp_path):
+    made = full()
+    trials = list(made.trials)
+    random.Random(0).shuffle(trials)
+    again = report.write(replace(made, trials=tuple(trials)), tmp_path)
+    files = sorted(p.name for p in written.page.parent.iterdir())
+    assert files == sorted(p.name for p in tmp_path.iterdir())
+    for name in files:
+        assert (tmp_path / name).read_bytes() == (written.page.parent / name).read_bytes(), name
+    assert again.text == written.text
+
+
+@pytest.mark.parametrize(
+    "made",
+    [full, two_curves, grid, lambda: curve({0.001: [40.0]}), lambda: curve(CLEAR, results=None)],
+    ids=["full", "curves", "many", "one", "plain"],
+)
+def test_summary_fits_a_terminal(made):
+    lines = report.text(made()).splitlines()
+    assert len(lines) < 40
+
+
+def test_curve_draws_means_band_trials_and_the_papers_value():
+    answer = Answer(full())
+    axes = figures.response(answer, "miou/last").axes[0]
+    line = axes.lines[0]
+    assert list(line.get_xdata()) == [*CLEAR]
+    assert line.get_ydata() == pytest.approx([sum(v) / 3 for v in CLEAR.values()])
+    assert axes.get_xscale() == "log"
+    assert any(set(np.ravel(one.get_xdata())) == {0.001} for one in axes.lines[1:])
+    dots = [len(c.get_offsets()) for c in axes.collections if c.get_offsets().shape[0] == 3]
+    assert len(dots) == 5
+    band = axes.collections[0].get_paths()[0].vertices
+    mean = answer.mean(answer.points.all[0])
+    assert band[:, 1].min() <= mean.low < mean.high <= band[:, 1].max()
+
+
+def test_two_curves_share_a_figure():
+    axes = figures.response(Answer(two_curves()), "miou/last").axes[0]
+    names = [line.get_label() for line in axes.lines if not line.get_label().startswith("_")]
+    assert [name.split(":")[0] for name in names] == [
+        "method.disc_target_label=0",
+        "method.disc_target_label=1",
+    ]
+
+
+def test_heat_map_has_every_class_both_means_and_the_change():
+    answer = Answer(full())
+    drawn = heat.classes(answer, answer.points.all, [str(value) for value in CLEAR])
+    left, right = drawn.axes[:2]
+    rows = [label.get_text() for label in left.get_yticklabels()]
+    assert rows == [*CLASSES, "mIoU", "mIoU*"]
+    iou = np.asarray(left.images[0].get_array())
+    # Road: 50 + seed + 1000 * value, the mean seed being 1.
+    assert iou[0] == pytest.approx([51 + 1000 * value for value in CLEAR])
+    change = np.asarray(right.images[0].get_array())
+    assert change[0] == pytest.approx([1000 * (value - 0.001) for value in CLEAR])
+    assert (change[:, 1] == 0).all()
+
+
+@pytest.mark.parametrize("made", [two_curves, grid], ids=["curves", "many"])
+def test_other_kinds_of_study_are_drawn_without_a_warning(made, tmp_path):
+    names = [path.name for path in report.write(made(), tmp_path).figures]
+    assert names[0] == ("response.png" if made is two_curves else "importance.png")
+    assert {"importance.png"} <= {*names}
+    if made is grid:
+        assert names == ["importance.png", "slices.png", "pairs.png", "parallel.png"]
+
+
+def test_label_free_scores_are_drawn(tmp_path):
+    made = curve({value: [40.0, 41.0] for value in (0.0005, 0.001, 0.002, 0.004)}, results=scores)
+    assert "label_free.png" in [path.name for path in report.write(made, tmp_path).figures]

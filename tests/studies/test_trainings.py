@@ -1,0 +1,190 @@
+"""Sweeps of real trainings on tiny streets: shared starts, resumed trials, pruning, MLflow."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from hydra import initialize_config_dir
+
+from tests.conftest import CONF, SMALL, composed
+from tests.processes import logged, start, until
+from tests.test_launch import launch
+from uda_hydra.callbacks.store import connect
+from uda_hydra.engine.checkpoint import digest
+from uda_hydra.stages import plan
+from uda_hydra.studies.study import load
+
+TINY = (
+    *(o for o in SMALL if o != "tracking=none"),
+    "trainer.steps=6",
+    "trainer.evaluate_every=2",
+    "trainer.save_every=1",
+    "trainer.log_every=1",
+)
+START = 'start.overrides=["method=source_only"]'
+
+
+def stages(*overrides: str):
+    given = [*SMALL, "output=run", *overrides]
+    config = composed(*given)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return {stage.name: stage for stage in plan(config, given, "label")}
+
+
+def folders(*overrides: str) -> list[str]:
+    return [str(stage.folder) for stage in stages(*overrides).values()]
+
+
+def test_a_method_of_one_training_can_be_given_a_stage_before_it():
+    first, last = stages("method=advent", START, "seed=3", "start.seed=8").values()
+    assert (first.name, last.name) == ("start", "advent")
+    assert first.config.method._target_.endswith("SourceOnly")
+    assert (first.config.seed, last.config.seed) == (8, 3)
+    assert last.config.init == "run/start/last.pt"
+    assert [*stages("method=caco", START)] == ["source", "caco"]
+
+
+def test_a_shared_stage_is_named_by_what_decides_it():
+    shared = ("method=advent", START, "start.folder='a study/start'")
+    first, last = folders(*shared)
+    assert first.startswith("a study/start/start-")
+    assert last == "run/advent"
+    assert stages(*shared)["advent"].config.init == f"{first}/last.pt"
+    # What only the last stage knows leaves it the same; a seed does not, unless it is fixed.
+    assert folders(*shared, "loss.lambda_adv=0.5", "output=other")[0] == first
+    assert folders(*shared, "seed=1")[0] != first
+    fixed = (*shared, "start.seed=0")
+    assert folders(*fixed, "seed=1")[0] == folders(*fixed, "seed=2")[0] == first
+    assert folders(*shared, "loss.lambda_seg=0.5")[0] != first
+
+
+def test_where_a_study_lies_makes_no_stage_another_one():
+    several = ("experiment=adv_da/synthia2city_single_v2", "dataset=streets_synthia2city")
+    here = [Path(one) for one in folders(*several, "start.folder=here")]
+    there = [Path(one) for one in folders(*several, "start.folder=there")]
+    assert [one.name for one in here] == [one.name for one in there]
+    assert [one.parent.name for one in here] == ["here", "here", "run"]
+
+
+def test_a_method_with_stages_shares_those_before_the_last():
+    source, caco = stages("method=caco", "start.folder=start").values()
+    assert source.folder.parent == Path("start")
+    assert caco.config.init == str(source.folder / "last.pt")
+    assert str(caco.folder) == "run/caco"
+
+
+def runs(folder: Path):
+    """Name of every run in MLflow, and the name of its parent."""
+    client = connect(f"sqlite:///{folder}/outputs/mlflow.db")
+    experiment = client.get_experiment_by_name("uda_hydra")
+    found = {run.info.run_id: run for run in client.search_runs([experiment.experiment_id])}
+    return client, found
+
+
+@pytest.mark.slow
+def test_one_start_serves_all_and_mlflow_shows_study_trial_and_stage(tmp_path):
+    command = ["-m", *TINY, "method=advent", START, "start.seed=0"]
+    done = launch(tmp_path, *command, "loss.lambda_adv=0.001,0.1", "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "outputs/studies").iterdir()
+    (shared,) = (folder / "start").iterdir()
+    study = load(folder)
+    inits = {
+        json.loads(p.read_text())["init"] for p in folder.glob("trials/*/advent/identity.json")
+    }
+    assert inits == {digest(shared / "last.pt")}
+    assert all("iou/road" in trial.result for trial in study.trials)
+    assert len({trial.values for trial in study.trials}) > 1
+    if "task=sync" in done.stderr:
+        assert launch(tmp_path, "task=sync").returncode == 0
+
+    client, found = runs(tmp_path)
+    names = {key: run.info.run_name for key, run in found.items()}
+    tree = {
+        run.info.run_name: names.get(run.data.tags.get("mlflow.parentRunId"))
+        for run in found.values()
+    }
+    assert tree[folder.name] is None
+    assert tree["start/start"] == folder.name
+    assert tree["0002 lambda_adv=0.1 seed=0"] == folder.name
+    assert tree["0002/advent"] == "0002 lambda_adv=0.1 seed=0"
+    tagged = next(r for r in found.values() if r.info.run_name.startswith("0002 lambda"))
+    assert tagged.data.tags["loss.lambda_adv"] == "0.1"
+    assert tagged.data.tags["study"] == folder.name
+    (parent,) = [run for run in found.values() if run.info.run_name == folder.name]
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["trials"] == 4
+    assert "Robust range" in parent.data.tags["robust range"]
+    best = max(study.trials, key=lambda trial: trial.values)
+    assert parent.data.metrics["best/miou/last"] <= best.values[0]
+    attached = {file.path for file in client.list_artifacts(parent.info.run_id, "report")}
+    assert {"report/report.html", "report/trials.csv"} <= attached
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_interrupted_trial_goes_on_from_its_own_checkpoint(tmp_path, number):
+    long = [*TINY, "trainer.steps=40", "method=source_only", "loss.lambda_seg_aux=0.2,0.3"]
+    process = start(tmp_path, "-m", *long)
+    first = tmp_path / "outputs/studies"
+    until(lambda: any(len(logged(p.parent)) > 9 for p in first.rglob("metrics.jsonl")), process)
+    process.send_signal(number)
+    process.communicate(timeout=100)
+    assert process.returncode == (-9 if number == signal.SIGKILL else 143)
+    done = launch(tmp_path, "-m", *long)
+    assert done.returncode == 0, done.stderr
+    assert "continues trial 0" in done.stdout
+    assert "resuming after step" in done.stdout
+    (folder,) = first.iterdir()
+    states = [(trial.state, trial.folder.name) for trial in load(folder).trials]
+    assert states[:2] == [("failed", "0000"), ("complete", "0000")]
+    whole = launch(tmp_path, *long[:-1], "output=whole", "tracking=none")
+    assert whole.returncode == 0, whole.stderr
+    assert (folder / "trials/0000/last.pt").read_bytes() == (
+        tmp_path / "whole/last.pt"
+    ).read_bytes()
+
+
+@pytest.mark.slow
+def test_who_comes_second_waits_for_the_start_and_goes_on_if_the_first_dies(tmp_path):
+    command = ["-m", *TINY, "method=advent", START, "start.seed=0", "loss.lambda_adv=0.001,0.1"]
+    command += ["+stage.start.trainer.steps=60", "tracking=none"]
+    first = start(tmp_path, *command)
+    studies = tmp_path / "outputs/studies"
+    until(lambda: [*studies.glob("*/start/*/last.pt")], first)
+    # It cannot finish before the second comes.
+    first.send_signal(signal.SIGSTOP)
+    second = start(tmp_path, *command)
+    until(lambda: len([*studies.glob("*/trials/*/.lock")]) == 2, second)
+    assert second.stdout.readline() == "\n"
+    told = [second.stdout.readline() for _ in range(2)]
+    assert "is at work in" in told[1]
+    first.kill()
+    first.communicate()
+    out, err = second.communicate(timeout=300)
+    assert second.returncode == 0, err
+    assert "start: resuming after step" in out
+    (folder,) = studies.iterdir()
+    assert len([*(folder / "start").iterdir()]) == 1
+    states = [trial.state for trial in load(folder).trials]
+    assert (states.count("complete"), states.count("failed")) == (2, 1)
+
+
+@pytest.mark.slow
+def test_a_pruned_trial_is_no_response(tmp_path):
+    # A threshold that no training on six images reaches.
+    command = ["-m", *TINY, "method=source_only", "loss.lambda_seg_aux=0.2,0.3"]
+    command += ["hydra/sweeper/pruner=threshold", "hydra.sweeper.pruner.lower=0.9"]
+    command += ["hydra.sweeper.pruner.n_warmup_steps=3"]
+    done = launch(tmp_path, *command)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "outputs/studies").iterdir()
+    trials = load(folder).trials
+    assert [trial.state for trial in trials] == ["pruned"] * 3
+    assert all(trial.note.startswith("pruned after step 4, at mIoU") for trial in trials)
+    assert not [*folder.glob("trials/*/result.json")]
+    _, found = runs(tmp_path)
+    assert {r.info.status for r in found.values() if r.info.run_name[:4].isdigit()} == {"KILLED"}

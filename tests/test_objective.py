@@ -1,0 +1,33 @@
+"""The objective of a training that has finished, and of one that an earlier version has."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hydra import initialize_config_dir
+
+from tests.conftest import CONF, SMALL, composed
+from uda_hydra import tasks
+from uda_hydra.engine.label_free import DIRECTIONS
+from uda_hydra.errors import UserError
+
+
+def test_label_free_scores_are_objectives_and_a_missing_one_is_named(streets, tmp_path):
+    folder = tmp_path / "run"
+    given = [*SMALL, "method=source_only", "trainer.steps=1", f"dataset.root={streets}"]
+    given.append(f"output={folder}")
+
+    def value(name: str) -> float:
+        overrides = [*given, f"objective={name}"]
+        config = composed(*overrides)
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return tasks.run(config, overrides, "label")
+
+    found = {name: value(name) for name in DIRECTIONS}
+    result = json.loads((folder / "result.json").read_text())
+    assert found == {name: result[name] for name in DIRECTIONS}
+    del result["snd/target"]
+    (folder / "result.json").write_text(json.dumps(result))
+    with pytest.raises(UserError, match=r"objective=snd/target is not in .*run/result.json"):
+        value("snd/target")

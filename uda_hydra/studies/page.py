@@ -1,0 +1,91 @@
+"""One page of HTML that needs no other file: figures inside, no script, light and dark."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #24292f; --faint: #59636e; --paper: #ffffff;
+  --line: #d1d9e0; --shade: #f6f8fa; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --faint: #9198a1;
+  --paper: #0d1117; --line: #3d444d; --shade: #161b22; } }
+body { margin: 0 auto; max-width: 62rem; padding: 1.5rem; color: var(--ink);
+  background: var(--paper); font: 1rem/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+p.lead { color: var(--faint); white-space: pre-line; }
+figure { margin: 1rem 0; } figcaption { color: var(--faint); font-size: .9rem; }
+img { max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
+  border-radius: 6px; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; }
+th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
+  white-space: nowrap; font-variant-numeric: tabular-nums; }
+th { background: var(--shade); } th:first-child, td:first-child { text-align: left; }
+pre { background: var(--shade); border: 1px solid var(--line); border-radius: 6px;
+  padding: .6rem; white-space: pre-wrap; overflow-wrap: anywhere; }
+"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as a file."""
+
+    name: str
+    """Of the PNG, without its ending."""
+    png: bytes
+    alt: str
+    """What it shows, for those who do not see it."""
+    caption: str
+
+    def html(self) -> str:
+        """With the file inside."""
+        data = base64.b64encode(self.png).decode("ascii")
+        return (
+            f'<figure><img alt="{escape(self.alt)}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{escape(self.caption)}</figcaption></figure>"
+        )
+
+
+def page(title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
+    """A document of sections: heading and HTML each; empty ones are left out."""
+    body = "\n".join(f"<section><h2>{escape(h)}</h2>\n{b}</section>" for h, b in sections if b)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
+        f'<body><h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n{body}\n'
+        "</body></html>\n"
+    )
+
+
+def items(lines: Sequence[str]) -> str:
+    """A list of sentences; nothing for none."""
+    if not lines:
+        return ""
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A table under its first row; nothing for a head alone."""
+    if len(rows) < 2:
+        return ""
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in rows[0])
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
+    )
+    return (
+        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def folded(name: str, html: str) -> str:
+    """What is shown on a click; nothing for nothing."""
+    return f"<details><summary>{escape(name)}</summary>{html}</details>" if html else ""
+
+
+def code(text: str) -> str:
+    """A command line."""
+    return f"<pre>{escape(text)}</pre>"

@@ -1,0 +1,125 @@
+"""What Hydra must know of the sweeper before a sweep begins; nothing heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from hydra_plugins.hydra_optuna_sweeper.config import TPESamplerConfig
+from omegaconf import MISSING, DictConfig
+
+from uda_hydra.studies.keys import divided
+
+NAME = "hydra_plugins.uda_hydra.StudySweeper"
+"""Of the sweeper, in the one package of which Hydra builds plugins."""
+PRUNERS: dict[str, dict[str, Any]] = {
+    "none": {"_target_": "optuna.pruners.NopPruner"},
+    "median": {
+        "_target_": "optuna.pruners.MedianPruner",
+        "n_startup_trials": 5,
+        "n_warmup_steps": 0,
+    },
+    "percentile": {
+        "_target_": "optuna.pruners.PercentilePruner",
+        "percentile": 25.0,
+        "n_startup_trials": 5,
+        "n_warmup_steps": 0,
+    },
+    "threshold": {
+        "_target_": "optuna.pruners.ThresholdPruner",
+        "lower": None,
+        "upper": None,
+        "n_warmup_steps": 0,
+    },
+    "successive_halving": {"_target_": "optuna.pruners.SuccessiveHalvingPruner"},
+    "hyperband": {"_target_": "optuna.pruners.HyperbandPruner"},
+}
+"""Options of ``hydra/sweeper/pruner``; steps are those of the training."""
+
+
+@dataclass
+class StudyConfig:
+    """``hydra.sweeper``: the design of a study and how it is run."""
+
+    _target_: str = NAME
+    _recursive_: bool = False
+    defaults: list[Any] = field(default_factory=lambda: [{"sampler": "auto"}, {"pruner": "none"}])
+    params: dict[str, Any] | None = None
+    """Swept key to choice(...), range(...), logspace(low, high, n), interval(...), tag(log,
+    interval(...)) or a list. ``a | b``: the first of these keys that the chosen method has;
+    ``a | none``: left out where it has none."""
+    seeds: list[int] | None = None
+    """Every point is trained once with each; None for the run's own seed."""
+    n_trials: int | None = None
+    """Trainings in the whole study; None for all of a grid, and else for 20 points."""
+    directions: list[str] | None = None
+    """maximize or minimize, one an objective; None for what its name says."""
+    storage: str | None = None
+    """URL of a database that several machines share; None for a file in the study's folder."""
+    n_jobs: int = 1
+    """Trainings given to the launcher at once."""
+    max_failures_in_a_row: int = 3
+    """After so many the sweep stops."""
+    retry_failed: bool = False
+    """Try failed trainings once more."""
+    robust_within: float = 1.0
+    """Points of mIoU that a robust value may lie below the best."""
+    sampler: Any = MISSING
+    """auto is a grid where all values are listed, and TPE elsewhere."""
+    pruner: Any = MISSING
+
+
+class StudySweeper(Sweeper):
+    """Runs a study: see ``uda_hydra.studies.sweeper``, which is imported when it begins."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keep what Hydra gives; part of Hydra's interface."""
+        self._context, self._task, self._config = hydra_context, task_function, config
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the study of ``arguments``, the overrides of the command line."""
+        if self._config.table is not None:
+            self._plainly(arguments)
+            return
+        # A mistyped key is told before anything slow is imported.
+        divided(self._options["params"], arguments, self._config)
+        from uda_hydra.studies.sweeper import sweep
+
+        sweep(
+            arguments,
+            self._options,
+            config=self._config,
+            context=self._context,
+            task=self._task,
+        )
+
+    def _plainly(self, arguments: list[str]) -> None:
+        """One run after the other: a table keeps its own account of what is done."""
+        # Late: Hydra loads its plugins anew when it starts; an earlier class is no base of them.
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+        plain = BasicSweeper(max_batch_size=None, params=self._options["params"])
+        plain.setup(hydra_context=self._context, task_function=self._task, config=self._config)
+        plain.sweep(arguments)
+
+
+def register_sweeper() -> None:
+    """Make ``hydra/sweeper=study`` and its pruners known; call before ``@hydra.main`` runs."""
+    Plugins.instance().register(StudySweeper)
+    # Registered by its module's name, but looked up by NAME.
+    Plugins.instance().class_name_to_class[NAME] = StudySweeper
+    store = ConfigStore.instance()
+    store.store(group="hydra/sweeper", name="study", node=StudyConfig)
+    auto = TPESamplerConfig(seed=0)
+    store.store(group="hydra/sweeper/sampler", name="auto", node=auto)
+    for name, node in PRUNERS.items():
+        store.store(group="hydra/sweeper/pruner", name=name, node=node)

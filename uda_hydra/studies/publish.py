@@ -1,0 +1,66 @@
+"""Where a study shows its answer: a report in its folder, and the parent run in MLflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from uda_hydra.callbacks.mlflow import close_parent, open_parent
+from uda_hydra.provenance import provenance
+from uda_hydra.stages import settings
+from uda_hydra.studies import report, storage
+from uda_hydra.studies.question import Question
+from uda_hydra.studies.records import Study
+
+
+def written(study: Study, tolerance: float) -> report.Report:
+    """The report of the study as it is, in its folder."""
+    return report.write(study, tolerance=tolerance)
+
+
+class Parent:
+    """The run in MLflow that the trials of a study are children of; nothing without tracking."""
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self._tracking = settings(question.config.tracking)
+
+    def open(self) -> None:
+        """Describe the run; the first trial that finds the store creates it."""
+        asked, tracking = self._question, self._tracking
+        if not tracking.enabled:
+            return
+        told = asked.facts({})
+        url = storage.url_of(asked.folder, asked.storage)
+        with storage.exclusive(asked.folder, url):
+            open_parent(
+                tracking.uri,
+                tracking.experiment,
+                asked.folder.name,
+                asked.folder,
+                artifacts=Path(tracking.artifacts),
+                config=OmegaConf.to_container(asked.config, resolve=True),
+                tags=provenance([])
+                | {
+                    "study": asked.folder.name,
+                    "command": told["command"],
+                    "mlflow.note.content": told["question"],
+                    "objective": ", ".join(asked.objectives),
+                }
+                | {f"space {name}": value for name, value in told["space"].items()},
+            )
+
+    def close(self, status: str, study: Study, answer: report.Report) -> None:
+        """Say how the study stands; status "running" while other processes go on with it."""
+        if not self._tracking.enabled or status == "running":
+            return
+        metrics = {"trials": float(len(study.trials))}
+        if answer.best_mean is not None:
+            metrics[f"best/{study.objectives[0]}"] = answer.best_mean
+        for name, value in answer.best.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                metrics[f"best/{name}"] = float(value)
+        tags = {"robust range": answer.robust_range}
+        tags |= {f"best {name}": str(value) for name, value in answer.best.items()}
+        close_parent(self._question.folder, status, metrics, tags=tags)

@@ -1,0 +1,73 @@
+"""How the numbers of ``result.json`` are shown: name, unit and digits."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from uda_hydra.studies.records import Value
+
+SHARE = re.compile(r"iou/.+|miou(_13|/\w+)?|fwiou|(pixel|mean)_accuracy")
+NAMES = {
+    "miou/last": "mIoU",
+    "miou/best": "mIoU, best of all evaluations",
+    "miou_13": "mIoU*",
+    "miou/source_val": "mIoU on held-out source images",
+    "entropy/target": "mean entropy on the target",
+    "snd/target": "soft neighbourhood density on the target",
+    "seconds": "training time",
+    "peak_memory_gb": "peak memory",
+}
+UNITS = {"seconds": "s", "peak_memory_gb": "GB"}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A key of ``result.json``."""
+
+    key: str
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it lies in 0..1 and is shown in percent; its differences are points."""
+        return SHARE.fullmatch(self.key) is not None and self.key != "miou/best_step"
+
+    @property
+    def scale(self) -> float:
+        """What a stored value is multiplied with to be shown."""
+        return 100.0 if self.is_share else 1.0
+
+    @property
+    def name(self) -> str:
+        """In words, without the unit."""
+        return NAMES.get(self.key, self.key.removeprefix("iou/"))
+
+    @property
+    def label(self) -> str:
+        """Of an axis."""
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+    @property
+    def unit(self) -> str:
+        """Of a shown value; empty where there is none."""
+        return "%" if self.is_share else UNITS.get(self.key, "")
+
+    @property
+    def step(self) -> str:
+        """The unit of a difference, with a space before it where there is one."""
+        unit = "points" if self.is_share else UNITS.get(self.key, "")
+        return f" {unit}" if unit else ""
+
+    def show(self, value: float, sign: str = "") -> str:
+        """A scaled value; ``sign`` is "+" for differences; - where it is not a number."""
+        if not math.isfinite(value):
+            return "-"
+        return format(value, f"{sign}.2f" if self.is_share or abs(value) >= 100 else f"{sign}.4g")
+
+
+def written(value: Value) -> str:
+    """A swept value as one writes it on the command line."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -36,7 +36,15 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back(number):
     assert signal.getsignal(number) is before
 
 
-def test_a_second_sigint_acts_at_once():
+@pytest.fixture
+def usual_sigint():
+    """Python's own handler, which a process started in the background of a script lacks."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_sigint_acts_at_once(usual_sigint):
     with pytest.raises(KeyboardInterrupt), Interrupt():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)

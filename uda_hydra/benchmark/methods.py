@@ -44,8 +44,8 @@ def compare(setting: Setting) -> list[Row]:
     if not setting.quick:
         gpu = setting.device.type == "cuda"
         blocks = RESNET101 if gpu or setting.full else (1, 1, 1, 1)
-        # Half the size on the CPU: the ratio of a step to its passes hardly depends on it.
-        part = 1 if gpu or setting.full else 2
+        # A quarter of the size on the CPU: the ratio of a step to its passes hardly depends on it.
+        part = 1 if gpu or setting.full else 4
         sizes = [(w // part, h // part) for w, h in ((1280, 720), (1024, 512))]
         scale = Scale(*sizes, blocks, width=64)
         height, repetitions = 512, 20 if gpu else 5

@@ -11,6 +11,7 @@ import pytest
 from tests.studies.made import KEY, curve, study, trial
 from uda_hydra.studies import report, tables
 from uda_hydra.studies.answer import Answer
+from uda_hydra.studies.words import statements
 
 CLEAR = {
     # Best at 0.002 by far more than the seeds vary; 0.004 within a point, 0.01 not.
@@ -210,3 +211,14 @@ def test_a_pruned_trial_is_no_response_even_with_a_value():
     again = Answer(replace(made, trials=(last, *made.trials)))
     assert again.best is not None
     assert again.best.scores("miou/last")[2] == pytest.approx(99.0)
+
+
+def test_a_study_of_seeds_alone_tells_their_spread():
+    trials = [trial(seed, {}, seed, value) for seed, value in enumerate((0.31, 0.33, 0.35))]
+    lines = statements(Answer(study(trials, reference={})))
+    assert lines[0] == (
+        "mIoU 33.00 % (mean of 3 seeds); between seeds it varies by 2.00 points "
+        "(standard deviation)."
+    )
+    assert len(lines) == 2 and "target labels" in lines[1]
+    assert "spread is not known" in said(study(trials[:1], reference={}))

@@ -160,6 +160,12 @@ def test_other_kinds_of_study_are_drawn_without_a_warning(made, tmp_path):
         assert names == ["importance.png", "slices.png", "pairs.png", "parallel.png"]
 
 
+def test_a_report_replaces_the_one_before_it(tmp_path):
+    report.write(grid(), tmp_path)
+    figures = report.write(two_curves(), tmp_path).figures
+    assert {*tmp_path.glob("*.png")} == {*figures}
+
+
 def test_label_free_scores_are_drawn(tmp_path):
     made = curve({value: [40.0, 41.0] for value in (0.0005, 0.001, 0.002, 0.004)}, results=scores)
     assert "label_free.png" in [path.name for path in report.write(made, tmp_path).figures]

@@ -123,10 +123,11 @@ class Question:
     def facts(self, facts: dict[str, str]) -> dict[str, Any]:
         """What the report tells of the study beside its trials."""
         space = self.design.space
-        method, dataset = self.choices["method"], self.choices["dataset"]
+        method = self.choices["method"]
         planned = self.design.planned() if self.design.grid else []
+        swept = ", ".join(space.written) or f"How much do seeds of {method} differ"
         return {
-            "question": _header(self.choices.get("sweep")) or f"{', '.join(space.written)}?",
+            "question": _header(self.choices.get("sweep")) or f"{swept}?",
             "command": self.command,
             "recipe": self.recipe,
             "objectives": self.objectives,
@@ -138,7 +139,8 @@ class Question:
             | {
                 "command": self.command,
                 "method": method,
-                "dataset": dataset,
+                "dataset": self.config.dataset.name,
+                "published": self.config.published or method,
                 "network": self.choices["model"],
                 "steps": str(self.config.trainer.steps),
                 "pruner": self.choices["hydra/sweeper/pruner"],

@@ -39,8 +39,8 @@ class Report:
 def write(study: Study, folder: Path | None = None, tolerance: float = WITHIN) -> Report:
     """Write ``report.html``, its figures as PNG, ``points.csv`` and ``trials.csv``.
 
-    They go to ``folder``, the study's ``report/`` by default, and replace what lies there under
-    their names. Any state of a study will do. ``tolerance`` is the width of the robust range:
+    They go to ``folder``, the study's ``report/`` by default, and replace the report that lies
+    there, figures that are no longer drawn included. Any state of a study will do. ``tolerance`` is the width of the robust range:
     points where the objective is a share like mIoU, else percent of the best mean.
     """
     # Late: figures take seconds to import, and the summary needs none.
@@ -51,6 +51,8 @@ def write(study: Study, folder: Path | None = None, tolerance: float = WITHIN) -
     folder.mkdir(parents=True, exist_ok=True)
     drawn = pictures(answer)
     figures = tuple(_write(folder / f"{one.name}.png", one.png) for one in drawn)
+    for stale in {*folder.glob("*.png")} - {*figures}:
+        stale.unlink(missing_ok=True)
     sheets = {"points.csv": tables.points(answer), "trials.csv": tables.trials(answer)}
     files = [_write(folder / n, tables.as_csv(rows).encode()) for n, rows in sheets.items()]
     page = _write(folder / "report.html", document(answer, drawn).encode())

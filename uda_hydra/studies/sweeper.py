@@ -94,6 +94,7 @@ def _run(question: Question, ledger: Ledger, launcher: Any) -> None:
             print(f"trials {', '.join(map(str, running))} are run by other processes")
             status = "running"
         tracked.close(status, study, report)
+        gc.unfreeze()
     if notes := ledger.failed():
         raise Faulty(
             f"{len(notes)} trials failed, the last for: {notes[-1]}; "

@@ -20,11 +20,12 @@ PUBLISHED = "published"
 
 
 def published(answer: Answer) -> list[Curve]:
-    """Published curves of the swept method and data set along the axis; none in other units."""
+    """Published curves for the method (or ``published=``) and data set; none in other units."""
     axis, facts = answer.points.axis, answer.study.facts
     if axis is None or not answer.key.startswith("miou"):
         return []
-    return sensitivity(facts.get("method", ""), facts.get("dataset", ""), axis)
+    name = facts.get("published", facts.get("method", ""))
+    return sensitivity(name, facts.get("dataset", ""), axis)
 
 
 def legend(answer: Answer) -> list[str]:

@@ -34,6 +34,8 @@ def statements(answer: Answer) -> list[str]:
     """What can be said, most important first."""
     if answer.best is None:
         return ["No trial is complete with a finite objective: there is nothing to tell yet."]
+    if not answer.points.keys:
+        return [_alone(answer, answer.best), *honest(answer)]
     lines = [_best(answer), *differences.best_and_reference(answer)]
     lines += differences.told_apart(answer) + robust_ranges(answer)
     for found in answer.ranges:
@@ -44,19 +46,32 @@ def statements(answer: Answer) -> list[str]:
 
 def robust_ranges(answer: Answer) -> list[str]:
     """Which values are as good as the best: for each curve, or for all keys together."""
-    if answer.best is None:
+    if answer.best is None or not answer.points.keys:
         return []
     return [_range(answer, found) for found in answer.ranges] or [_within(answer)]
+
+
+def _alone(answer: Answer, point: Point) -> str:
+    """What seeds alone say, where no key is swept."""
+    found = answer.mean(point)
+    if found.n < 2:
+        return f"{_value(answer, point)}; with one seed the spread is not known."
+    spread = f"{answer.objective.show(found.std)}{answer.objective.step}"
+    return f"{_value(answer, point)}; between seeds it varies by {spread} (standard deviation)."
 
 
 def _best(answer: Answer) -> str:
     best = answer.best
     assert best is not None, "asked without a complete trial"
-    found = answer.mean(best)
+    many = count(len(answer.points.compared), "point")
+    return f"Best of {many}: {best.name}, {_value(answer, best)}."
+
+
+def _value(answer: Answer, point: Point) -> str:
+    found = answer.mean(point)
     over = f"mean of {found.n} seeds" if found.n > 1 else "one seed"
     number = f"{answer.objective.show(found.mean)} {answer.objective.unit}".rstrip()
-    value = f"{answer.objective.name} {number} ({over})"
-    return f"Best of {count(len(answer.points.compared), 'point')}: {best.name}, {value}."
+    return f"{answer.objective.name} {number} ({over})"
 
 
 def _range(answer: Answer, found: Range) -> str:
@@ -104,7 +119,9 @@ def _within(answer: Answer) -> str:
     """The robust range of many parameters: what the good points have in common."""
     points, compared = answer.within, answer.points.compared
     many = count(len(compared), "point")
-    text = f"{len(points)} of {many} are within {tolerance(answer)} of the best{_one_seed(answer)}"
+    verb = "is" if len(points) == 1 else "are"
+    reach = f"{tolerance(answer)} of the best{_one_seed(answer)}"
+    text = f"{len(points)} of {many} {verb} within {reach}"
     spans = []
     for key in answer.points.keys:
         values = [point.params[key] for point in points]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from uda_hydra.callbacks import spool, store
-from uda_hydra.callbacks.names import flatten, legal
+from uda_hydra.callbacks.names import legal, parameters
 from uda_hydra.callbacks.shipment import NOTES, Shipment
 from uda_hydra.callbacks.shipper import Shipper
 from uda_hydra.callbacks.spool import Card, Spool
@@ -61,7 +61,7 @@ class Tracking(Callback):
         """Go on with the folder's run if this is the same training, else begin a new one."""
         self._folder = run.folder.absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
-        params = flatten(run.config)
+        params = parameters(run.config)
         before = Card.read(self._folder)
         if before is not None and run.start == 0 and before.params != params:
             (self._folder / NOTES).unlink(missing_ok=True)
@@ -70,7 +70,7 @@ class Tracking(Callback):
             **self._store,
             name=run.name,
             key=before.key if before else uuid.uuid4().hex,
-            tags={legal(name): str(value) for name, value in (self._tags | run.facts).items()},
+            tags=_tags(self._tags | run.facts, self._folder),
             params=params,
             started=before.started if before else spool.now(),
         )
@@ -129,6 +129,12 @@ class Tracking(Callback):
             log.warning("MLflow gets %d logged curves at most; not %s", self._room, name)
 
 
+def _tags(given: Mapping[str, object], folder: Path) -> dict[str, str]:
+    """As MLflow takes them, with the folder that a run's files are in."""
+    named = {legal(name): str(value) for name, value in given.items()}
+    return named | {"folder": str(folder.absolute())}
+
+
 def open_parent(
     uri: str,
     experiment: str,
@@ -154,8 +160,8 @@ def open_parent(
         name=name,
         key=before.key if before else uuid.uuid4().hex,
         parent=None if parent is None else str(parent.absolute()),
-        tags={legal(key): str(value) for key, value in (tags or {}).items()},
-        params=flatten(config or {}),
+        tags=_tags(tags or {}, folder),
+        params=parameters(config or {}),
         started=before.started if before else spool.now(),
     ).write(folder)
 

@@ -7,6 +7,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+PLACES = re.compile(r"output|start\.folder|trial\..*")
+"""Keys that say where a run's files are, not what it computes; its tag ``folder`` says it too."""
+
+
+def parameters(config: Mapping[str, Any]) -> dict[str, str]:
+    """What the UI compares of two runs: all values but their places."""
+    return {key: value for key, value in flatten(config).items() if not PLACES.fullmatch(key)}
+
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested values as dotted names; lists stay whole, and everything is written as in YAML."""

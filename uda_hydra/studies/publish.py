@@ -19,6 +19,15 @@ def written(study: Study, tolerance: float) -> report.Report:
     return report.write(study, tolerance=tolerance)
 
 
+def _note(question: str, name: str) -> str:
+    """The description of the run: what is asked, and how the UI shows the trials side by side."""
+    return (
+        f"{question}\n\nThe answer: Artifacts, report/report.html. Its trials, side by side: "
+        f"search `tags.study = '{name}' and tags.trial != ''` in the experiment's runs, sort by "
+        "the objective (by time they stay folded below this run), then the chart view or Compare."
+    )
+
+
 class Parent:
     """The run in MLflow that the trials of a study are children of; nothing without tracking."""
 
@@ -45,7 +54,7 @@ class Parent:
                 | {
                     "study": asked.folder.name,
                     "command": told["command"],
-                    "mlflow.note.content": told["question"],
+                    "mlflow.note.content": _note(told["question"], asked.folder.name),
                     "objective": ", ".join(asked.objectives),
                 }
                 | {f"space {name}": value for name, value in told["space"].items()},

@@ -40,8 +40,9 @@ def write(study: Study, folder: Path | None = None, tolerance: float = WITHIN) -
     """Write ``report.html``, its figures as PNG, ``points.csv`` and ``trials.csv``.
 
     They go to ``folder``, the study's ``report/`` by default, and replace the report that lies
-    there, figures that are no longer drawn included. Any state of a study will do. ``tolerance`` is the width of the robust range:
-    points where the objective is a share like mIoU, else percent of the best mean.
+    there, figures that are no longer drawn included. Any state of a study will do. ``tolerance``
+    is the width of the robust range: points where the objective is a share like mIoU, else
+    percent of the best mean.
     """
     # Late: figures take seconds to import, and the summary needs none.
     from uda_hydra.studies.gallery import pictures

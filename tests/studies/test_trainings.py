@@ -87,7 +87,8 @@ def runs(folder: Path):
 @pytest.mark.slow
 def test_one_start_serves_all_and_mlflow_shows_study_trial_and_stage(tmp_path):
     command = ["-m", *TINY, "method=advent", START, "start.seed=0"]
-    done = launch(tmp_path, *command, "loss.lambda_adv=0.001,0.1", "seed=0,1")
+    swept = ["loss.lambda_adv=0.001,0.1", "seed=0,1"]
+    done = launch(tmp_path, *command, *swept)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "outputs/studies").iterdir()
     (shared,) = (folder / "start").iterdir()
@@ -122,6 +123,12 @@ def test_one_start_serves_all_and_mlflow_shows_study_trial_and_stage(tmp_path):
     assert parent.data.metrics["best/miou/last"] <= best.values[0]
     attached = {file.path for file in client.list_artifacts(parent.info.run_id, "report")}
     assert {"report/report.html", "report/trials.csv"} <= attached
+
+    again = launch(tmp_path, *command, *swept, "task=report", "hydra.sweeper.robust_within=7")
+    assert again.returncode == 0, again.stderr
+    assert f"report: {folder.relative_to(tmp_path)}/report/report.html" in again.stdout
+    (sent,) = (tmp_path / "outputs/mlflow-artifacts").glob("*/artifacts/report/report.html")
+    assert "within 7 points" in sent.read_text()
 
 
 @pytest.mark.slow

@@ -208,19 +208,26 @@ def sync(root: Path) -> int:
     Raises ConnectionError when a store does not answer. Runs that are being trained are left to
     their own process.
     """
-    sent = 0
-    for card in sorted(root.absolute().rglob(spool.CARD)):
-        shipment = Shipment(card.parent)
-        try:
-            count = shipment.send(abandoned=True)
-        except BlockingIOError:
-            log.info("%s is being sent by its own process", card.parent)
-            continue
-        finally:
-            shipment.close()
-        log.info("%s: %d values sent", card.parent, count)
-        sent += count
-    return sent
+    cards = sorted(root.absolute().rglob(spool.CARD))
+    return sum(send(card.parent, abandoned=True) for card in cards)
+
+
+def send(folder: Path, *, abandoned: bool) -> int:
+    """Send what MLflow lacks of the run in ``folder``; the number of metric values sent.
+
+    ``abandoned`` says that no process works on it, so a run that never ended was killed. Raises
+    ConnectionError when the store does not answer; a run that is being sent is left alone.
+    """
+    shipment = Shipment(folder)
+    try:
+        count = shipment.send(abandoned=abandoned)
+    except BlockingIOError:
+        log.info("%s is being sent by its own process", folder)
+        return 0
+    finally:
+        shipment.close()
+    log.info("%s: %d values sent", folder, count)
+    return count
 
 
 def write_per_class(folder: Path, evaluation: Evaluation) -> None:

@@ -107,7 +107,9 @@ class StudySweeper(Sweeper):
         # Late: Hydra loads its plugins anew when it starts; an earlier class is no base of them.
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-        plain = BasicSweeper(max_batch_size=None, params=self._options["params"])
+        given = {argument.partition("=")[0] for argument in arguments}
+        params = {k: v for k, v in (self._options["params"] or {}).items() if k not in given}
+        plain = BasicSweeper(max_batch_size=None, params=params)
         plain.setup(hydra_context=self._context, task_function=self._task, config=self._config)
         plain.sweep(arguments)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from uda_hydra.callbacks.mlflow import close_parent, open_parent
+from uda_hydra.callbacks.mlflow import close_parent, open_parent, send
 from uda_hydra.provenance import provenance
 from uda_hydra.stages import settings
 from uda_hydra.studies import report, storage
 from uda_hydra.studies.question import Question
 from uda_hydra.studies.records import Study
+
+log = logging.getLogger(__name__)
 
 
 def written(study: Study, tolerance: float) -> report.Report:
@@ -59,6 +62,16 @@ class Parent:
                 }
                 | {f"space {name}": value for name, value in told["space"].items()},
             )
+
+    def attach(self, study: Study) -> None:
+        """Send a report that was made beside the sweep, or after it was killed."""
+        folder = self._question.folder
+        if self._tracking.enabled:
+            busy = any(trial.state == "running" for trial in study.trials)
+            try:
+                send(folder, abandoned=not busy)
+            except ConnectionError as error:
+                log.warning("the report is not in MLflow: %s", error)
 
     def close(self, status: str, study: Study, answer: report.Report) -> None:
         """Say how the study stands; status "running" while other processes go on with it."""

@@ -43,7 +43,9 @@ def sweep(
     question = asked(arguments, options, config)
     if config.task == "report":
         study = load(question.folder, question.storage)
-        print(publish.written(study, question.tolerance).text)
+        report = publish.written(study, question.tolerance)
+        publish.Parent(question).attach(study)
+        print(f"{report.text}\nreport: {report.page}")
         return
     question.check()
     url = storage.url_of(question.folder, question.storage)
@@ -89,7 +91,7 @@ def _run(question: Question, ledger: Ledger, launcher: Any) -> None:
         study = described(ledger.study, question.folder)
         running = [t.number for t in study.trials if t.state == "running"]
         report = publish.written(study, question.tolerance)
-        print(report.text)
+        print(f"{report.text}\nreport: {report.page}")
         if running:
             print(f"trials {', '.join(map(str, running))} are run by other processes")
             status = "running"

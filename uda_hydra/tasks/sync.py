@@ -11,8 +11,8 @@ from uda_hydra.errors import UserError
 
 
 def sync(config: DictConfig, overrides: list[str], label: str) -> None:
-    """Every run below ``output`` (default: outputs/runs), whatever store it was meant for."""
-    root = Path(config.output or "outputs/runs")
+    """Every run below ``output`` (default: outputs), whatever store it was meant for."""
+    root = Path(config.output or "outputs")
     if not root.is_dir():
         raise UserError(f"output={root}: there are no runs here")
     try:

@@ -178,7 +178,7 @@ def test_a_run_must_lie_in_the_folder_of_its_table(run, tmp_path, output):
 
 @pytest.mark.slow
 def test_a_failed_seed_does_not_stop_the_others(tmp_path):
-    given = [*TINY, *WITHOUT, "hydra.sweeper.params.seed='0,1'", "+stage.minent.optimizer.lr=3e38"]
+    given = [*TINY, *WITHOUT, "seed=0,1", "+stage.minent.optimizer.lr=3e38"]
     done = launch(tmp_path, *given)
     assert done.returncode == 1
     assert "1 of 3 trainings in outputs/tables/streets/seed0 failed" in done.stderr

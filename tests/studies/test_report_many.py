@@ -98,6 +98,11 @@ def test_front_of_two_objectives(tmp_path):
     )
     assert [p.params[KEY] for p in Answer(made).front] == [0.001, 0.002, 0.008]
     written = report.write(made, tmp_path)
+    told = " ".join(written.text.split())
+    assert (
+        "Pareto front of mIoU and training time, 3 of 4 points: loss.lambda_adv=0.001 (40.00, "
+        in told
+    )
     assert [path.name for path in written.figures] == [
         "response.png",
         "response_seconds.png",

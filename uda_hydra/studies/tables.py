@@ -40,7 +40,8 @@ def points(answer: Answer, chosen: Sequence[Point] | None = None) -> Rows:
     """A line per point, all by default: values, seeds, mean, spread, interval, published values.
 
     Means and differences are over the compared seeds, in shown units; the difference to the
-    paper's point is paired over seeds and its interval stands for one comparison alone.
+    paper's point is paired over seeds and its interval stands for one comparison alone; one seed
+    makes no difference.
     """
     curves = published(answer)
     head = [*answer.points.keys, "seeds", "n"]
@@ -60,7 +61,7 @@ def _point(answer: Answer, point: Point, curves: Sequence[Curve]) -> list[str]:
         mean, show = answer.points.mean(point, key), Quantity(key).show
         row += [show(value) for value in (mean.mean, mean.std, mean.low, mean.high)]
     reference = answer.points.reference
-    if reference is None or not compared or point is reference:
+    if reference is None or not compared or point is reference or len(seeds) < 2:
         row += ["-"] * 3
     else:
         change = answer.against_reference(point, answer.key)

@@ -36,7 +36,7 @@ def statements(answer: Answer) -> list[str]:
         return ["No trial is complete with a finite objective: there is nothing to tell yet."]
     if not answer.points.keys:
         return [_alone(answer, answer.best), *honest(answer)]
-    lines = [_best(answer), *differences.best_and_reference(answer)]
+    lines = [*_front(answer), _best(answer), *differences.best_and_reference(answer)]
     lines += differences.told_apart(answer) + robust_ranges(answer)
     for found in answer.ranges:
         lines += differences.along_curve(answer, found)
@@ -72,6 +72,20 @@ def _value(answer: Answer, point: Point) -> str:
     over = f"mean of {found.n} seeds" if found.n > 1 else "one seed"
     number = f"{answer.objective.show(found.mean)} {answer.objective.unit}".rstrip()
     return f"{answer.objective.name} {number} ({over})"
+
+
+def _front(answer: Answer) -> list[str]:
+    """Of several objectives: the points among which one has to choose."""
+    if len(answer.study.objectives) < 2 or not answer.front:
+        return []
+    keys = answer.study.objectives
+    names = " and ".join(Quantity(key).name for key in keys)
+    points = [
+        f"{p.name} ({', '.join(Quantity(k).show(answer.points.mean(p, k).mean) for k in keys)})"
+        for p in answer.front
+    ]
+    of = count(len(answer.points.compared), "point")
+    return [f"Pareto front of {names}, {len(points)} of {of}: {'; '.join(points)}."]
 
 
 def _range(answer: Answer, found: Range) -> str:

@@ -157,9 +157,9 @@ def free_scores(answer: Answer, choices: tuple[Choice, ...]) -> Figure:
             )
         axes.set_xlabel(found.quantity.label, fontsize=9)
         better = "low" if found.low_is_good else "high"
-        axes.set_title(
-            f"rank correlation {found.correlation.mean:+.2f} ({better} is good)", fontsize=9
-        )
+        rank = found.correlation.mean
+        known = "not defined" if np.isnan(rank) else f"{rank:+.2f}"
+        axes.set_title(f"rank correlation {known} ({better} is good)", fontsize=9)
     panels[0].set_ylabel(Quantity(TARGET).label)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=9, frameon=False)

@@ -175,10 +175,15 @@ def test_axes_are_logarithmic_where_values_span_much_or_were_drawn_so():
     points = Answer(grid()).points
     assert points.scale("loss.steep") == "log" and points.scale("method.flat") == "linear"
     scale = {
-        "linear": (0.001, 0.02),
-        "log": (0.001, 0.021),
-        "symlog": (0.0, 0.001, 0.1),
+        (0.001, 0.02): "linear",
+        (0.001, 0.021): "log",
+        (0.0, 0.001, 0.1): "symlog",
+        # What is nearly evenly spaced by ratio, and what by difference.
+        (0.0005, 0.001, 0.002, 0.004): "log",
+        (0.0, 0.0005, 0.001, 0.002, 0.004): "symlog",
+        (0.5, 0.7, 0.9, 0.99): "linear",
+        (0.0, 1.0, 2.0, 3.0): "linear",
     }
-    for name, values in scale.items():
+    for values, name in scale.items():
         made = curve({value: [40.0] for value in values}, reference=values[1])
-        assert Answer(made).points.scale(KEY) == name
+        assert Answer(made).points.scale(KEY) == name, values

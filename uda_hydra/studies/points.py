@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from uda_hydra.studies.quantities import Quantity, written
 from uda_hydra.studies.records import Study, Trial, Value
@@ -19,7 +19,7 @@ MANY = 3
 MOST_CURVES = 6
 """As many as can be told apart."""
 WIDE = 20
-"""Above this ratio of the largest to the smallest value an axis is logarithmic."""
+"""Above this ratio of the largest to the smallest value an axis is logarithmic in any case."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,12 +140,15 @@ class Points:
             return "category"
         sizes = [float(v) for v in [*self.tried(key), self.study.reference.get(key, 1)]]
         positive = [size for size in sizes if size > 0]
-        drawn = re.search(r"\blog(space)?\b", self.study.space.get(key, ""))
         if min(sizes) < 0 or not positive:
             return "linear"
-        if not drawn and max(positive) <= WIDE * min(positive):
-            return "linear"
-        return "log" if min(sizes) > 0 else "symlog"
+        space = self.study.space.get(key, "")
+        wide = max(positive) > WIDE * min(positive) or re.search(r"\blog(space)?\b", space)
+        listed = "interval" not in space
+        logs = [1 + math.log(size / min(positive)) if size else 0.0 for size in sizes]
+        if wide or (listed and _evenness(logs) > _evenness(sizes)):
+            return "log" if min(sizes) > 0 else "symlog"
+        return "linear"
 
     def place(self, key: str, value: Value) -> float:
         """Where a value lies on the axis of its key; categories stand side by side."""
@@ -231,3 +234,10 @@ def _order(value: Value) -> tuple[int, float, str]:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return 0, float(value), ""
     return 1, 0.0, written(value)
+
+
+def _evenness(places: Sequence[float]) -> float:
+    """Distance of the closest two places in parts of the whole span; 0 for one place."""
+    ordered = sorted({*places})
+    gaps = [b - a for a, b in pairwise(ordered)]
+    return min(gaps) / (ordered[-1] - ordered[0]) if gaps else 0.0

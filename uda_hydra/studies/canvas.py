@@ -53,9 +53,12 @@ def value_axis(axes: Axes, points: Points, key: str, *, vertical: bool = False) 
     axis = axes.yaxis if vertical else axes.xaxis
     (axes.set_ylabel if vertical else axes.set_xlabel)(key)
     set_scale = axes.set_yscale if vertical else axes.set_xscale
+    set_limits = axes.set_ylim if vertical else axes.set_xlim
     if scale == "symlog":
-        positive = [points.place(key, v) for v in values if points.place(key, v) > 0]
-        set_scale("symlog", linthresh=min(positive, default=1.0))
+        positive = [points.place(key, v) for v in values if points.place(key, v) > 0] or [1.0]
+        set_scale("symlog", linthresh=min(positive), linscale=0.5)
+        # Its own margins are a decade wide.
+        set_limits(-0.2 * min(positive), 1.15 * max(positive))
     elif scale == "log":
         set_scale("log")
     if len(values) > LABELLED and scale != "category":
@@ -66,7 +69,7 @@ def value_axis(axes: Axes, points: Points, key: str, *, vertical: bool = False) 
     if not vertical and (len(values) > 7 or _long(values)):
         axes.tick_params(axis="x", rotation=30)
     if scale == "category":
-        (axes.set_ylim if vertical else axes.set_xlim)(-0.5, max(places, default=0) + 0.5)
+        set_limits(-0.5, max(places, default=0) + 0.5)
 
 
 def legend(axes: Axes) -> None:

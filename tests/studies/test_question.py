@@ -114,3 +114,11 @@ def test_a_trial_is_a_command_line_of_its_own():
     assert "secret" not in told
     assert "task" not in told
     assert found.shown(job) == f"{AUX}=null seed 1"
+
+
+def test_published_curves_are_found_by_the_data_sets_name_and_by_whose_they_are():
+    swept = ("method=adaptsegnet", "dataset=synthia2city_maxsquare", "loss.lambda_adv=0.001,0.002")
+    facts = question(*swept).facts({})["facts"]
+    assert (facts["dataset"], facts["published"]) == ("synthia2city", "adaptsegnet")
+    facts = question(*swept, "published=adversarial_da_exp").facts({})["facts"]
+    assert facts["published"] == "adversarial_da_exp"

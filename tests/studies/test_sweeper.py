@@ -97,6 +97,7 @@ def test_whatever_ends_a_sweep_the_same_command_goes_on(tmp_path, number):
     process.send_signal(number)
     process.communicate(timeout=120)
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+    assert "running" not in {trial.state for trial in study(tmp_path).trials}
     done = sweep(tmp_path, *command)
     assert done.returncode == 0, done.stderr
     assert "continues trial 0" in done.stdout

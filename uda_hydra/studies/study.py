@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from uda_hydra.errors import UserError
-from uda_hydra.studies import storage
+from uda_hydra.studies import owner, storage
 from uda_hydra.studies.ledger import interrupted
 from uda_hydra.studies.records import Study, Trial
 from uda_hydra.studies.space import key
@@ -69,12 +69,14 @@ def described(study: optuna.Study, folder: Path) -> Study:
 def _trial(trial: FrozenTrial, folder: Path, follower: int | None) -> Trial:
     attrs = trial.user_attrs
     complete = trial.state == TrialState.COMPLETE
-    note = attrs.get("note", "")
+    state, note = STATES[trial.state], attrs.get("note", "")
+    if state == "running" and not owner.alive(attrs.get("owner"), attrs.get("sign", 0.0)):
+        state, note = "waiting", "killed; the sweep's command goes on with it"
     if interrupted(trial) and follower is not None:
         note = f"{note}, continued as trial {follower}"
     return Trial(
         number=trial.number,
-        state=STATES[trial.state],
+        state=state,
         params={name: _bare(value) for name, value in trial.params.items()},
         seed=attrs["seed"],
         folder=folder / attrs["folder"],

@@ -9,9 +9,9 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from uda_hydra import build
+from uda_hydra.config import settings
 from uda_hydra.schema import register
 from uda_hydra.settings import EvaluationSettings
-from uda_hydra.stages import settings
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

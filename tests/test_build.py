@@ -17,11 +17,11 @@ from uda_hydra.errors import UserError
         "torch.load",
         "uda_hydra.build.build",
         "uda_hydra.engine.trainer.Trainer",
-        "uda_hydra.data.presets.os.system",
-        "uda_hydra.data.presets.gta5",  # imported there, defined elsewhere
+        "uda_hydra.data.pairs.os.system",
+        "uda_hydra.data.pairs.gta5",  # imported there, defined elsewhere
         "uda_hydra.models.init.torch.load",
         "uda_hydra.models.init.pickle",
-        "uda_hydra.data.presets._pair",
+        "uda_hydra.data.pairs._pair",
         "uda_hydra.models.nothing.here",
         "uda_hydra.datasets.anything",
         "",

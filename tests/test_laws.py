@@ -13,10 +13,10 @@ from torch import nn
 
 from tests.conftest import METHODS, SMALL, composed
 from uda_hydra import build
-from uda_hydra.engine.checkpoint import digest
 from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.engine.trainer import Trainer
+from uda_hydra.files import digest
 from uda_hydra.methods.base import Method, Update
 
 # What lets every term of a method come into play within six steps.

@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from uda_hydra.callbacks.mlflow import Tracking
+from uda_hydra.config import plain, settings
 from uda_hydra.data.labels import class_names
 from uda_hydra.data.pair import Pair
 from uda_hydra.engine.device import configure
@@ -21,12 +21,13 @@ from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.engine.protocols import input_sizes
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import UserError, nearest
+from uda_hydra.files import is_number
 from uda_hydra.methods.base import Method, check_weights
 from uda_hydra.methods.ensemble import Ensemble
 from uda_hydra.models.init import load_weights
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.published import check_name
-from uda_hydra.stages import settings
+from uda_hydra.tracking.mlflow import Tracking
 
 ALLOWED = ("models", "methods", "data", "callbacks")
 """Subpackages of uda_hydra that a ``_target_`` may name things of; nothing else can be built."""
@@ -61,7 +62,7 @@ def build(node: DictConfig | Mapping[str, Any], key: str, /, *extra: Any, **more
 
     ``extra`` and ``more`` are objects that no config can hold.
     """
-    values = dict(_plain(node))
+    values = dict(plain(node))
     if "_target_" not in values:
         raise UserError(f"{key} has no _target_: which class or function should be built?")
     target = locate(values.pop("_target_"), key)
@@ -111,16 +112,12 @@ def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(value, option) for option in get_args(hint))
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number(value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint in (bool, str, NoneType):
         return isinstance(value, hint)
     return value is not None or hint is Any
-
-
-def _plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def device(name: str) -> torch.device:
@@ -157,7 +154,7 @@ def check(config: DictConfig) -> None:
     network = build(config.model, "model", num_classes=config.dataset.num_classes)
     if config.evaluation.aux_weight and network.aux_head is None:
         raise UserError("evaluation.aux_weight must be 0: this model has no auxiliary head")
-    _calling(check_weights, method(config, network).terms, _plain(config.loss))
+    _calling(check_weights, method(config, network).terms, plain(config.loss))
     check_objective(config)
     check_name(config.published)
 
@@ -255,7 +252,7 @@ def trainer(config: DictConfig, data: Pair, folder: Path, callbacks: list[Callba
         settings=chosen,
         optimizer=settings(config.optimizer),
         evaluation=settings(config.evaluation),
-        weights=_plain(config.loss),
+        weights=plain(config.loss),
         normalization=network.normalization,
         seed=config.seed,
         device=where,

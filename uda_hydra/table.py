@@ -10,8 +10,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from uda_hydra.engine.checkpoint import write_atomically
-from uda_hydra.stages import Stage, identity
+from uda_hydra.files import write_atomically, write_text
+from uda_hydra.runs.identity import identity
+from uda_hydra.runs.stages import Stage
 
 Result = dict[str, Any]
 
@@ -80,7 +81,7 @@ def write(folder: Path, rows: Sequence[Kind]) -> str:
     lines = [_line(row, found) for row in rows]
     columns = [name for name in HEADINGS if any(name in line.values for line in lines)]
     text = "\n".join([*_markdown(lines, columns), "", *_notes(found, left_out)]) + "\n"
-    write_atomically(folder / "table.md", lambda path: path.write_text(text))
+    write_text(folder / "table.md", text)
     write_atomically(folder / "table.csv", lambda path: _csv(path, lines, columns))
     return f"{text}\ntable: {folder / 'table.md'}, {folder / 'table.csv'}\n"
 

@@ -12,13 +12,15 @@ from layouts import cityscapes_folder, gta5_folder
 
 from tests.conftest import SMALL, composed
 from uda_hydra import build
-from uda_hydra.data.presets import real
+from uda_hydra.config import settings
+from uda_hydra.data.pairs import real
 from uda_hydra.data.resize import resize_label
 from uda_hydra.data.streams import seed_of
 from uda_hydra.data.transforms import Labelled, mirrored, random_scale_crop, resized
 from uda_hydra.errors import UserError
+from uda_hydra.runs.identity import identity
+from uda_hydra.runs.stages import Stage
 from uda_hydra.settings import AugmentationSettings
-from uda_hydra.stages import Stage, identity, settings
 from uda_hydra.tasks.train import Pairs
 
 NONE = AugmentationSettings(mirror=0.0, blur=0.0, scale_range=None, scale_base=None)

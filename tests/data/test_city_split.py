@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from layouts import cityscapes_folder
 
-from uda_hydra.data.presets import real
+from uda_hydra.data.pairs import real
 from uda_hydra.data.readers import cityscapes
 from uda_hydra.data.readers.city_split import GROUPS, PARTS, city_split
 

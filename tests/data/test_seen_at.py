@@ -4,7 +4,7 @@ import pytest
 import torch
 from layouts import SIZE, cityscapes_folder, gta5_folder
 
-from uda_hydra.data.presets import real
+from uda_hydra.data.pairs import real
 from uda_hydra.data.resize import resize_image_fast, resize_label
 
 

@@ -9,7 +9,7 @@ from layouts import SIZE, cityscapes_folder, gta5_folder
 
 from tests.conftest import SMALL, composed
 from uda_hydra import build
-from uda_hydra.data.presets import real
+from uda_hydra.data.pairs import real
 from uda_hydra.data.readers.gta5_split import official_split
 from uda_hydra.errors import UserError
 

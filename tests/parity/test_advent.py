@@ -11,6 +11,7 @@ from torch.testing import assert_close
 import uda_hydra.losses as L
 from tests.conftest import composed, protocol
 from tests.parity.official_networks import load, official_weights, renamed, small
+from uda_hydra.config import settings
 from uda_hydra.engine.evaluator import count_pixels
 from uda_hydra.engine.optimizers import build_optimizers, poly, set_rates
 from uda_hydra.engine.protocols import label_map, look
@@ -20,7 +21,6 @@ from uda_hydra.methods.ensemble import Ensemble
 from uda_hydra.models.critics import Critics
 from uda_hydra.models.discriminators import FcPix2pix
 from uda_hydra.models.segmenter import Segmenter
-from uda_hydra.stages import settings
 from uda_hydra.types import IGNORE, Prediction
 
 PRECISIONS = (torch.float32, torch.float64)

@@ -11,12 +11,12 @@ from torch.testing import assert_close
 
 from tests.conftest import composed
 from tests.parity.official_networks import NETWORKS, load, small
+from uda_hydra.config import settings
 from uda_hydra.data.pair import Pair
 from uda_hydra.engine.optimizers import poly, set_rates
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.methods.base import Method
 from uda_hydra.models.deeplabv2 import deeplabv2
-from uda_hydra.stages import settings
 from uda_hydra.types import Source, Target
 
 

@@ -12,10 +12,10 @@ from hydra import initialize_config_dir
 from tests.conftest import CONF, SMALL, composed
 from tests.processes import logged, start, until
 from tests.test_launch import launch
-from uda_hydra.callbacks.store import connect
-from uda_hydra.engine.checkpoint import digest
-from uda_hydra.stages import plan
+from uda_hydra.files import digest
+from uda_hydra.runs.stages import plan
 from uda_hydra.studies.study import load
+from uda_hydra.tracking.store import connect
 
 TINY = (
     *(o for o in SMALL if o != "tracking=none"),

@@ -36,8 +36,8 @@ def split(before: list[float], after: list[float], *, skip: int) -> Times:
 def compare(setting: Setting) -> list[Row]:
     """Progress and tracking, logging every step of the smallest training there is a use for."""
     # Only this comparison needs psutil.
-    from uda_hydra.callbacks.mlflow import Tracking
     from uda_hydra.callbacks.progress import Progress
+    from uda_hydra.tracking.mlflow import Tracking
 
     scale, height = (SMALLEST, 64) if setting.quick else (TINY, 128)
     steps = SKIPPED + 1 + setting.repetitions(40)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from uda_hydra.data.pair import Pair
-from uda_hydra.data.presets import streets
+from uda_hydra.data.pairs import streets
 from uda_hydra.engine.events import Callback
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.methods.base import Method

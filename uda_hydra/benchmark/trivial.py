@@ -14,12 +14,12 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from uda_hydra.callbacks.mlflow import Tracking
+from uda_hydra.config import settings
 from uda_hydra.engine.events import Run
 from uda_hydra.errors import reported
 from uda_hydra.schema import register
-from uda_hydra.stages import settings
 from uda_hydra.studies.optuna2 import repair
+from uda_hydra.tracking.mlflow import Tracking
 
 CONF = Path(__file__).parents[2] / "conf"
 TIMES = "UDA_HYDRA_TIMES"

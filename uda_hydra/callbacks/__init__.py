@@ -1,1 +1,1 @@
-"""Those who watch a training: progress, pictures, tracking."""
+"""Those that watch a training and never touch it: progress, pictures."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from uda_hydra.callbacks.confusion import draw_confusion
 from uda_hydra.callbacks.panels import draw_panels
-from uda_hydra.engine.checkpoint import write_atomically
 from uda_hydra.engine.events import Callback, Evaluation, Run
+from uda_hydra.files import write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import hashlib
 import os
 import shutil
@@ -19,6 +19,7 @@ from uda_hydra.data.readers import ImageSet
 from uda_hydra.data.samples import Resized
 from uda_hydra.data.store import Store
 from uda_hydra.errors import UserError
+from uda_hydra.files import locked
 
 # Raise it with every change of what Resized returns for a file, or of the form of an entry.
 _VERSION = 1
@@ -175,21 +176,15 @@ def _build_all(store: Store) -> int:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time; the system lets go of the lock of a dead one."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise UserError(
-            f"cannot write to dataset.cache_folder={folder} ({error.strerror}). Choose another "
-            "folder, or decode at every step: dataset.cache=false"
-        ) from error
-    with file:
+    """One process at a time."""
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"cache: another process is filling {folder}; waiting for it", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            stack.enter_context(locked(folder / ".lock", waiting=f"cache: waiting for {folder}"))
+        except OSError as error:
+            raise UserError(
+                f"cannot write to dataset.cache_folder={folder} ({error.strerror}). Choose another "
+                "folder, or decode at every step: dataset.cache=false"
+            ) from error
         yield
 
 

@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from uda_hydra.files import digest, write_atomically, write_text
+
 
 class DamagedFile(ValueError):
     """A file whose content is not what was written."""
-
-
-def write_atomically(path: Path, write: Callable[[Path], object], *, size: int = 0) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, force it to disk, and rename it.
-
-    Whatever happens, ``path`` is either the old file or the whole new one. Raises OSError naming
-    the folder when the disk is full or not writable; ``size`` is about how many bytes it takes.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(
-            f"cannot write {path.name} into {path.parent} ({_reason(error, path.parent, size)}); "
-            "what was there before is untouched. Free some space or make the folder writable, then "
-            "start the same command again to go on from the last checkpoint."
-        ) from error
-
-
-def _reason(error: Exception, folder: Path, size: int) -> str:
-    """What the system says, and the numbers if there is too little space."""
-    reason = (isinstance(error, OSError) and error.strerror) or str(error)
-    free = shutil.disk_usage(folder).free if folder.is_dir() else size
-    if free < size:
-        return f"{reason}: it takes {size / 1e6:.1f} MB and {free / 1e6:.1f} MB are free"
-    return reason
 
 
 def _save(state: dict[str, Any], path: Path) -> None:
@@ -81,12 +49,6 @@ def _size(state: object) -> int:
     return state.nbytes if isinstance(state, Tensor) else 0
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 class Checkpoints:
     """``last.pt`` and the one before it, ``previous.pt``, in one folder, with their checksums."""
 
@@ -103,7 +65,7 @@ class Checkpoints:
         # The new digest is noted before any file moves: no moment finds a good file without one.
         known = self.checksums.read_text().split() if self.checksums.exists() else []
         lines = "\n".join([digest(self.next), *known[:2]])
-        write_atomically(self.checksums, lambda path: path.write_text(lines + "\n"))
+        write_text(self.checksums, lines + "\n")
         if self.last.exists():
             self.last.replace(self.previous)
         self.next.replace(self.last)

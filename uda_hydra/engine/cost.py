@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from uda_hydra.engine.checkpoint import write_atomically
 from uda_hydra.engine.device import peak_memory, reset_peak_memory
+from uda_hydra.files import write_json
 
 
 class Cost:
@@ -45,5 +45,4 @@ class Cost:
 
     def save(self) -> None:
         """Write the total down; comes with every checkpoint."""
-        text = json.dumps(self.total()) + "\n"
-        write_atomically(self._path, lambda path: path.write_text(text))
+        write_json(self._path, self.total())

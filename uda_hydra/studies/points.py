@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
 
+from uda_hydra.files import is_number
 from uda_hydra.studies.quantities import Quantity, written
 from uda_hydra.studies.records import Study, Trial, Value
 from uda_hydra.studies.statistics import Estimate, estimate
@@ -136,7 +137,7 @@ class Points:
 
     def _scale(self, key: str) -> str:
         values = [*self.tried(key), self.study.reference.get(key, 0)]
-        if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        if not all(is_number(v) for v in values):
             return "category"
         sizes = [float(v) for v in [*self.tried(key), self.study.reference.get(key, 1)]]
         positive = [size for size in sizes if size > 0]
@@ -207,7 +208,7 @@ def score(trial: Trial, key: str, objectives: Sequence[str]) -> float:
         value = trial.values[objectives.index(key)]
     else:
         value = trial.result.get(key)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = is_number(value)
     return float(value) * Quantity(key).scale if number else math.nan
 
 
@@ -223,7 +224,7 @@ def same(first: dict[str, Value], second: dict[str, Value]) -> bool:
 
 def equal(first: Value, second: Value) -> bool:
     """Whether two swept values are one; numbers may differ in the last digits."""
-    numbers = [isinstance(v, int | float) and not isinstance(v, bool) for v in (first, second)]
+    numbers = [is_number(v) for v in (first, second)]
     if all(numbers):
         return math.isclose(first, second, rel_tol=1e-9)
     return first == second and type(first) is type(second)
@@ -231,7 +232,7 @@ def equal(first: Value, second: Value) -> bool:
 
 def _order(value: Value) -> tuple[int, float, str]:
     """Numbers first by size, then everything else by name."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         return 0, float(value), ""
     return 1, 0.0, written(value)
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from uda_hydra.callbacks.mlflow import close_parent, open_parent, send
+from uda_hydra.config import settings
+from uda_hydra.files import is_number
 from uda_hydra.provenance import provenance
-from uda_hydra.stages import settings
 from uda_hydra.studies import report, storage
 from uda_hydra.studies.question import Question
 from uda_hydra.studies.records import Study
+from uda_hydra.tracking.mlflow import close_parent, open_parent, send
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Parent:
         if answer.best_mean is not None:
             metrics[f"best/{study.objectives[0]}"] = answer.best_mean
         for name, value in answer.best.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if is_number(value):
                 metrics[f"best/{name}"] = float(value)
         tags = {"robust range": answer.robust_range}
         tags |= {f"best {name}": str(value) for name, value in answer.best.items()}

@@ -13,10 +13,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from uda_hydra import build
+from uda_hydra.config import plain, quoted, settings
 from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.errors import UserError
+from uda_hydra.files import digest_of
 from uda_hydra.provenance import command
-from uda_hydra.stages import digest_of, identity, plan, quoted, settings
+from uda_hydra.runs.identity import identity
+from uda_hydra.runs.stages import plan
 from uda_hydra.studies import storage
 from uda_hydra.studies.ledger import Design, Job
 from uda_hydra.studies.space import Space, parse
@@ -152,7 +155,7 @@ class Question:
 def asked(arguments: list[str], options: dict[str, Any], config: DictConfig) -> Question:
     """The question that a command line asks; UserError where it makes no sense."""
     choices = dict(config.hydra.runtime.choices)
-    options = {name: _plain(value) for name, value in options.items()}
+    options = {name: plain(value) for name, value in options.items()}
     space, fixed, swept_seeds = parse(options["params"], arguments, config)
     bare = OmegaConf.masked_copy(config, [name for name in config if name != "hydra"])
     # A fixed seed on the command line is the only one.
@@ -251,7 +254,3 @@ def _text(value: Any) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten, wrap
 
-from uda_hydra.engine.checkpoint import write_atomically
+from uda_hydra.files import write_atomically
 from uda_hydra.studies import tables, words
 from uda_hydra.studies.answer import WITHIN, Answer
 from uda_hydra.studies.records import Study, Value

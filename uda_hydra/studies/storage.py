@@ -16,8 +16,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from uda_hydra.callbacks.store import locked
 from uda_hydra.errors import UserError
+from uda_hydra.files import locked
 from uda_hydra.studies.optuna2 import repair
 
 FILE = "study.db"
@@ -78,7 +78,7 @@ def exclusive(folder: Path, url: str) -> Iterator[None]:
 
     A machine that has a folder of its own meets the others in the database alone.
     """
-    with locked(folder / "study.lock", wait=True):
+    with locked(folder / "study.lock"):
         if not url.startswith("postgresql"):
             yield
             return

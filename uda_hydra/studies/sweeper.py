@@ -19,10 +19,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 from optuna.trial import TrialState
 
+from uda_hydra.config import quoted
 from uda_hydra.engine.device import free_memory
 from uda_hydra.errors import Stopped, UserError
 from uda_hydra.provenance import provenance
-from uda_hydra.stages import quoted
 from uda_hydra.studies import publish, storage
 from uda_hydra.studies.ledger import Job, Ledger
 from uda_hydra.studies.owner import Heartbeat

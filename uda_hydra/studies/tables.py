@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from uda_hydra.files import is_number
 from uda_hydra.published import Curve, sensitivity
 from uda_hydra.studies.answer import Answer
 from uda_hydra.studies.points import Point, equal
@@ -118,7 +119,7 @@ def aligned(rows: Rows) -> list[str]:
 
 
 def _is_number(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = is_number(value)
     return number and math.isfinite(float(value))
 
 

@@ -6,8 +6,8 @@ import multiprocessing
 
 from omegaconf import DictConfig
 
+from uda_hydra.config import settings
 from uda_hydra.errors import UserError, nearest
-from uda_hydra.stages import settings
 
 TASKS = ("train", "evaluate", "predict", "convert", "check_data", "scan", "sync")
 

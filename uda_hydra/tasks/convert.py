@@ -7,8 +7,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from uda_hydra import build
-from uda_hydra.engine.checkpoint import write_atomically
 from uda_hydra.errors import UserError
+from uda_hydra.files import write_atomically
 from uda_hydra.models.checkpoints.export import (
     find_layout,
     official,

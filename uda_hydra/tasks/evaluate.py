@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from uda_hydra import build
+from uda_hydra.config import settings
 from uda_hydra.data.pair import Pair
-from uda_hydra.engine.checkpoint import write_atomically
 from uda_hydra.engine.evaluator import evaluate as score
 from uda_hydra.engine.scores import Scores
 from uda_hydra.errors import UserError
+from uda_hydra.files import write_json
 from uda_hydra.methods.base import Untrained
 from uda_hydra.provenance import provenance
 from uda_hydra.published import Row, published
-from uda_hydra.stages import settings
 
 
 def evaluate(config: DictConfig, overrides: list[str], label: str) -> float:
@@ -88,6 +87,5 @@ def _report(scores: Scores, rows: list[Row]) -> list[str]:
 
 def _write(folder: Path, result: dict[str, object]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, indent=1)
-    write_atomically(folder / "result.json", lambda path: path.write_text(text + "\n"))
+    write_json(folder / "result.json", result)
     print(f"written to {folder / 'result.json'}")

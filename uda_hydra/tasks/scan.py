@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 from uda_hydra import build
 from uda_hydra.data.scan import Statistics
 from uda_hydra.data.scan import scan as count
-from uda_hydra.engine.checkpoint import write_atomically
 from uda_hydra.errors import UserError
+from uda_hydra.files import write_text
 
 FOLDER = Path("outputs/scan")
 
@@ -34,7 +34,7 @@ def scan(config: DictConfig, overrides: list[str], label: str) -> None:
         progress=_show,
     )
     path = folder / f"{name}.json"
-    write_atomically(path, lambda temporary: temporary.write_text(found.to_json()))
+    write_text(path, found.to_json())
     print(f"\n{_text(found)}\nwritten to {path}")
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from uda_hydra.callbacks.mlflow import sync as send
 from uda_hydra.errors import UserError
+from uda_hydra.tracking.mlflow import sync as send
 
 
 def sync(config: DictConfig, overrides: list[str], label: str) -> None:

@@ -12,19 +12,22 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from uda_hydra import build
-from uda_hydra.callbacks.mlflow import close_parent, open_parent
+from uda_hydra.config import settings
 from uda_hydra.data.pair import Pair
-from uda_hydra.engine.checkpoint import Checkpoints, digest, write_atomically
+from uda_hydra.engine.checkpoint import Checkpoints
 from uda_hydra.engine.events import Run
 from uda_hydra.engine.lock import locked
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import Stopped, Unfinished, UserError
+from uda_hydra.files import digest, flat
 from uda_hydra.provenance import provenance
 from uda_hydra.published import Row, published
 from uda_hydra.report import browse, comparison, summary
-from uda_hydra.stages import Stage, flat, identity, plan, settings
+from uda_hydra.runs.identity import identity
+from uda_hydra.runs.layout import Place
+from uda_hydra.runs.stages import Stage, plan
 from uda_hydra.table import kinds, write
-from uda_hydra.tasks.trial import Place
+from uda_hydra.tracking.mlflow import close_parent, open_parent
 
 Result = dict[str, Any]
 
@@ -147,7 +150,7 @@ def _run_all(
             outcome = results[stages[-1].name] if status == "finished" else {}
             close_parent(parent, status, _scores(outcome))
     if len(stages) > 1:
-        _write_json(place.top / "result.json", results[stages[-1].name])
+        write_json(place.top / "result.json", results[stages[-1].name])
     return results
 
 
@@ -200,9 +203,9 @@ def _run(stage: Stage, pair: Pair, place: Place, overrides: list[str], *, alone:
     pair.prepare()
     trainer = build.trainer(stage.config, pair, folder, place.watchers(stage))
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "identity.json", _identity(stage))
+    write_json(folder / "identity.json", _identity(stage))
     text = OmegaConf.to_yaml(stage.config, resolve=True)
-    write_atomically(folder / "config.yaml", lambda path: path.write_text(text))
+    write_text(folder / "config.yaml", text)
     note = trainer.restore()
     print(f"{stage.name}: {note or 'beginning'}, in {folder}")
     facts = provenance(overrides) | {
@@ -226,7 +229,7 @@ def _run(stage: Stage, pair: Pair, place: Place, overrides: list[str], *, alone:
     )
     rows = published(build.published_as(stage.config), pair.name)
     result = _result(trainer, facts) | {"published": [asdict(row) for row in rows]}
-    _write_json(folder / "result.json", result)
+    write_json(folder / "result.json", result)
     return result
 
 
@@ -292,8 +295,3 @@ def _result(trainer: Trainer, facts: dict[str, str]) -> Result:
 
 def _scores(result: Result) -> dict[str, float]:
     return {key: value for key, value in result.items() if isinstance(value, float)}
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    text = json.dumps(values, indent=1)
-    write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +20,7 @@ from uda_hydra.data.streets import layouts
 from uda_hydra.data.streets.appearance import photograph
 from uda_hydra.data.streets.gap import domain
 from uda_hydra.data.streets.scene import compose
+from uda_hydra.files import locked
 
 GENERATOR_VERSION = 1
 """Raise it with every change of what is drawn or written: old folders are then left alone."""
@@ -102,7 +100,7 @@ def generate(
         return final
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _locked(root / f".{recipe.folder}.lock"):
+        with locked(root / f".{recipe.folder}.lock"):
             if not final.is_dir():
                 _make(recipe, final, workers)
     except OSError as error:
@@ -111,14 +109,6 @@ def generate(
             "Free some space there, or choose another folder"
         ) from error
     return final
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the system lets go of the lock of a dead one."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _make(recipe: Recipe, final: Path, workers: int) -> None:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from uda_hydra import build
 from uda_hydra.engine.events import Callback
 from uda_hydra.engine.lock import locked
-from uda_hydra.stages import Stage
+from uda_hydra.runs.stages import Stage
 
 
 class Place:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uda_hydra.callbacks.spool import Card
+from uda_hydra.files import locked
+from uda_hydra.tracking.metric_log import RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,19 +46,7 @@ def absolute(uri: str) -> str:
     return SQLITE + str(Path(uri.removeprefix(SQLITE)).absolute())
 
 
-@contextmanager
-def locked(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold a file lock, which the system frees when its holder dies; else BlockingIOError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise BlockingIOError(f"another process sends, it holds {path}") from error
-        yield
-
-
-def open_experiment(card: Card) -> tuple[MlflowClient, str]:
+def open_experiment(card: RunRecord) -> tuple[MlflowClient, str]:
     """A client and the id of the card's experiment; the store is made if it is a missing file.
 
     Raises ConnectionError when the store does not answer.
@@ -68,7 +56,7 @@ def open_experiment(card: Card) -> tuple[MlflowClient, str]:
         return _experiment(card)
     database = Path(card.uri.removeprefix(SQLITE))
     # MLflow's first writers of a fresh database trip over each other.
-    with locked(database.with_name(database.name + ".lock"), wait=True):
+    with locked(database.with_name(database.name + ".lock")):
         if database.exists():
             probe_database(database)
         if not database.exists() or database.stat().st_size == 0:
@@ -109,7 +97,7 @@ def probe_database(path: Path) -> None:
         raise ConnectionError(f"tracking.uri={SQLITE}{path} is no use now ({error})") from error
 
 
-def _experiment(card: Card) -> tuple[MlflowClient, str]:
+def _experiment(card: RunRecord) -> tuple[MlflowClient, str]:
     client = connect(card.uri)
     found = client.get_experiment_by_name(card.experiment)
     if found is None:

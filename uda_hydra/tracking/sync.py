@@ -1,6 +1,6 @@
 """Brings MLflow up to date with a run's folder: nothing twice, nothing left out.
 
-A shipment may be broken off at any point and repeated by any process, because the store itself is
+A sync may be broken off at any point and repeated by any process, because the store itself is
 asked what it has. A run's metrics arrive in order and a batch arrives whole or not at all, so the
 last step of each metric says it all.
 """
@@ -13,9 +13,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from uda_hydra.callbacks import spool, store
-from uda_hydra.callbacks.spool import Card
-from uda_hydra.engine.checkpoint import write_atomically
+from uda_hydra.files import locked, write_json
+from uda_hydra.tracking import metric_log, store
+from uda_hydra.tracking.metric_log import RunRecord
 
 NOTES = "mlflow.json"
 """What the sender remembers: the run's id, and the files that it uploaded."""
@@ -29,7 +29,7 @@ STATUS = {
 }
 
 
-class Shipment:
+class MlflowSync:
     """Sends what MLflow lacks of one folder, as often as it is asked to.
 
     Holds the folder's lock from the first ``send`` to ``close``: one sender at a time.
@@ -47,13 +47,13 @@ class Shipment:
         ``abandoned`` says that nobody trains here, so a run that never ended was killed.
         """
         if not self._locked:
-            self._held.enter_context(store.locked(self.folder / LOCK, wait=False))
+            self._held.enter_context(locked(self.folder / LOCK, wait=False))
             self._locked = True
-        card = Card.read(self.folder)
+        card = RunRecord.read(self.folder)
         if card is None:
             return 0
-        if abandoned and card.status == "running" and (self.folder / spool.METRICS).exists():
-            written = (self.folder / spool.METRICS).stat().st_mtime
+        if abandoned and card.status == "running" and (self.folder / metric_log.METRICS).exists():
+            written = (self.folder / metric_log.METRICS).stat().st_mtime
             card.status, card.ended = "interrupted", int(1000 * written)
         try:
             if self._client is None and not self._open(card):
@@ -72,7 +72,7 @@ class Shipment:
         self._held.close()
         self._locked = False
 
-    def open_run(self, card: Card) -> str:
+    def open_run(self, card: RunRecord) -> str:
         """The id of the run in the store, made if need be, with its parameters and tags."""
         client, experiment = store.open_experiment(card)
         self._notes = self._read_notes()
@@ -97,7 +97,7 @@ class Shipment:
             client.update_run(run.info.run_id, status="RUNNING")
         return run.info.run_id
 
-    def _open(self, card: Card) -> bool:
+    def _open(self, card: RunRecord) -> bool:
         """Learn what the store has; False if a person has deleted the run there."""
         run_id = self.open_run(card)
         if self._run.info.lifecycle_stage == "deleted":
@@ -106,7 +106,7 @@ class Shipment:
         self._offset = 0
         if self._status == (STATUS[card.status], card.ended) and card.ended is not None:
             # The status is sent after all points.
-            self._offset = spool.read(self.folder / spool.METRICS, 0)[1]
+            self._offset = metric_log.read(self.folder / metric_log.METRICS, 0)[1]
         self._last = {
             name: max(metric.step for metric in self._client.get_metric_history(run_id, name))
             for name in (self._run.data.metrics if self._offset == 0 else ())
@@ -114,7 +114,7 @@ class Shipment:
         return True
 
     def _send_points(self) -> int:
-        points, offset = spool.read(self.folder / spool.METRICS, self._offset)
+        points, offset = metric_log.read(self.folder / metric_log.METRICS, self._offset)
         new: list[store.Value] = []
         for point in points:
             for name, value in point.values.items():
@@ -125,13 +125,13 @@ class Shipment:
         self._offset = offset
         return len(new)
 
-    def _send_status(self, card: Card) -> None:
+    def _send_status(self, card: RunRecord) -> None:
         status = (STATUS[card.status], card.ended)
         if card.ended is not None and status != self._status:
             self._client.set_terminated(self._run.info.run_id, status[0], end_time=card.ended)
             self._status = status
 
-    def _send_files(self, card: Card) -> None:
+    def _send_files(self, card: RunRecord) -> None:
         found = {}
         for path in (path for pattern in FILES for path in self.folder.glob(pattern)):
             # A picture may be cleared away between the listing and the look.
@@ -158,14 +158,15 @@ class Shipment:
 
     def _note(self, **notes: Any) -> None:
         self._notes = notes
-        text = json.dumps(notes, indent=1)
-        write_atomically(self.folder / NOTES, lambda path: path.write_text(text))
+        write_json(self.folder / NOTES, notes)
 
 
 def _open_parent(folder: Path) -> str:
     """The id of the run that ``folder`` describes, made if its own sender did not come first."""
-    card = Card.read(folder)
+    card = RunRecord.read(folder)
     if card is None:
-        raise FileNotFoundError(f"{folder / spool.CARD} is missing: no parent run to belong to")
-    with store.locked(folder / LOCK, wait=True):
-        return Shipment(folder).open_run(card)
+        raise FileNotFoundError(
+            f"{folder / metric_log.RECORD} is missing: no parent run to belong to"
+        )
+    with locked(folder / LOCK):
+        return MlflowSync(folder).open_run(card)

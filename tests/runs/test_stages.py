@@ -7,8 +7,10 @@ from hydra import compose, initialize_config_dir
 
 from tests.conftest import CONF
 from uda_hydra.errors import UserError
+from uda_hydra.files import flat
+from uda_hydra.runs.identity import identity
+from uda_hydra.runs.stages import plan
 from uda_hydra.schema import register
-from uda_hydra.stages import flat, identity, plan
 
 
 def planned(*overrides):

@@ -16,7 +16,7 @@ STEPS = 400
 TRAINING = """
 import sys, time
 from pathlib import Path
-from uda_hydra.callbacks import mlflow as tracking
+from uda_hydra.tracking import mlflow as tracking
 from uda_hydra.engine.events import Run
 
 tracking.PERIOD, tracking.PATIENCE = 0.05, 60.0

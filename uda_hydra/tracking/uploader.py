@@ -6,7 +6,7 @@ import logging
 import threading
 from pathlib import Path
 
-from uda_hydra.callbacks.shipment import Shipment
+from uda_hydra.tracking.sync import MlflowSync
 
 log = logging.getLogger(__name__)
 
@@ -14,19 +14,19 @@ LAST_TRY = 2.5
 """Seconds that the end waits for a store which did not answer so far."""
 
 
-class Shipper:
+class Uploader:
     """A thread that sends a folder's news until told that no more will come.
 
     A store that fails costs the training nothing: the thread tries again, ever more rarely.
     """
 
     def __init__(self, folder: Path, *, period: float, patience: float) -> None:
-        self._shipment = Shipment(folder)
+        self._sync = MlflowSync(folder)
         self._period, self._patience = period, patience
         self._closing = threading.Event()
         self._delivered = False
         self._failing = False
-        # A daemon: an unfinished shipment must not keep a finished training from exiting.
+        # A daemon: an unfinished upload must not keep a finished training from exiting.
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
 
     def start(self) -> None:
@@ -45,14 +45,14 @@ class Shipper:
             # Read before sending: what is logged before ``close`` is then sure to be sent.
             last = self._closing.is_set()
             try:
-                self._shipment.send()
+                self._sync.send()
                 self._recover()
                 self._delivered, wait = last, self._period
             except Exception as error:  # whatever a store may do, training goes on
                 self._fail(error)
                 wait = min(2 * wait, 60.0)
             if last:
-                self._shipment.close()
+                self._sync.close()
                 return
             self._closing.wait(wait)
 

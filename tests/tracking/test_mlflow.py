@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from uda_hydra.callbacks import store as store_module
-from uda_hydra.callbacks.mlflow import Tracking, close_parent, open_parent, sync
 from uda_hydra.engine.events import Run
+from uda_hydra.tracking import store as store_module
+from uda_hydra.tracking.mlflow import Tracking, close_parent, open_parent, sync
 
 STEPS = [(step, 1 / step) for step in range(1, 9)]
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import errno
 
-from uda_hydra.callbacks.names import flatten, legal
-from uda_hydra.callbacks.spool import METRICS, Spool, read
+from uda_hydra.tracking.metric_log import METRICS, MetricLog, read
+from uda_hydra.tracking.names import flatten, legal
 
 
 class FullDisk:
@@ -25,26 +25,26 @@ def steps(folder):
 
 
 def test_lines_come_back_as_they_were_logged(tmp_path):
-    spool = Spool(tmp_path, 0)
-    spool.append(1, {"loss/seg": 0.1, "speed": float("nan")})
+    log = MetricLog(tmp_path, 0)
+    log.append(1, {"loss/seg": 0.1, "speed": float("nan")})
     (point,), end = read(tmp_path / METRICS, 0)
     assert (point.step, point.values["loss/seg"]) == (1, 0.1)
     assert point.values["speed"] != point.values["speed"]
-    spool.append(2, {"loss/seg": 1e-17})
+    log.append(2, {"loss/seg": 1e-17})
     (point,), end = read(tmp_path / METRICS, end)
     assert (point.step, point.values) == (2, {"loss/seg": 1e-17})
     assert read(tmp_path / METRICS, end) == ([], end)
-    spool.close()
+    log.close()
 
 
 def test_a_resume_forgets_what_will_be_computed_again(tmp_path):
-    spool = Spool(tmp_path, 0)
+    log = MetricLog(tmp_path, 0)
     for step in (1, 2, 3, 4):
-        spool.append(step, {"a": float(step)})
-    spool.close()
-    Spool(tmp_path, 2).close()
+        log.append(step, {"a": float(step)})
+    log.close()
+    MetricLog(tmp_path, 2).close()
     assert steps(tmp_path) == [1, 2]
-    Spool(tmp_path, 0).close()
+    MetricLog(tmp_path, 0).close()
     assert steps(tmp_path) == []
 
 
@@ -52,25 +52,25 @@ def test_a_line_that_was_cut_short_is_no_line(tmp_path):
     whole = '{"step": 1, "time": 5, "values": {"a": 1.0}}\n'
     (tmp_path / METRICS).write_text(whole + '{"step": 2, "ti')
     assert steps(tmp_path) == [1]
-    spool = Spool(tmp_path, 2)
+    log = MetricLog(tmp_path, 2)
     assert (tmp_path / METRICS).read_text() == whole
-    spool.append(2, {"a": 2.0})
-    spool.close()
+    log.append(2, {"a": 2.0})
+    log.close()
     assert steps(tmp_path) == [1, 2]
 
 
 def test_a_full_disk_holds_lines_back_and_loses_none(tmp_path, caplog):
-    spool = Spool(tmp_path, 0)
-    real = spool._file
-    spool.append(1, {"a": 1.0})
-    spool._file = FullDisk(real, room=10)
+    log = MetricLog(tmp_path, 0)
+    real = log._file
+    log.append(1, {"a": 1.0})
+    log._file = FullDisk(real, room=10)
     for step in (2, 3, 4):
-        spool.append(step, {"a": 1.0})
+        log.append(step, {"a": 1.0})
     assert steps(tmp_path) == [1]
     assert caplog.text.count(str(tmp_path)) == 1
-    spool._file = real
-    spool.append(5, {"a": 1.0})
-    spool.close()
+    log._file = real
+    log.append(5, {"a": 1.0})
+    log.close()
     assert steps(tmp_path) == [1, 2, 3, 4, 5]
 
 

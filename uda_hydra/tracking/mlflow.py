@@ -10,20 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from uda_hydra.callbacks import spool, store
-from uda_hydra.callbacks.names import legal, parameters
-from uda_hydra.callbacks.shipment import NOTES, Shipment
-from uda_hydra.callbacks.shipper import Shipper
-from uda_hydra.callbacks.spool import Card, Spool
-from uda_hydra.callbacks.system import System
-from uda_hydra.engine.checkpoint import write_atomically
 from uda_hydra.engine.events import Callback, Evaluation, Run
+from uda_hydra.files import write_atomically, write_json
+from uda_hydra.tracking import metric_log, store
+from uda_hydra.tracking.metric_log import MetricLog, RunRecord
+from uda_hydra.tracking.names import legal, parameters
+from uda_hydra.tracking.sync import NOTES, MlflowSync
+from uda_hydra.tracking.system import System
+from uda_hydra.tracking.uploader import Uploader
 
 log = logging.getLogger(__name__)
 
 PER_CLASS = "per_class.json"
 PERIOD, PATIENCE = 5.0, 10.0
-"""Seconds between two shipments, and that the end of a run may wait for the last one."""
+"""Seconds between two uploads, and that the end of a run may wait for the last one."""
 EVALUATION_SERIES, SYSTEM_SERIES = 10, 3
 SYNC = "python launch.py task=sync"
 
@@ -55,29 +55,29 @@ class Tracking(Callback):
         self._room = series - EVALUATION_SERIES - SYSTEM_SERIES
         self._names: dict[str, str | None] = {}
         self._system = System()
-        self._shipper: Shipper | None = None
+        self._uploader: Uploader | None = None
 
     def on_start(self, run: Run) -> None:
         """Go on with the folder's run if this is the same training, else begin a new one."""
         self._folder = run.folder.absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
         params = parameters(run.config)
-        before = Card.read(self._folder)
+        before = RunRecord.read(self._folder)
         if before is not None and run.start == 0 and before.params != params:
             (self._folder / NOTES).unlink(missing_ok=True)
             before = None
-        self._card = Card(
+        self._card = RunRecord(
             **self._store,
             name=run.name,
             key=before.key if before else uuid.uuid4().hex,
             tags=_tags(self._tags | run.facts, self._folder),
             params=params,
-            started=before.started if before else spool.now(),
+            started=before.started if before else metric_log.now(),
         )
         self._card.write(self._folder)
-        self._spool = Spool(self._folder, run.start)
-        self._shipper = Shipper(self._folder, period=PERIOD, patience=PATIENCE)
-        self._shipper.start()
+        self._log = MetricLog(self._folder, run.start)
+        self._uploader = Uploader(self._folder, period=PERIOD, patience=PATIENCE)
+        self._uploader.start()
 
     def on_log(self, step: int, values: dict[str, float]) -> None:
         """One line for the disk."""
@@ -88,14 +88,14 @@ class Tracking(Callback):
             legal_name = self._names[name]
             if legal_name is not None:
                 admitted[legal_name] = float(value)
-        self._spool.append(step, admitted | self._system.sample())
+        self._log.append(step, admitted | self._system.sample())
 
     def on_evaluate(self, evaluation: Evaluation) -> None:
         """The means as curves; the classes as a table that the next evaluation replaces."""
         metrics = evaluation.scores.metrics()
         values = {"miou/last": metrics.pop("miou"), "miou/best": evaluation.best} | metrics
         values |= evaluation.label_free
-        self._spool.append(evaluation.step, {name: float(v) for name, v in values.items()})
+        self._log.append(evaluation.step, {name: float(v) for name, v in values.items()})
         try:
             write_per_class(self._folder, evaluation)
         except OSError as error:
@@ -103,19 +103,19 @@ class Tracking(Callback):
 
     def on_end(self, status: str) -> None:
         """The classes of a finished run as single points, how it ended, and a bounded wait."""
-        if self._shipper is None:
+        if self._uploader is None:
             return
         if status == "finished":
             self._append_per_class()
-        self._spool.close()
-        end(self._folder, self._card, status, self._shipper)
+        self._log.close()
+        end(self._folder, self._card, status, self._uploader)
 
     def _append_per_class(self) -> None:
         # From the file: the last evaluation may have been made by a process that was killed then.
         path = self._folder / PER_CLASS
         if path.exists():
             table = json.loads(path.read_text())
-            self._spool.append(
+            self._log.append(
                 table["step"],
                 {legal(f"iou/{k}"): v for k, v in table["iou"].items() if v is not None},
             )
@@ -152,8 +152,8 @@ def open_parent(
     Nothing is sent here: the first stage that finds the store creates the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    before = Card.read(folder)
-    Card(
+    before = RunRecord.read(folder)
+    RunRecord(
         uri=store.absolute(uri),
         experiment=experiment,
         artifacts=str(artifacts.absolute()),
@@ -162,7 +162,7 @@ def open_parent(
         parent=None if parent is None else str(parent.absolute()),
         tags=_tags(tags or {}, folder),
         params=parameters(config or {}),
-        started=before.started if before else spool.now(),
+        started=before.started if before else metric_log.now(),
     ).write(folder)
 
 
@@ -174,31 +174,31 @@ def close_parent(
     tags: Mapping[str, str] | None = None,
 ) -> None:
     """Say how the stages ended ("finished", ...) and their result; waits a bounded time."""
-    card = Card.read(folder)
+    card = RunRecord.read(folder)
     if card is None:
-        raise FileNotFoundError(f"{folder / spool.CARD} is missing: open_parent comes first")
+        raise FileNotFoundError(f"{folder / metric_log.RECORD} is missing: open_parent comes first")
     card.tags |= {legal(name): str(value) for name, value in (tags or {}).items()}
     card.write(folder)
     values = {legal(name): float(value) for name, value in (metrics or {}).items()}
-    before = spool.read(folder / spool.METRICS, 0)[0]
+    before = metric_log.read(folder / metric_log.METRICS, 0)[0]
     # Stages that are run again may have another result, which is one more point.
     if values and (not before or before[-1].values != values):
-        lines = Spool(folder, len(before))
+        lines = MetricLog(folder, len(before))
         lines.append(len(before), values)
         lines.close()
-    shipper = Shipper(folder, period=PERIOD, patience=PATIENCE)
-    shipper.start()
-    end(folder, card, status, shipper)
+    uploader = Uploader(folder, period=PERIOD, patience=PATIENCE)
+    uploader.start()
+    end(folder, card, status, uploader)
 
 
-def end(folder: Path, card: Card, status: str, shipper: Shipper) -> None:
+def end(folder: Path, card: RunRecord, status: str, uploader: Uploader) -> None:
     """Write how a run ended and have the rest sent; one line if that takes too long."""
-    card.status, card.ended = status, spool.now()
+    card.status, card.ended = status, metric_log.now()
     try:
         card.write(folder)
     except OSError as error:
         log.warning("%s", error)
-    if not shipper.close():
+    if not uploader.close():
         log.warning("MLflow has not taken everything yet; %s sends the rest", SYNC)
 
 
@@ -208,7 +208,7 @@ def sync(root: Path) -> int:
     Raises ConnectionError when a store does not answer. Runs that are being trained are left to
     their own process.
     """
-    cards = sorted(root.absolute().rglob(spool.CARD))
+    cards = sorted(root.absolute().rglob(metric_log.RECORD))
     return sum(send(card.parent, abandoned=True) for card in cards)
 
 
@@ -218,14 +218,14 @@ def send(folder: Path, *, abandoned: bool) -> int:
     ``abandoned`` says that no process works on it, so a run that never ended was killed. Raises
     ConnectionError when the store does not answer; a run that is being sent is left alone.
     """
-    shipment = Shipment(folder)
+    client = MlflowSync(folder)
     try:
-        count = shipment.send(abandoned=abandoned)
+        count = client.send(abandoned=abandoned)
     except BlockingIOError:
         log.info("%s is being sent by its own process", folder)
         return 0
     finally:
-        shipment.close()
+        client.close()
     log.info("%s: %d values sent", folder, count)
     return count
 
@@ -245,4 +245,4 @@ def write_per_class(folder: Path, evaluation: Evaluation) -> None:
             csv.writer(file).writerows([("class", "iou", "accuracy", "precision"), *rows])
 
     write_atomically(folder / "per_class.csv", write_csv)
-    write_atomically(folder / PER_CLASS, lambda path: path.write_text(json.dumps(table, indent=1)))
+    write_json(folder / PER_CLASS, table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,30 +11,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from uda_hydra.config import quoted
 from uda_hydra.errors import UserError, nearest
+from uda_hydra.files import digest_of, flat
+from uda_hydra.runs.identity import identity
 
 ADDRESS = "stage."
-# What may change without changing a single number of the result.
-NEUTRAL = (
-    "output",
-    "objective",
-    "ensemble",
-    "input",
-    "layout",
-    "published",
-    "table",
-    "task",
-    "tracking",
-    "callbacks",
-    "stages",
-    "stage",
-    "start",
-    "trial",
-)
-NEUTRAL_INSIDE = {
-    "trainer": ("device", "workers", "log_every", "save_every"),
-    "dataset": ("cache", "cache_folder"),
-}
 
 
 class Stage(NamedTuple):
@@ -173,43 +154,3 @@ def _has(config: DictConfig, override: Override) -> bool:
 
 def _unaddressed(override: Override, name: str) -> str:
     return override.input_line.replace(f"{ADDRESS}{name}.", "", 1).lstrip("+")
-
-
-def quoted(line: str) -> str:
-    """``key=value`` with the value quoted where a path could confuse Hydra's grammar."""
-    key, _, value = line.partition("=")
-    if value.startswith(("{", "[", "'", '"')) or value.replace("/", "").isalnum():
-        return line
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{escaped}'"
-
-
-def identity(config: DictConfig) -> dict[str, Any]:
-    """The resolved values that decide a training's numbers, flat."""
-    values = OmegaConf.to_container(config, resolve=True)
-    values = {key: value for key, value in values.items() if key not in NEUTRAL}
-    for group, neutral in NEUTRAL_INSIDE.items():
-        values[group] = {k: v for k, v in values[group].items() if k not in neutral}
-    return flat(values)
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, with dotted keys."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        result |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
-    return result
-
-
-def digest_of(value: object) -> str:
-    """Eight letters that stand for plain values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def settings(node: DictConfig) -> Any:
-    """The dataclass of a typed group, with its ranges checked."""
-    try:
-        return OmegaConf.to_object(node)
-    except ValueError as error:
-        raise UserError(str(error)) from error

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from uda_hydra.callbacks import mlflow as tracking
-from uda_hydra.callbacks.mlflow import Tracking
-from uda_hydra.callbacks.store import connect
 from uda_hydra.engine.events import Evaluation, Run
 from uda_hydra.engine.scores import Scores
+from uda_hydra.tracking import mlflow as tracking
+from uda_hydra.tracking.mlflow import Tracking
+from uda_hydra.tracking.store import connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

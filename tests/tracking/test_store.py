@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from uda_hydra.callbacks.spool import Card
-from uda_hydra.callbacks.store import open_experiment
+from uda_hydra.tracking.metric_log import RunRecord
+from uda_hydra.tracking.store import open_experiment
 
 
 def test_a_database_that_was_killed_half_made_is_made_again(tmp_path, monkeypatch):
     database = tmp_path / "mlflow.db"
-    card = Card(
+    card = RunRecord(
         uri=f"sqlite:///{database}",
         experiment="streets",
         artifacts=str(tmp_path / "artifacts"),

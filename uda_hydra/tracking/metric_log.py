@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from uda_hydra.engine.checkpoint import write_atomically
+from uda_hydra.files import write_json, write_text
 
 log = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
-CARD = "tracking.json"
+RECORD = "tracking.json"
 
 
 def now() -> int:
@@ -35,7 +35,7 @@ class Point(NamedTuple):
 
 
 @dataclass
-class Card:
+class RunRecord:
     """Everything a tracking store is told about a run besides metrics and files."""
 
     uri: str
@@ -56,17 +56,16 @@ class Card:
 
     def write(self, folder: Path) -> None:
         """Replace the folder's card."""
-        text = json.dumps(asdict(self), indent=1)
-        write_atomically(folder / CARD, lambda path: path.write_text(text))
+        write_json(folder / RECORD, asdict(self))
 
     @classmethod
-    def read(cls, folder: Path) -> Card | None:
+    def read(cls, folder: Path) -> RunRecord | None:
         """The folder's card, if it has one."""
-        path = folder / CARD
+        path = folder / RECORD
         return cls(**json.loads(path.read_text())) if path.exists() else None
 
 
-class Spool:
+class MetricLog:
     """Appends to a folder's metrics; whatever was logged after step ``start`` is forgotten first.
 
     A resumed run computes those steps again, bit for bit.
@@ -107,7 +106,7 @@ def rewind(path: Path, step: int) -> None:
     if len(kept) == len(points) and size == path.stat().st_size:
         return
     text = "".join(json.dumps(point._asdict()) + "\n" for point in kept)
-    write_atomically(path, lambda temporary: temporary.write_text(text))
+    write_text(path, text)
 
 
 def read(path: Path, offset: int) -> tuple[list[Point], int]:

@@ -1,0 +1,1 @@
+"""Views of an image: geometry as values, photometric operations, mixing, masks."""

@@ -1,0 +1,110 @@
+"""The ground floor: files written whole or not at all, digests, plain values, one file lock."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically(path: Path, write: Callable[[Path], object], *, size: int = 0) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, force it to disk, and rename it.
+
+    Whatever happens, ``path`` is either the old file or the whole new one. Raises OSError naming
+    the folder when the disk is full or not writable; ``size`` is about how many bytes it takes.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(
+            f"cannot write {path.name} into {path.parent} ({_reason(error, path.parent, size)}); "
+            "what was there before is untouched. Free some space or make the folder writable, then "
+            "start the same command again to resume from the last checkpoint."
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+def write_json(path: Path, values: object) -> None:
+    """Write plain values atomically, as JSON."""
+    write_text(path, json.dumps(values, indent=1) + "\n")
+
+
+def _reason(error: Exception, folder: Path, size: int) -> str:
+    """What the system says, and the numbers if there is too little space."""
+    reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    free = shutil.disk_usage(folder).free if folder.is_dir() else size
+    if free < size:
+        return f"{reason}: it takes {size / 1e6:.1f} MB and {free / 1e6:.1f} MB are free"
+    return reason
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(value: object, *, length: int = 8) -> str:
+    """The first ``length`` hexadecimal digits of the SHA-256 of plain values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:length]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one dictionary with dotted keys; an empty mapping is a value."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        nested = isinstance(value, Mapping) and value
+        result |= flat(value, f"{name}.") if nested else {name: value}
+    return result
+
+
+def is_number(value: object) -> bool:
+    """Whether a plain value is an integer or a float; truth values are neither."""
+    return is_number(value)
+
+
+@contextmanager
+def locked(
+    path: Path, *, wait: bool = True, waiting: str | None = None, per_process: bool = False
+) -> Iterator[None]:
+    """Hold the lock file ``path``, made if need be; the system frees it when its holder dies.
+
+    Without ``wait`` a lock that is held raises BlockingIOError, which names the holder; with it,
+    ``waiting`` is printed once, followed by the holder. ``per_process``: processes forked while the
+    lock is held do not keep it when the holder is killed, and threads of one process share it.
+    """
+    # flock belongs to the open file, which forked workers inherit; lockf to the process.
+    lock = fcntl.lockf if per_process else fcntl.flock
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            if not wait:
+                raise BlockingIOError(f"another process ({holder}) holds {path}") from error
+            if waiting is not None:
+                print(f"{waiting} (another process, {holder}, is at work)", flush=True)
+            lock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"pid {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield

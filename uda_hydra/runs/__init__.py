@@ -1,0 +1,1 @@
+"""What a run is: its stages, its identity, where its files lie."""

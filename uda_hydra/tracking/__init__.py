@@ -1,0 +1,1 @@
+"""The MLflow client: a log beside each run, and what sends it."""

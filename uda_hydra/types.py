@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,12 +18,84 @@ SUFFIX = {"main": "", "aux": "_aux"}
 """What the name of a head's loss term ends with."""
 
 
+class Resize(NamedTuple):
+    """To a size in pixels."""
+
+    width: int
+    height: int
+
+
+class Crop(NamedTuple):
+    """A window, whose upper left pixel is (x, y); what lies outside the picture is filled."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class Mirror(NamedTuple):
+    """Left and right exchanged."""
+
+
+class Rotate(NamedTuple):
+    """About the centre, counter-clockwise."""
+
+    degrees: float
+
+
+class Shear(NamedTuple):
+    """Output pixel (i, j) shows what was at (i + x * j, j + y * i)."""
+
+    x: float
+    y: float
+
+
+class Translate(NamedTuple):
+    """Output pixel (i, j) shows what was at (i + x, j + y), in pixels."""
+
+    x: int
+    y: int
+
+
+class CutOut(NamedTuple):
+    """A rectangle without content: columns x0 to x1 - 1, rows y0 to y1 - 1."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+
+Operation = Resize | Crop | Mirror | Rotate | Shear | Translate | CutOut
+
+
+@dataclass(frozen=True)
+class View:
+    """How a picture of ``size`` (width, height) is seen: operations in their order, drawn once.
+
+    One function, ``augment.warp``, applies it to images, labels, soft labels and feature maps.
+    """
+
+    size: tuple[int, int]
+    operations: tuple[Operation, ...] = ()
+
+
+class Step(NamedTuple):
+    """Where a training is: ``number`` steps are done, of all steps the share ``progress``."""
+
+    number: int
+    progress: float
+
+
 class Source(NamedTuple):
     """A labelled batch of the source domain; ``image`` is normalised, ``key`` names the samples."""
 
     image: Float[Tensor, "b 3 h w"]
     label: Int[Tensor, "b h w"]
     key: tuple[str, ...] = ()
+    view: tuple[View, ...] = ()
+    """From each sample's picture on disk to ``image``."""
 
 
 class Target(NamedTuple):
@@ -29,6 +103,16 @@ class Target(NamedTuple):
 
     image: Float[Tensor, "b 3 h w"]
     key: tuple[str, ...] = ()
+    view: tuple[View, ...] = ()
+    """From each sample's picture on disk to ``image``."""
+    strong: Float[Tensor, "b 3 h w"] | None = None
+    """A strong variation of ``image``, where the augmentation makes one."""
+    strong_view: tuple[View, ...] = ()
+    """From ``image`` to ``strong``."""
+    whole: Float[Tensor, "b 3 _ _"] | None = None
+    """The whole pictures, where the augmentation keeps them."""
+    stored: Mapping[str, Tensor] = {}
+    """What passes have stored of these samples, by name, seen as ``image`` is."""
 
 
 class Prediction(NamedTuple):

@@ -6,7 +6,8 @@ and ``IGNORE`` for every pixel that takes part in nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import UInt8
@@ -68,6 +69,42 @@ PALETTE: UInt8[np.ndarray, "classes=19 rgb=3"] = np.array(
     dtype=np.uint8,
 )
 """Official RGB colour of each class."""
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The classes of a benchmark: what is learned, scored and drawn.
+
+    A class is numbered by its place in ``names``; ``colours`` are RGB, one a class. ``subsets``
+    are scored beside the whole, by the name of their mean IoU: {"miou_13": names of classes}.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    subsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.names) <= IGNORE:
+            raise ValueError(f"{self.name} must have 2 to {IGNORE} classes, got {len(self.names)}")
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"{self.name} names a class twice: {', '.join(self.names)}")
+        if len(self.colours) != len(self.names):
+            raise ValueError(f"{self.name} must give each of its classes one colour")
+        for metric, classes in self.subsets.items():
+            unknown = [name for name in classes if name not in self.names]
+            if unknown:
+                raise ValueError(f"{metric} of {self.name} names no class: {', '.join(unknown)}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def colourise(self, label: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+        """RGB picture of class numbers; ignored pixels are black."""
+        colours = np.zeros((256, 3), np.uint8)
+        colours[: len(self)] = self.colours
+        return colours[label]
+
 
 # SYNTHIA has no terrain, truck or train; the 13 of its older protocol also lack wall, fence, pole.
 _PROTOCOLS = {

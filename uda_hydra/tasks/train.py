@@ -19,7 +19,7 @@ from uda_hydra.engine.events import Run
 from uda_hydra.engine.lock import locked
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import Stopped, Unfinished, UserError
-from uda_hydra.files import digest, flat
+from uda_hydra.files import digest, flat, write_json, write_text
 from uda_hydra.provenance import provenance
 from uda_hydra.published import Row, published
 from uda_hydra.report import browse, comparison, summary

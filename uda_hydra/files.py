@@ -77,7 +77,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def is_number(value: object) -> bool:
     """Whether a plain value is an integer or a float; truth values are neither."""
-    return is_number(value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -293,4 +293,13 @@ def split(source: Source, target: Target, parts: int) -> Iterator[tuple[Source, 
     size = len(source.image) // parts
     for start in range(0, size * parts, size):
         one = slice(start, start + size)
-        yield Source(*(field[one] for field in source)), Target(*(field[one] for field in target))
+        yield Source(*_sliced(source, one)), Target(*_sliced(target, one))
+
+
+def _sliced(batch: Source | Target, one: slice) -> Iterator[object]:
+    """Each field of the batch for some of its samples; what a batch lacks stays None."""
+    for field in batch:
+        if isinstance(field, Mapping):
+            yield {name: value[one] for name, value in field.items()}
+        else:
+            yield None if field is None else field[one]

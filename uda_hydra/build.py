@@ -24,7 +24,7 @@ from uda_hydra.errors import UserError, nearest
 from uda_hydra.files import is_number
 from uda_hydra.methods.base import Method, check_weights
 from uda_hydra.methods.ensemble import Ensemble
-from uda_hydra.models.init import load_weights
+from uda_hydra.models.checkpoints.loading import load_weights
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.published import check_name
 from uda_hydra.tracking.mlflow import Tracking

@@ -61,7 +61,7 @@ class Segmenter(nn.Module):
         self.decay_norms = decay_norms
         """Whether weight decay also shrinks scale and shift of the norms."""
         self.keep_stages = False
-        """Return the maps of all stages; without it, their memory is free after the backward."""
+        """Return the maps of all stages; otherwise their memory is freed after the backward."""
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Prediction:
         """Logits and features of a normalised image, at feature resolution."""

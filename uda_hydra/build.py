@@ -13,8 +13,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from uda_hydra.config import plain, settings
-from uda_hydra.data.labels import class_names
+from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair
+from uda_hydra.data.pairs import holds_out
 from uda_hydra.engine.device import configure
 from uda_hydra.engine.events import Callback
 from uda_hydra.engine.label_free import DIRECTIONS
@@ -151,7 +152,7 @@ def check(config: DictConfig) -> None:
     settings(config.augmentation)
     device(config.trainer.device)
     # What the constructors refuse must be known now, not when the stages before have been trained.
-    network = build(config.model, "model", num_classes=config.dataset.num_classes)
+    network = build(config.model, "model", num_classes=len(label_space(config.dataset.classes)))
     if config.evaluation.aux_weight and network.aux_head is None:
         raise UserError("evaluation.aux_weight must be 0: this model has no auxiliary head")
     _calling(check_weights, method(config, network).terms, plain(config.loss))
@@ -172,8 +173,8 @@ def published_as(config: DictConfig) -> str:
 
 def check_objective(config: DictConfig) -> None:
     """The objective, or each of several, must be a score that every result has."""
-    scores = [*SCORES, *(f"iou/{name}" for name in class_names(config.dataset.num_classes))]
-    scores += ["miou_13"] if config.dataset.num_classes == 16 else []
+    space = label_space(config.dataset.classes)
+    scores = [*SCORES, *(f"iou/{name}" for name in space.names), *space.subsets]
     one = isinstance(config.objective, str)
     objectives = [config.objective] if one else [*(config.objective or [])]
     if not objectives:
@@ -181,8 +182,8 @@ def check_objective(config: DictConfig) -> None:
     for name in objectives:
         if name not in scores:
             raise UserError(f"objective={name} is no score of a result{nearest(str(name), scores)}")
-    held_out = config.dataset.source.get("validation")
-    if "miou/source_val" in objectives and (held_out is None or config.dataset.oracle):
+    held_out = holds_out(config.dataset.source) and not config.dataset.oracle
+    if "miou/source_val" in objectives and not held_out:
         raise UserError(
             "objective=miou/source_val needs source images that are not trained on: "
             "dataset.source.validation names their split, and dataset.oracle has none"
@@ -202,7 +203,7 @@ def segmenter(config: DictConfig) -> Segmenter:
     """The network with random weights drawn from ``seed``, then those of ``init`` if given."""
     check_init(config)
     torch.manual_seed(config.seed)
-    network = build(config.model, "model", num_classes=config.dataset.num_classes)
+    network = build(config.model, "model", num_classes=len(label_space(config.dataset.classes)))
     if config.init is not None:
         print(_calling(load_weights, network, Path(config.init)))
     return network

@@ -210,7 +210,7 @@ def _run(stage: Stage, pair: Pair, place: Place, overrides: list[str], *, alone:
     print(f"{stage.name}: {note or 'beginning'}, in {folder}")
     facts = provenance(overrides) | {
         "dataset": pair.name,
-        "dataset fingerprint": pair.fingerprint(),
+        "dataset fingerprint": " ".join(pair.fingerprint().values()),
         "seed": str(stage.config.seed),
         "stage": stage.name,
     }

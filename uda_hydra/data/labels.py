@@ -95,14 +95,16 @@ CAMVID11 = LabelSpace(
 LABEL_SPACES = {space.name: space for space in (CITYSCAPES19, SYNTHIA16, SYNTHIA13, CAMVID11)}
 
 
-def label_space(value: str) -> LabelSpace:
+def label_space(value: str | None) -> LabelSpace:
     """The label space that ``dataset.classes`` names: one of ``LABEL_SPACES``, or a YAML file.
 
     Raises UserError for another name and for a file that is not fit.
     """
     if value in LABEL_SPACES:
         return LABEL_SPACES[value]
-    if Path(value).suffix.lower() in ENDINGS:
+    if value is None:
+        raise UserError("dataset.classes is not set; give a YAML file that lists your classes")
+    if Path(str(value)).suffix.lower() in ENDINGS:
         return read_class_file(Path(value))
     raise UserError(
         f"dataset.classes={value} is neither a YAML file nor a known label space"

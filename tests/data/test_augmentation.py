@@ -13,7 +13,7 @@ from layouts import cityscapes_folder, gta5_folder
 from tests.conftest import SMALL, composed
 from uda_hydra import build
 from uda_hydra.config import settings
-from uda_hydra.data.pairs import real
+from uda_hydra.data.pairs import from_disk
 from uda_hydra.data.resize import resize_label
 from uda_hydra.data.streams import seed_of
 from uda_hydra.data.transforms import Labelled, mirrored, random_scale_crop, resized
@@ -34,9 +34,9 @@ def pair(request, tmp_path):
     for split in ("train", "val"):
         cityscapes_folder(tmp_path / "C", split, [f"ulm_{i:06d}_000019" for i in range(3)])
     target = {"layout": "cityscapes", "root": tmp_path / "C", "split": "train", "size": [3, 2]}
-    return real(
+    return from_disk(
         name="pair",
-        num_classes=19,
+        classes="cityscapes19",
         oracle=False,
         cache=request.param,
         cache_folder=str(tmp_path / "cache"),

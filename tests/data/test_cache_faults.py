@@ -136,8 +136,8 @@ def test_a_second_process_waits_and_finds_the_work_done(plain, folder, decoded, 
         fcntl.flock(lock, fcntl.LOCK_EX)
         thread = threading.Thread(target=fill, args=[waiting.stores])
         thread.start()
-        while "another process is filling" not in said:
-            said += capsys.readouterr().err
+        while f"waiting for {folder} (another process" not in said:
+            said += capsys.readouterr().out
             time.sleep(0.01)
         for one in working.stores:
             for index in range(5):

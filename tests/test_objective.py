@@ -22,7 +22,7 @@ def test_label_free_scores_are_objectives_and_a_missing_one_is_named(streets, tm
         overrides = [*given, f"objective={name}"]
         config = composed(*overrides)
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return tasks.run(config, overrides, "label")
+            return tasks.run(config, overrides)
 
     found = {name: value(name) for name in DIRECTIONS}
     result = json.loads((folder / "result.json").read_text())

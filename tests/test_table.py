@@ -12,8 +12,8 @@ from hydra import initialize_config_dir
 
 from tests.conftest import CONF, METHODS, SMALL, composed
 from tests.processes import start, until
+from tests.runs.test_stages import planned
 from tests.test_launch import launch
-from tests.test_stages import planned
 from uda_hydra import tasks
 from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.errors import Unfinished, UserError
@@ -125,7 +125,7 @@ def run(streets, tmp_path):
         given = [*TINY, f"dataset.root={streets}", f"table={tmp_path / 'table'}", *overrides]
         config = composed(*given)
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            tasks.run(config, given, "label")
+            tasks.run(config, given)
         return (tmp_path / "table/table.md").read_text()
 
     return train

@@ -16,7 +16,7 @@ from uda_hydra.files import write_text
 FOLDER = Path("outputs/scan")
 
 
-def scan(config: DictConfig, overrides: list[str], label: str) -> None:
+def scan(config: DictConfig, overrides: list[str]) -> None:
     """Write ``<pair>-<classes>.json`` to ``output`` (default: outputs/scan) and tell the shares.
 
     What was read is remembered beside it, so that an interrupted scan goes on where it stopped.

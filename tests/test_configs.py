@@ -36,12 +36,16 @@ def test_every_sweep_composes(path):
         check_training(composed(*asks.fixed, *(f"{key}={value}" for key, value in point.items())))
 
 
+WEIGHTS = {"lambda_adv", "lambda_ent", "lambda_contrast", "lambda_target"}
+"""One of them is what sweeps/joint.yaml varies first."""
+
+
 @pytest.mark.parametrize("method", choices("method"))
 def test_joint_and_threshold_fit_every_method_that_has_the_keys(method):
-    if method == "source_only":
+    if not WEIGHTS & {*composed(f"method={method}").loss}:
         return
     swept = [*question("sweep=joint", f"method={method}").design.space.written]
-    assert [key for key in swept if key.startswith("loss.lambda_")]
+    assert swept[0].removeprefix("loss.") in WEIGHTS
     if "caco" in method:
         assert swept[1:] == ["method.key_threshold", "method.temperature"]
         assert [*question("sweep=threshold", f"method={method}").design.space.written] == swept[1:2]

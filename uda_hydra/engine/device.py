@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from uda_hydra.errors import UserError
@@ -18,7 +18,11 @@ from uda_hydra.settings import TrainerSettings
 
 CLEAR = Path("/proc/self/clear_refs")
 """Where Linux sets the peak of a process's memory back, on "5"."""
-DRAWS = (Tensor.normal_, Tensor.uniform_)
+DRAWS = (
+    *(Tensor.normal_, Tensor.uniform_),
+    *(nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_),
+)
+"""Fill a tensor with random numbers, in place."""
 
 
 def find_device(name: str) -> torch.device:
@@ -51,7 +55,10 @@ class _NoDraws(TorchFunctionMode):
     """Leaves out the drawing of first weights, for which the meta device needs a second."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        return args[0] if func in DRAWS else func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ conf/experiment and on the command line, wherever the earlier stage's folder may
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,11 +141,14 @@ def _compose(
     taken |= {"output", "stages"} | (set() if last else {"loss"})
     general = [o for o in general if o.key_or_group not in taken]
     later = [*own, *addressed]
-    groups = [o for o in general if _is_group(o)]
-    # Which keys the stage has is known once its groups are chosen.
-    bare = compose("config", [*(o.input_line for o in groups), *later])
-    kept = [o for o in general if _is_group(o) or _has(bare, o) or (last and o.is_add())]
-    config = compose("config", [*usual, *(o.input_line for o in kept), *later])
+    groups = _groups()
+    chosen = [o for o in general if o.key_or_group in groups]
+    if len(chosen) < len(general):
+        # Which keys the stage has is known once its groups are chosen.
+        bare = compose("config", [*(o.input_line for o in chosen), *later])
+        added = [o for o in general if last and o.is_add()]
+        general = [o for o in general if o in chosen or o in added or _has(bare, o)]
+    config = compose("config", [*usual, *(o.input_line for o in general), *later])
     # One training; where an experiment lists the stages it is composed with the list.
     config.stages, config.stage = {}, {}
     return config
@@ -155,9 +159,10 @@ def _lines(values: dict[str, Any]) -> list[str]:
     return [f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in flat(values).items()]
 
 
-def _is_group(override: Override) -> bool:
-    """Whether it chooses an option of a config group, such as ``dataset=gta2city``."""
-    return override.key_or_group in GlobalHydra.instance().config_loader().list_groups("")
+@cache
+def _groups() -> frozenset[str]:
+    """The config groups; an override of one chooses an option, such as ``dataset=gta2city``."""
+    return frozenset(GlobalHydra.instance().config_loader().list_groups(""))
 
 
 def _has(config: DictConfig, override: Override) -> bool:

@@ -11,13 +11,13 @@ import torch
 from layouts import cityscapes_folder, gta5_folder
 
 from tests.conftest import SMALL, composed
-from uda_hydra import build
 from uda_hydra.config import settings
 from uda_hydra.data.pairs import from_disk
 from uda_hydra.data.resize import resize_label
 from uda_hydra.data.streams import seed_of
 from uda_hydra.data.transforms import Labelled, mirrored, random_scale_crop, resized
 from uda_hydra.errors import UserError
+from uda_hydra.runs.checks import check_training
 from uda_hydra.runs.identity import identity
 from uda_hydra.runs.stages import Stage
 from uda_hydra.settings import AugmentationSettings
@@ -167,7 +167,7 @@ def test_mirroring_what_is_resized_is_mirroring_first(shape, size):
 )
 def test_a_value_out_of_range_is_told_with_its_key(override, complaint):
     with pytest.raises(UserError, match=complaint):
-        build.check(composed(override))
+        check_training(composed(override))
 
 
 def test_the_preset_is_the_release_and_belongs_to_the_identity():

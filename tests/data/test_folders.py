@@ -20,6 +20,7 @@ from uda_hydra.data.readers import ImageSet, UnreadableFile
 from uda_hydra.data.readers.folders import folders
 from uda_hydra.engine.events import Run
 from uda_hydra.errors import UserError
+from uda_hydra.runs.checks import check_training
 
 
 def class_file(folder: Path, count: int, values: dict[str, list[list[object]]]) -> str:
@@ -283,7 +284,7 @@ def own(tmp_path_factory):
 
 def test_a_whole_training(own, tmp_path):
     config = composed(*own, "method=source_only", "trainer.steps=2", "objective=iou/class 1")
-    build.check(config)
+    check_training(config)
     pair = build.pair(config)
     assert len(pair.label_space) == 2
     trainer = build.trainer(config, pair, tmp_path, [])
@@ -294,7 +295,7 @@ def test_a_whole_training(own, tmp_path):
 
 def test_the_data_are_checked_by_the_task(own, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    tasks.run(composed(*own, "task=check_data"), [], "label")
+    tasks.run(composed(*own, "task=check_data"), [])
     out = capsys.readouterr().out
     assert "raw ids         5, 9" in out
     assert "raw ids         #000009, #008000" in out

@@ -12,6 +12,7 @@ from uda_hydra import build
 from uda_hydra.data.pairs import from_disk
 from uda_hydra.data.readers.gta5_split import official_split
 from uda_hydra.errors import UserError
+from uda_hydra.runs.checks import check_objective
 
 
 def gta(tmp_path: Path, **source: object):
@@ -93,7 +94,7 @@ def test_scenes_are_held_out_only_where_they_are_drawn(streets, tmp_path):
     with pytest.raises(UserError, match=r"dataset.source.validation=held_out draws"):
         opened(streets, own, "dataset.source.validation=held_out")
     with pytest.raises(UserError, match=r"objective=miou/source_val needs"):
-        build.check_objective(composed(*SMALL, own, "objective=miou/source_val"))
+        check_objective(composed(*SMALL, own, "objective=miou/source_val"))
 
 
 def test_a_default_that_cannot_hold_gives_way(streets, tmp_path, capsys):

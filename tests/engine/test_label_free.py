@@ -13,7 +13,6 @@ from torch import nn
 
 from tests.conftest import SMALL, composed, protocol
 from tests.engine.test_evaluator import CPU, Brightest, images, run
-from uda_hydra import build
 from uda_hydra.data.labels import CITYSCAPES19
 from uda_hydra.data.readers.cityscapes import cityscapes
 from uda_hydra.data.samples import ResizedImages
@@ -29,6 +28,7 @@ from uda_hydra.engine.label_free import (
 )
 from uda_hydra.engine.protocols import Look, look
 from uda_hydra.errors import UserError
+from uda_hydra.runs.checks import check_objective
 from uda_hydra.types import IGNORE, upsample
 
 
@@ -189,13 +189,13 @@ def small(*overrides: str):
 
 @pytest.mark.parametrize("name", DIRECTIONS)
 def test_every_score_may_be_the_objective(name):
-    build.check_objective(small(f"objective={name}"))
+    check_objective(small(f"objective={name}"))
 
 
 @pytest.mark.parametrize("change", ["dataset.source.validation=null", "dataset.oracle=true"])
 def test_the_source_score_is_no_objective_without_held_out_images(change):
     with pytest.raises(UserError, match=r"dataset.source.validation"):
-        build.check_objective(small("objective=miou/source_val", change))
+        check_objective(small("objective=miou/source_val", change))
 
 
 def test_without_held_out_images_the_source_score_is_left_out(make_trainer):

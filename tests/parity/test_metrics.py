@@ -123,7 +123,7 @@ def test_maxsquare_calls_the_accuracy_of_nothing_zero(reference):
 PREDICTIONS = {
     "align": protocol("advent"),
     # The release takes two steps where its input is smaller than the label.
-    "noalign_softmax": protocol("daformer", "evaluation.detour=false"),
+    "noalign_softmax": protocol("daformer", "evaluation.via_input_size=false"),
     "flip_mean": protocol("maxsquare", "evaluation.mirror=true"),
     "softmax_then_up": protocol("caco_retrain"),
 }

@@ -13,7 +13,7 @@ from uda_hydra.data.pool import count_up
 from uda_hydra.errors import UserError
 
 
-def check_data(config: DictConfig, overrides: list[str], label: str) -> None:
+def check_data(config: DictConfig, overrides: list[str]) -> None:
     """Report on source, target and validation images; an error if any file is unfit.
 
     What was found sound is remembered in ``outputs/check_data``, so that an interrupted check

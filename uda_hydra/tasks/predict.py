@@ -13,6 +13,7 @@ from uda_hydra import build
 from uda_hydra.data.labels import label_space
 from uda_hydra.data.readers import read_rgb
 from uda_hydra.data.resize import resize_image_fast
+from uda_hydra.engine.device import find_device
 from uda_hydra.engine.labels import predict_labels
 from uda_hydra.errors import UserError
 
@@ -20,13 +21,13 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @torch.inference_mode()
-def predict(config: DictConfig, overrides: list[str], label: str) -> None:
+def predict(config: DictConfig, overrides: list[str]) -> None:
     """Write ``labels/``, ``colours/`` and ``overlays/`` below ``output``, one PNG an image.
 
     Label maps hold class numbers of ``dataset.classes``.
     """
     files = _images(config)
-    device = build.device(config.trainer.device)
+    device = find_device(config.trainer.device)
     build.check_init(config)
     network = build.segmenter(config).to(device).eval()
     folder = Path(config.output or f"outputs/predictions/{Path(config.input).resolve().name}")

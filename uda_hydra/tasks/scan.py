@@ -17,7 +17,7 @@ from uda_hydra.files import write_text
 FOLDER = Path("outputs/scan")
 
 
-def scan(config: DictConfig, overrides: list[str], label: str) -> None:
+def scan(config: DictConfig, overrides: list[str]) -> None:
     """Write ``<pair>-<classes>.json`` to ``output`` (default: outputs/scan) and print the shares.
 
     What was read is remembered beside it, so that an interrupted scan resumes where it stopped.

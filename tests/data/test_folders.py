@@ -309,3 +309,12 @@ def test_keys_that_are_missing_are_named(own):
             build.pair(composed(*overrides))
     with pytest.raises(UserError, match=r"needs labels"):
         build.pair(composed(*own, "dataset.oracle=true"))
+
+
+def test_colours_that_were_smoothed_are_no_label(one):
+    noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(one / "labels/a.png")
+    space = label_space(class_file(one, 2, {"source": [["#000000"], ["#000001"]]}))
+    report = check(opened(one, space), workers=0)
+    assert not report.ok
+    assert "values: was it smoothed or compressed?" in report.text()

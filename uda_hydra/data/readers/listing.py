@@ -44,7 +44,7 @@ def numbered_samples(
     digits: int,
     belongs: Callable[[int], bool],
 ) -> list[Sample]:
-    """Samples of folders of ``<number>.png``; ``belongs`` is true of the numbers of the chosen split."""
+    """Samples of folders of ``<number>.png``; ``belongs`` is true of those of the split."""
 
     def chosen(files: dict[str, _T]) -> dict[str, _T]:
         return {key: value for key, value in files.items() if belongs(int(key))}

@@ -44,8 +44,8 @@ def check_training(config: DictConfig) -> None:
         settings(group)
     find_device(config.trainer.device)
     with without_memory():
-        space = label_space(config.dataset.classes)
-        network = build.build(config.model, "model", num_classes=len(space))
+        classes = len(label_space(config.dataset.classes))
+        network = build.build(config.model, "model", num_classes=classes)
         if config.evaluation.aux_weight and network.aux_head is None:
             raise UserError("evaluation.aux_weight must be 0: this model has no auxiliary head")
         _check_method(config, network)
@@ -117,7 +117,7 @@ def check_labels(pair: Pair) -> None:
         ("validation images: nothing can be scored", len(pair.validation), pair.validation.labels),
     )
     for what, count, labels in parts:
-        if not any((labels.label(index) < len(pair.label_space)).any() for index in range(count)):
+        if not any((labels.label(index) < len(pair.classes)).any() for index in range(count)):
             raise UserError(
                 f"no pixel of {pair.name} has a class in the labels of the {what}. "
                 "task=check_data tells what the files hold."

@@ -73,22 +73,21 @@ def changes(folder: Path, new: Mapping[str, Any]) -> list[str]:
     old = read_json(folder / RECORD)
     if old is None or old.keys() != new.keys():
         return [f"{folder / RECORD} is damaged or of an earlier version"]
-    told = []
+    found = []
     for key in sorted(old["config"] | new["config"]):
         before, after = old["config"].get(key), new["config"].get(key)
         if before != after:
-            told.append(f"{key}: {before} -> {after}")
+            found.append(f"{key}: {before} -> {after}")
     both = sorted(old["content"].keys() & new["content"].keys())
     for key in both:
         if old["content"][key] != new["content"][key]:
             where = new["config"][key]
-            told.append(f"content of {key} changed" + (f" ({where})" if where != FILE else ""))
-    parts = [name for name, found in new["data"].items() if old["data"].get(name) != found]
-    if parts:
-        told.append(
-            f"data changed: images or labels of {', '.join(parts)} were replaced, added or removed"
-        )
-    return told
+            found.append(f"content of {key} changed" + (f" ({where})" if where != FILE else ""))
+    parts = sorted(old["data"].keys() | new["data"].keys())
+    changed = [part for part in parts if old["data"].get(part) != new["data"].get(part)]
+    if changed:
+        found.append(f"data changed: files of {', '.join(changed)} were added, removed or edited")
+    return found
 
 
 def digest_of_path(path: Path) -> str:

@@ -162,12 +162,13 @@ def check(config: DictConfig) -> None:
 def published_as(config: DictConfig) -> str:
     """Whose published rows belong beside a run: those of ``published``, else of its method.
 
-    A method is known by its module, training on the target's labels as "oracle".
+    A method is known by its ``name`` or its module, training on the target's labels as "oracle".
     """
     check_name(config.published)
     if config.published is not None:
         return config.published
-    return "oracle" if config.dataset.oracle else config.method._target_.split(".")[-2]
+    module = config.method._target_.split(".")[-2]
+    return "oracle" if config.dataset.oracle else config.method.get("name", module)
 
 
 def check_objective(config: DictConfig) -> None:
@@ -220,7 +221,8 @@ def ensemble(config: DictConfig) -> Ensemble:
 
 def method(config: DictConfig, network: Segmenter) -> Method:
     """The method around its network."""
-    return build(config.method, "method", network)
+    options = {key: value for key, value in config.method.items() if key != "name"}
+    return build(options, "method", network)
 
 
 def pair(config: DictConfig) -> Pair:

@@ -73,7 +73,7 @@ def _lists(config: DictConfig) -> dict[str, list[str]]:
     lists = OmegaConf.to_container(config, resolve=True)["stages"]
     if lists or not config.start.overrides:
         return lists
-    method = config.method._target_.split(".")[-2]
+    method = config.method.get("name", config.method._target_.split(".")[-2])
     return {"start": [*config.start.overrides], method: [f"init={config.output}/start/last.pt"]}
 
 

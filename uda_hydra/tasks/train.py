@@ -206,6 +206,7 @@ def _run(stage: Stage, pair: Pair, place: Place, overrides: list[str], *, alone:
     write_json(folder / "identity.json", _identity(stage))
     text = OmegaConf.to_yaml(stage.config, resolve=True)
     write_text(folder / "config.yaml", text)
+    trainer.prepare()
     note = trainer.restore()
     print(f"{stage.name}: {note or 'beginning'}, in {folder}")
     facts = provenance(overrides) | {

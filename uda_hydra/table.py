@@ -55,7 +55,7 @@ def kinds(stages: Sequence[Stage], lists: Mapping[str, Sequence[str]]) -> list[K
     return [
         Kind(
             stage.name,
-            _seedless(record(stage.config, "")["config"]),
+            _seedless(record(stage.config, {})["config"]),
             ", ".join(o for o in lists[stage.name] if not o.startswith(GIVEN)),
         )
         for stage in stages

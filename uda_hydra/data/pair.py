@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -13,9 +12,11 @@ from torch.utils.data import Dataset
 from uda_hydra.data.augmentation import AugmentedSteps
 from uda_hydra.data.cache import Cached, fill
 from uda_hydra.data.readers import ImageSet
+from uda_hydra.data.readers.image_set import Sample
 from uda_hydra.data.samples import Resized
 from uda_hydra.data.store import Store
 from uda_hydra.data.streams import Steps, load
+from uda_hydra.files import digest_of
 from uda_hydra.settings import AugmentationSettings
 from uda_hydra.types import Source, Target
 
@@ -130,7 +131,17 @@ class Pair:
         """Every validation image of the target once, in order."""
         return self.validation.stream(workers=workers)
 
-    def fingerprint(self) -> str:
-        """Changes when a sample is added, removed or renamed in any of the three sets."""
-        parts = (self.source.keys, self.target.keys, self.validation.images.keys)
-        return hashlib.sha256(repr((self.name, parts)).encode()).hexdigest()[:12]
+    def fingerprint(self) -> dict[str, str]:
+        """Of each part: changes when a file of it is added, removed, renamed or edited."""
+        parts = {
+            "source": self.source.images,
+            "target": self.target.images,
+            "validation": self.validation.truth,
+        }
+        return {name: digest_of([_files(s) for s in i.samples]) for name, i in parts.items()}
+
+
+def _files(sample: Sample) -> list[object]:
+    """Key, sizes and times of the files of a sample."""
+    paths = [path for path in (sample.image, sample.label) if path is not None]
+    return [sample.key, *([p.stat().st_size, p.stat().st_mtime_ns] for p in paths)]

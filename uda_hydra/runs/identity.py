@@ -47,11 +47,11 @@ def paths_below(config: DictConfig, folder: Path) -> list[str]:
     ]
 
 
-def record(config: DictConfig, data: str) -> dict[str, Any]:
+def record(config: DictConfig, data: Mapping[str, str]) -> dict[str, Any]:
     """All that decides a training's numbers: its config, the files it reads, its data.
 
     A file counts by its content, wherever it lies, a folder if it is one of an earlier stage.
-    ``data`` is the fingerprint of the domain pair. The outcome is plain JSON.
+    ``data`` are the fingerprints of the parts of the domain pair. The outcome is plain JSON.
     """
     folders = dict(config.folders or {})
     content: dict[str, str] = {}
@@ -63,7 +63,7 @@ def record(config: DictConfig, data: str) -> dict[str, Any]:
             content[key] = digest_of([*found.values()], length=16)
             outside = {text for text in found if not text.startswith("${stage:")}
             values[key] = _each(value, lambda text, files=outside: FILE if text in files else text)
-    return {"config": values, "content": content, "data": data}
+    return {"config": values, "content": content, "data": dict(data)}
 
 
 def changes(folder: Path, new: Mapping[str, Any]) -> list[str]:
@@ -73,20 +73,18 @@ def changes(folder: Path, new: Mapping[str, Any]) -> list[str]:
     old = read_json(folder / RECORD)
     if old is None or old.keys() != new.keys():
         return [f"{folder / RECORD} is damaged or of an earlier version"]
-    told = []
-    for key in sorted(old["config"] | new["config"]):
-        before, after = old["config"].get(key), new["config"].get(key)
-        if before != after:
-            told.append(f"{key}: {before} -> {after}")
-    both = sorted(old["content"].keys() & new["content"].keys())
-    for key in both:
-        if old["content"][key] != new["content"][key]:
-            where = new["config"][key]
-            told.append(f"content of {key} changed" + (f" ({where})" if where != FILE else ""))
-    if old["data"] != new["data"]:
-        prints = f"fingerprint {old['data']} -> {new['data']}"
-        told.append(f"data changed: images or labels were replaced, added or removed ({prints})")
+    config, content, data = (_different(old[part], new[part]) for part in old)
+    told = [f"{key}: {old['config'].get(key)} -> {new['config'].get(key)}" for key in config]
+    for key in content:
+        where = new["config"].get(key, FILE)
+        told.append(f"content of {key} changed" + (f" ({where})" if where != FILE else ""))
+    if data:
+        told.append(f"data changed: files of {', '.join(data)} were replaced, added or removed")
     return told
+
+
+def _different(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
 
 
 def digest_of_path(path: Path) -> str:

@@ -136,7 +136,9 @@ def test_a_scan_counts_the_source_and_goes_on(streets, tmp_path, capsys):
     config = composed(*SMALL, *values, "task=scan")
     tasks.run(config, [])
     images = build.pair(config).source.images
-    found = Statistics.from_json((tmp_path / "scan/streets-19.json").read_text()).of(images)
+    found = Statistics.from_json((tmp_path / "scan/streets-cityscapes19.json").read_text()).of(
+        images
+    )
     label = images.read_label(images.samples[0])
     assert found.pixels[0].tolist() == np.bincount(label[label < 19], minlength=19).tolist()
     assert "GTA5: 6 labels" in capsys.readouterr().out

@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from uda_hydra.config import plain, settings
+from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair
 from uda_hydra.engine.device import configure, find_device, uses_bfloat16
 from uda_hydra.engine.events import Callback
@@ -137,7 +138,7 @@ def segmenter(config: DictConfig) -> Segmenter:
     """The network with random weights drawn from ``seed``, then those of ``init`` if given."""
     check_init(config)
     torch.manual_seed(config.seed)
-    network = build(config.model, "model", num_classes=config.dataset.num_classes)
+    network = build(config.model, "model", num_classes=len(label_space(config.dataset.classes)))
     if config.init is not None:
         print(call(load_weights, network, Path(config.init)))
     return network

@@ -89,6 +89,14 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def printable(text: str) -> str:
+    """``text`` with control characters escaped, so that no file name can command a terminal."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
 @contextmanager
 def locked(
     path: Path, *, wait: bool = True, waiting: str | None = None, per_process: bool = False

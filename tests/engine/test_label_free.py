@@ -13,8 +13,9 @@ from torch import nn
 
 from tests.conftest import SMALL, composed, protocol
 from tests.engine.test_evaluator import CPU, Brightest, images, run
-from uda_hydra.data.readers import cityscapes
-from uda_hydra.data.samples import Resized
+from uda_hydra.data.labels import CITYSCAPES19
+from uda_hydra.data.readers.cityscapes import cityscapes
+from uda_hydra.data.samples import ResizedImages
 from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.label_free import (
     DIRECTIONS,
@@ -121,8 +122,8 @@ def test_the_targets_scores_need_no_label_file(make_trainer, tmp_path):
     trainer.evaluate()
     truth = trainer.pair.validation.truth
     shutil.copytree(truth.root / "leftImg8bit", tmp_path / "bare" / "leftImg8bit")
-    bare = cityscapes(tmp_path / "bare", num_classes=19, split="val", labels=False)
-    samples = Resized(bare, trainer.pair.validation.images.size)
+    bare = cityscapes(tmp_path / "bare", label_space=CITYSCAPES19, split="val", labelled=False)
+    samples = ResizedImages(bare, trainer.pair.validation.images.size)
     seen = LabelFree(CPU)
     trainer.method.eval()
     with torch.inference_mode():

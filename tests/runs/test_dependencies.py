@@ -173,7 +173,7 @@ def test_changed_data_are_noticed_by_a_finished_run(run, tmp_path, capsys):
         change()
         run("method=source_only")
         told = capsys.readouterr().out
-        assert "data changed: files of source were replaced, added or removed" in told
+        assert "data changed: files of source were added, removed or edited" in told
         assert moved_aside(tmp_path / "run") == [
             f"source_only.before-{n}" for n in range(1, number + 1)
         ]
@@ -193,7 +193,7 @@ def test_changed_data_are_noticed_by_an_interrupted_run(run, tmp_path, capsys, m
     image.write_bytes(image.read_bytes())
     run("method=source_only")
     told = capsys.readouterr().out
-    assert "data changed: files of target were replaced" in told
+    assert "data changed: files of target were added" in told
     assert "resuming" not in told
 
 

@@ -81,7 +81,7 @@ def streets_pair(root: Path, scale: Scale, *, height: int) -> Pair:
         gap=1.0,
         height=height,
         counts={"source": 2, "target": 2, "validation": 1},
-        num_classes=CLASSES,
+        classes="cityscapes19",
         oracle=False,
         cache=False,
         cache_folder="",

@@ -9,8 +9,9 @@ from omegaconf import DictConfig
 
 from uda_hydra import build
 from uda_hydra.config import plain, settings
-from uda_hydra.data.labels import class_names
+from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair
+from uda_hydra.data.pairs import holds_out
 from uda_hydra.engine.device import find_device, without_memory
 from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.errors import UserError, nearest
@@ -44,7 +45,8 @@ def check_training(config: DictConfig) -> None:
         settings(group)
     find_device(config.trainer.device)
     with without_memory():
-        network = build.build(config.model, "model", num_classes=config.dataset.num_classes)
+        classes = len(label_space(config.dataset.classes))
+        network = build.build(config.model, "model", num_classes=classes)
         if config.evaluation.aux_weight and network.aux_head is None:
             raise UserError("evaluation.aux_weight must be 0: this model has no auxiliary head")
         _check_method(config, network)
@@ -78,8 +80,8 @@ def check_init(config: DictConfig) -> None:
 
 def check_objective(config: DictConfig) -> None:
     """The objective, or each of several, must be a score that every result has."""
-    scores = [*SCORES, *(f"iou/{name}" for name in class_names(config.dataset.num_classes))]
-    scores += ["miou_13"] if config.dataset.num_classes == 16 else []
+    space = label_space(config.dataset.classes)
+    scores = [*SCORES, *(f"iou/{name}" for name in space.names), *space.subsets]
     one = isinstance(config.objective, str)
     objectives = [config.objective] if one else [*(config.objective or [])]
     if not objectives:
@@ -89,8 +91,8 @@ def check_objective(config: DictConfig) -> None:
             raise UserError(
                 f"objective={name} is not a score of a result{nearest(str(name), scores)}"
             )
-    held_out = config.dataset.source.get("validation")
-    if "miou/source_val" in objectives and (held_out is None or config.dataset.oracle):
+    held_out = holds_out(config.dataset.source) and not config.dataset.oracle
+    if "miou/source_val" in objectives and not held_out:
         raise UserError(
             "objective=miou/source_val needs source images that are not trained on: "
             "dataset.source.validation names their split, and dataset.oracle has none"

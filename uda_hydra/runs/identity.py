@@ -74,13 +74,13 @@ def changes(folder: Path, new: Mapping[str, Any]) -> list[str]:
     if old is None or old.keys() != new.keys():
         return [f"{folder / RECORD} is damaged or of an earlier version"]
     config, content, data = (_different(old[part], new[part]) for part in old)
-    told = [f"{key}: {old['config'].get(key)} -> {new['config'].get(key)}" for key in config]
+    found = [f"{key}: {old['config'].get(key)} -> {new['config'].get(key)}" for key in config]
     for key in content:
         where = new["config"].get(key, FILE)
-        told.append(f"content of {key} changed" + (f" ({where})" if where != FILE else ""))
+        found.append(f"content of {key} changed" + (f" ({where})" if where != FILE else ""))
     if data:
-        told.append(f"data changed: files of {', '.join(data)} were replaced, added or removed")
-    return told
+        found.append(f"data changed: files of {', '.join(data)} were added, removed or edited")
+    return found
 
 
 def _different(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

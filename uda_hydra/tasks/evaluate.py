@@ -53,7 +53,7 @@ def _scored(config: DictConfig, pair: Pair) -> Scores:
             method.to(device),
             pair.validate(workers=config.trainer.workers),
             protocol=settings(config.evaluation),
-            classes=pair.classes,
+            classes=pair.label_space.names,
             count=len(pair.validation),
             normalize=method.segmenter.normalization,
             device=device,

@@ -240,7 +240,7 @@ def _facts(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str]) ->
     """What is kept beside the scores of a stage."""
     facts = provenance(overrides) | {
         "dataset": pair.name,
-        "dataset fingerprint": digest_of(pair.fingerprint(), length=12),
+        "dataset fingerprint": " ".join(pair.fingerprint().values()),
         "seed": str(stage.config.seed),
         "stage": stage.name,
     }

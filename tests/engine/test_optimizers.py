@@ -98,7 +98,7 @@ def test_discriminators_get_adam_at_their_own_rate():
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="player judge: .* kind 'referee'"):
+    with pytest.raises(ValueError, match=r"player judge: .* kind 'referee'"):
         build_optimizers({"judge": Player(nn.Linear(2, 1), "referee")}, chosen())
 
 

@@ -1,4 +1,4 @@
-"""Least squares losses by hand, and the gradient penalty of discriminators whose gradient is known."""
+"""Losses by hand, and the gradient penalty of discriminators whose gradient is known."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 import uda_hydra.losses as L
 from tests.parity.official_networks import fill
 from uda_hydra.methods.maxsquare import MaxSquare
+from uda_hydra.methods.output_adversarial import OutputAdversarial
 from uda_hydra.types import IGNORE
 
 PRECISIONS = (torch.float32, torch.float64)

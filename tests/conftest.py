@@ -23,6 +23,7 @@ SMALL = (
     "dataset.target.size=[96,48]",
     "trainer.batch_size=2",
     "trainer.device=cpu",
+    "trainer.threads=1",
     "dataset.cache=false",
     "tracking=none",
     "callbacks=none",

@@ -1,4 +1,4 @@
-"""Losses by hand, and the gradient penalty of discriminators whose gradient is known."""
+"""Least squares losses by hand, and the penalty on the gradient of known discriminators."""
 
 from __future__ import annotations
 

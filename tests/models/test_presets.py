@@ -10,6 +10,7 @@ from tests.toys.networks import STEP
 from uda_hydra import build
 from uda_hydra.engine.events import Run
 from uda_hydra.errors import UserError
+from uda_hydra.runs.checks import check_training
 
 ALL = choices("model")
 TINY = [name for name in ALL if name.endswith("_tiny")]
@@ -20,7 +21,7 @@ BGR |= {"deeplabv3plus_resnet101", "deeplabv2_vgg16", "deeplabv2_tiny", "deeplab
 
 def network(config):
     with torch.device("meta"):
-        return build.build(config.model, "model", num_classes=config.dataset.num_classes)
+        return build.build(config.model, "model", num_classes=19)
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -92,4 +93,4 @@ def test_vgg_has_one_rate_and_a_user_may_change_it():
 def test_one_image_at_a_time_is_refused_before_anything_runs():
     config = composed("model=deeplabv3plus_tiny", "method=source_only", "trainer.batch_size=1")
     with pytest.raises(UserError, match=r"trainer\.batch_size=1"):
-        build.check(config)
+        check_training(config)

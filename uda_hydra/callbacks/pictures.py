@@ -8,6 +8,7 @@ from pathlib import Path
 
 from uda_hydra.callbacks.confusion import draw_confusion
 from uda_hydra.callbacks.panels import draw_panels
+from uda_hydra.data.labels import LABEL_SPACES
 from uda_hydra.engine.events import Callback, Evaluation, Run
 from uda_hydra.files import write_atomically
 
@@ -38,7 +39,8 @@ class Pictures(Callback):
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if evaluation.panels:
-                picture = draw_panels(evaluation.panels, classes=scores.classes, title=title)
+                space = next(s for s in LABEL_SPACES.values() if s.names == tuple(scores.classes))
+                picture = draw_panels(evaluation.panels, label_space=space, title=title)
                 self._write(f"panel_{evaluation.step:07d}.png", picture.save)
             figure = draw_confusion(scores.confusion, scores.classes, title=title)
             self._write("confusion.png", figure.savefig)

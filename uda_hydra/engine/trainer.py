@@ -224,7 +224,7 @@ class Trainer:
             self.method,
             images.stream(workers=self.settings.workers),
             protocol=protocol,
-            classes=self.pair.classes,
+            classes=self.pair.label_space.names,
             count=len(images),
             normalize=self.normalize,
             device=self.device,
@@ -280,6 +280,8 @@ class Trainer:
         self.done, self.best, self.best_step = state["step"], state["best"], state["best_step"]
         if state["confusion"] is not None:
             confusion = state["confusion"].numpy()
-            self.last = Scores(confusion, self.pair.classes, average=self.protocol.average)
+            self.last = Scores(
+                confusion, self.pair.label_space.names, average=self.protocol.average
+            )
         # Checkpoints of earlier versions hold none.
         self.label_free = state.get("label_free", {})

@@ -47,7 +47,10 @@ def test_the_stages_are_those_of_the_papers_rows(name):
         assert 2 * config.trainer.evaluate_every == steps
         weights = config.loss.lambda_adv, config.loss.lambda_adv_aux, config.loss.lambda_seg_aux
         assert weights == (1e-3, 2e-4, 0.1)
-    assert (bug.method.disc_target_label, adapt.method.disc_target_label) == (0, 1)
+    assert (bug.method.discriminator_target_label, adapt.method.discriminator_target_label) == (
+        0,
+        1,
+    )
 
 
 def test_the_user_has_the_last_word():

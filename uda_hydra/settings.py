@@ -39,20 +39,31 @@ def _choose(key: str, value: str, *known: str) -> None:
 
 @dataclass
 class OptimizerSettings:
-    """Rates of the segmenter (SGD or AdamW) and its adversaries (Adam), and how both decay."""
+    """Rates of the segmenter (SGD or AdamW) and of discriminators (Adam), and how both change."""
 
     algorithm: str
     """sgd or adamw, for the segmenter; adamw reads no momentum and no nesterov."""
     lr: float
     head_lr_factor: float
+    """Rate of every head, relative to the backbone's."""
+    layer_decay: float
+    """Rate of a block of the backbone, relative to the next one's; 1 treats all alike."""
     momentum: float
     weight_decay: float
+    decay_norms: str
+    """all, heads or none: where weight decay also shrinks scale and shift of the norms."""
     nesterov: bool
-    adversary_lr: float
-    adversary_betas: list[float]
+    discriminator_lr: float
+    discriminator_betas: list[float]
     power: float
     horizon: int
     """Steps after which the polynomial reaches 0; may lie beyond the end of the training."""
+    warmup_steps: int
+    """Steps in which a line leads up from ``warmup_start`` to the full rate; 0 begins with it."""
+    warmup_start: float
+    """Share of the rate at the first step of the warm-up."""
+    warmup_decays: bool
+    """Whether the polynomial counts during the warm-up too, or only after it."""
     backbone_repeats: bool
     """Update backbone parameters as often as the official code lists them."""
     accumulate_decay: bool
@@ -61,15 +72,20 @@ class OptimizerSettings:
     """One kernel for all parameters of an optimiser."""
 
     def __post_init__(self) -> None:
-        _positive("optimizer", lr=self.lr, adversary_lr=self.adversary_lr, horizon=self.horizon)
+        _positive("optimizer", lr=self.lr, horizon=self.horizon)
+        _positive("optimizer", discriminator_lr=self.discriminator_lr)
         _not_negative(
             "optimizer",
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             power=self.power,
             head_lr_factor=self.head_lr_factor,
+            warmup_steps=self.warmup_steps,
         )
+        for key, share in (("layer_decay", self.layer_decay), ("warmup_start", self.warmup_start)):
+            _require(0 <= share <= 1, f"optimizer.{key}", "in [0, 1]", share)
         _choose("optimizer.algorithm", self.algorithm, "sgd", "adamw")
+        _choose("optimizer.decay_norms", self.decay_norms, "all", "heads", "none")
         repeated = self.backbone_repeats and self.algorithm != "sgd"
         _require(not repeated, "optimizer.backbone_repeats", "false with adamw", True)
         clash = self.fused and self.backbone_repeats

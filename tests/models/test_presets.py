@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.conftest import choices, composed
+from tests.toys.networks import STEP
 from uda_hydra import build
 from uda_hydra.engine.events import Run
 from uda_hydra.errors import UserError
@@ -42,7 +43,7 @@ def test_recomputed_activations_give_the_same_gradients(make_trainer, name):
         options = [f"model={name}", "method=source_only"]
         trainer = make_trainer(*options, f"trainer.activation_checkpointing={option}")
         torch.manual_seed(0)
-        trainer.step(*next(trainer.batches()), 0.0)
+        trainer.step(*next(trainer.batches()), STEP)
         found.append([p.grad for p in trainer.method.parameters()])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)

@@ -198,6 +198,7 @@ def train_stage(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RECORD, identity)
     write_text(folder / "config.yaml", OmegaConf.to_yaml(stage.config, resolve=True))
+    trainer.prepare()
     note = trainer.restore()
     print(f"{stage.name}: {note or 'starting'}, in {folder}")
     facts = _facts(stage, layout, pair, overrides)

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from uda_hydra.data.augmentation import AugmentedSteps
 from uda_hydra.data.cache import Cached, fill
+from uda_hydra.data.labels import CLASSES, PALETTE, LabelSpace, class_names
 from uda_hydra.data.readers import ImageSet
 from uda_hydra.data.samples import Resized
 from uda_hydra.data.store import Store
@@ -96,6 +97,11 @@ class Pair:
     source_validation: Validation | None = None
     """Labelled source images that are never trained on, at the source's training size."""
 
+    @property
+    def label_space(self) -> LabelSpace:
+        """What is learned, scored and drawn."""
+        return label_space_of(len(self.classes))
+
     def augmented(self, settings: AugmentationSettings) -> Pair:
         """The same pair with its training images in random views; validation sees no change."""
         return replace(self, augmentation=settings if settings.active else None)
@@ -134,3 +140,11 @@ class Pair:
         """Changes when a sample is added, removed or renamed in any of the three sets."""
         parts = (self.source.keys, self.target.keys, self.validation.images.keys)
         return hashlib.sha256(repr((self.name, parts)).encode()).hexdigest()[:12]
+
+
+def label_space_of(num_classes: int) -> LabelSpace:
+    """The label space of the classes of Cityscapes that a protocol keeps."""
+    names = class_names(num_classes)
+    colours = tuple(tuple(PALETTE[CLASSES.index(name)].tolist()) for name in names)
+    subsets = {"miou_13": class_names(13)} if num_classes == 16 else {}
+    return LabelSpace(f"cityscapes{num_classes}", names, colours, subsets)

@@ -140,7 +140,6 @@ def test_fooling_a_discriminator_cannot_train_it(make_trainer):
         optimizer=base.rates,
         evaluation=base.protocol,
         weights={"lambda_seg": 1.0, "lambda_adv": 1.0, "lambda_disc": 1.0},
-        normalization=base.normalize,
         seed=0,
         device=base.device,
         bfloat16=False,

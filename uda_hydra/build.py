@@ -13,8 +13,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from uda_hydra.config import plain, settings
-from uda_hydra.data.labels import class_names
-from uda_hydra.data.pair import Pair
+from uda_hydra.data.labels import LabelSpace
+from uda_hydra.data.pair import Pair, label_space_of
 from uda_hydra.engine.device import configure
 from uda_hydra.engine.events import Callback
 from uda_hydra.engine.label_free import DIRECTIONS
@@ -23,7 +23,7 @@ from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import UserError, nearest
 from uda_hydra.files import is_number
 from uda_hydra.methods.base import Method, check_weights
-from uda_hydra.methods.ensemble import Ensemble
+from uda_hydra.models.ensemble import Ensemble
 from uda_hydra.models.init import load_weights
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.published import check_name
@@ -172,8 +172,8 @@ def published_as(config: DictConfig) -> str:
 
 def check_objective(config: DictConfig) -> None:
     """The objective, or each of several, must be a score that every result has."""
-    scores = [*SCORES, *(f"iou/{name}" for name in class_names(config.dataset.num_classes))]
-    scores += ["miou_13"] if config.dataset.num_classes == 16 else []
+    space = label_space(config)
+    scores = [*SCORES, *(f"iou/{name}" for name in space.names), *space.subsets]
     one = isinstance(config.objective, str)
     objectives = [config.objective] if one else [*(config.objective or [])]
     if not objectives:
@@ -208,19 +208,36 @@ def segmenter(config: DictConfig) -> Segmenter:
     return network
 
 
-def ensemble(config: DictConfig) -> Ensemble:
-    """The networks of ``ensemble``, each of them the one that ``model`` names."""
-    members = [settings(member) for member in config.ensemble]
-    for member in members:
+def check_predictor(config: DictConfig) -> None:
+    """The weights of ``init``, or those of every member of ``ensemble``, must be there."""
+    if not config.ensemble and config.init is None:
+        raise UserError(
+            f"task={config.task} needs init=FILE: the weights of the network; "
+            "or ensemble=[{init: FILE}, ...]"
+        )
+    for member in config.ensemble:
         if not Path(member.init).is_file():
-            raise UserError(f"ensemble: there is no file {member.init} with weights to score")
+            raise UserError(f"ensemble: there is no file {member.init} with weights")
+    if not config.ensemble:
+        check_init(config)
+
+
+def predictor(config: DictConfig) -> Segmenter | Ensemble:
+    """The network with the weights of ``init``, or those of ``ensemble`` together."""
+    check_predictor(config)
+    members = [settings(member) for member in config.ensemble]
     networks = [segmenter(OmegaConf.merge(config, {"init": member.init})) for member in members]
-    return Ensemble(networks, [member.weight for member in members])
+    return Ensemble(networks, [m.weight for m in members]) if members else segmenter(config)
 
 
 def method(config: DictConfig, network: Segmenter) -> Method:
     """The method around its network."""
     return build(config.method, "method", network)
+
+
+def label_space(config: DictConfig) -> LabelSpace:
+    """What the network predicts: the classes of ``dataset``."""
+    return label_space_of(config.dataset.num_classes)
 
 
 def pair(config: DictConfig) -> Pair:
@@ -253,7 +270,6 @@ def trainer(config: DictConfig, data: Pair, folder: Path, callbacks: list[Callba
         optimizer=settings(config.optimizer),
         evaluation=settings(config.evaluation),
         weights=plain(config.loss),
-        normalization=network.normalization,
         seed=config.seed,
         device=where,
         bfloat16=bfloat16(chosen.precision, where),

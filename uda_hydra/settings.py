@@ -121,14 +121,15 @@ class EvaluationSettings:
     """after or before the enlargement; the mean over all looks is one of probabilities."""
     align_corners: bool
     """How maps are enlarged."""
-    detour: bool
+    via_input_size: bool
     """Enlarge to the input's size first, and from there to the label's."""
     labels: str
     """full: at their own size; input: resized to the input's."""
     aux_weight: float
     """Share of the auxiliary head's logits; 0 leaves the main head's alone."""
     average: str
-    """defined: a class that never occurs joins no mean; all: it counts as 0."""
+    """Classes of the mean IoU: occurring, those in the truth; defined, those in truth or
+    prediction; all, where a class in neither counts as 0."""
 
     def __post_init__(self) -> None:
         fits = self.size is None or (len(self.size) == 2 and min(self.size) > 0)
@@ -140,7 +141,7 @@ class EvaluationSettings:
         _choose("evaluation.rescale", self.rescale, "image", "input")
         _choose("evaluation.softmax", self.softmax, "before", "after")
         _choose("evaluation.labels", self.labels, "full", "input")
-        _choose("evaluation.average", self.average, "defined", "all")
+        _choose("evaluation.average", self.average, "occurring", "defined", "all")
 
 
 @dataclass

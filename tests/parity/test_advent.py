@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
+from uda_hydra.methods.ensemble import Ensemble
 
 import uda_hydra.losses as L
 from tests.conftest import composed, protocol
@@ -17,7 +18,6 @@ from uda_hydra.engine.optimizers import build_optimizers, poly, set_rates
 from uda_hydra.engine.protocols import label_map, look
 from uda_hydra.engine.scores import Scores
 from uda_hydra.methods.advent import views
-from uda_hydra.methods.ensemble import Ensemble
 from uda_hydra.models.critics import Critics
 from uda_hydra.models.discriminators import FcPix2pix
 from uda_hydra.models.segmenter import Segmenter

@@ -147,4 +147,5 @@ def label_space_of(num_classes: int) -> LabelSpace:
     names = class_names(num_classes)
     colours = tuple(tuple(PALETTE[CLASSES.index(name)].tolist()) for name in names)
     subsets = {"miou_13": class_names(13)} if num_classes == 16 else {}
-    return LabelSpace(f"cityscapes{num_classes}", names, colours, subsets)
+    name = f"{'cityscapes' if num_classes == 19 else 'synthia'}{num_classes}"
+    return LabelSpace(name, names, colours, subsets)

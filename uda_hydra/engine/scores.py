@@ -143,12 +143,13 @@ class Scores:
         """IoU of each class scored as ``iou/<name>``."""
         return {f"iou/{name}": float(v) for name, v in zip(self.names, self.iou, strict=True)}
 
-    def result(self) -> dict[str, float | int | None]:
-        """What a result file says of the scores; None where a score is not defined."""
+    def result(self) -> dict[str, float | int | list[str] | None]:
+        """The scores as result files hold them; None where a score is not defined."""
         means = self.metrics()
         values = {MEAN: means.pop("miou"), **means, **self.per_class()}
         defined = {key: None if np.isnan(value) else value for key, value in values.items()}
-        return {**defined, "classes_scored": self.classes_scored}
+        counts = {"classes_scored": self.classes_scored, "classes_absent": [*self.absent]}
+        return defined | counts
 
     def table(self, beside: Mapping[str, Mapping[str, float]] = {}) -> str:
         """A line per class in percent, and the means below; ``-`` where nothing is defined.

@@ -118,7 +118,8 @@ def _train(stages: list[Stage], overrides: list[str]) -> dict[str, Result]:
 
 def _published(stage: Stage, result: Result) -> list[Row]:
     """What is known of the stage's method on its data."""
-    return published(build.published_as(stage.config), result["dataset"])
+    method, space = build.published_as(stage.config), build.label_space(stage.config)
+    return published(method, result["dataset"], space.name)
 
 
 def _run_all(
@@ -227,8 +228,8 @@ def _run(stage: Stage, pair: Pair, place: Place, overrides: list[str], *, alone:
             facts=facts,
         )
     )
-    rows = published(build.published_as(stage.config), pair.name)
-    result = _result(trainer, facts) | {"published": [asdict(row) for row in rows]}
+    result = _result(trainer, facts)
+    result["published"] = [asdict(row) for row in _published(stage, result)]
     write_json(folder / "result.json", result)
     return result
 
@@ -278,14 +279,11 @@ def _make_room(stage: Stage, *, alone: bool) -> None:
 
 def _result(trainer: Trainer, facts: dict[str, str]) -> Result:
     """Final scores, and what produced them."""
-    means = trainer.last.metrics()
     return {
-        "miou/last": means.pop("miou"),
+        **trainer.last.result(),
         "miou/best": trainer.best,
         "miou/best_step": trainer.best_step,
         "miou/best_is": "selected on target labels; miou/last is not",
-        **means,
-        **trainer.last.per_class(),
         **trainer.label_free,
         "steps": trainer.done,
         **trainer.cost.total(),

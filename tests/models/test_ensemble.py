@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-
 from uda_hydra.methods.ensemble import Ensemble
+
 from uda_hydra.types import Prediction
 
 

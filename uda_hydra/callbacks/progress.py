@@ -81,7 +81,7 @@ class Progress(Callback):
             self._print(f"{status} after {duration(self._clock() - self._start[0])}")
 
     def _position(self, step: int) -> str:
-        """Step, rate and time left; the rate is the latest one, the time left counts evaluations."""
+        """Step, latest rate and time left, which counts evaluations in."""
         now = self._clock()
         width = len(str(self._steps))
         rate = _rate(self._recent[0], (now, step))

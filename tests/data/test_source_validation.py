@@ -9,7 +9,7 @@ from layouts import SIZE, cityscapes_folder, gta5_folder
 
 from tests.conftest import SMALL, composed
 from uda_hydra import build
-from uda_hydra.data.pairs import real
+from uda_hydra.data.pairs import from_disk
 from uda_hydra.data.readers.gta5_split import official_split
 from uda_hydra.errors import UserError
 
@@ -23,9 +23,9 @@ def gta(tmp_path: Path, **source: object):
             cityscapes_folder(tmp_path / "C", split, ["ulm_000000_000019"])
     domain = {"layout": "gta5", "root": tmp_path / "GTA5", "split": "train", "size": [3, 2]}
     target = {"layout": "cityscapes", "root": tmp_path / "C", "split": "train", "size": [4, 2]}
-    return real(
+    return from_disk(
         name="pair",
-        num_classes=19,
+        classes="cityscapes19",
         oracle=source.pop("oracle", False),
         cache=False,
         cache_folder="",
@@ -79,7 +79,7 @@ def test_streets_draw_other_scenes_and_leave_the_training_data_alone(streets, da
     without = opened(streets, f"dataset={dataset}", counts, "dataset.source.validation=null")
     assert without.source_validation is None
     assert with_them.source.images.root == without.source.images.root
-    assert with_them.fingerprint() == without.fingerprint()
+    assert with_them.fingerprint().items() > without.fingerprint().items()
     held_out = with_them.source_validation
     assert len(held_out) == 2
     assert held_out.images.size == with_them.source.size
@@ -89,5 +89,17 @@ def test_streets_draw_other_scenes_and_leave_the_training_data_alone(streets, da
 
 def test_scenes_are_held_out_only_where_they_are_drawn(streets, tmp_path):
     gta5_folder(tmp_path / "GTA5", [1])
+    own = f"dataset.source.root={tmp_path / 'GTA5'}"
     with pytest.raises(UserError, match=r"dataset.source.validation=held_out draws"):
-        opened(streets, f"dataset.source.root={tmp_path / 'GTA5'}")
+        opened(streets, own, "dataset.source.validation=held_out")
+    with pytest.raises(UserError, match=r"objective=miou/source_val needs"):
+        build.check_objective(composed(*SMALL, own, "objective=miou/source_val"))
+
+
+def test_a_default_that_cannot_hold_gives_way(streets, tmp_path, capsys):
+    gta5_folder(tmp_path / "GTA5", [1])
+    for split in ("train", "val"):
+        cityscapes_folder(tmp_path / "C", split, ["ulm_000000_000019"])
+    roots = (f"dataset.source.root={tmp_path / 'GTA5'}", f"dataset.target.root={tmp_path / 'C'}")
+    assert opened(streets, *roots).source_validation is None
+    assert "no source images are held out" in capsys.readouterr().out

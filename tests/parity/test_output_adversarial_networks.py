@@ -12,7 +12,8 @@ from tests.parity.official_networks import NETWORKS, drawn, load, small
 from tests.parity.test_metrics import share
 from uda_hydra.data.labels import class_names
 from uda_hydra.engine.evaluator import count_pixels
-from uda_hydra.engine.optimizers import RepeatedSGD, poly
+from uda_hydra.engine.optimizers import RepeatedSGD
+from uda_hydra.engine.schedule import rate_factor
 from uda_hydra.engine.scores import NOT_IN_13, Scores
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.types import upsample
@@ -84,7 +85,7 @@ def test_learning_rates(reference):
     case = reference("output_adversarial")["lr_poly"]
     args = case.args
     decay = [
-        poly(step, horizon=args["max_iter"], power=args["power"])
+        rate_factor(step, horizon=args["max_iter"], power=args["power"])
         for step in case.inputs["iters"].tolist()
     ]
     rates = {"backbone": args["lr"], "head": 10 * args["lr"], "disc": args["lr_d"]}

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from uda_hydra.data.labels import LabelSpace
+from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.engine.events import Panel
 from uda_hydra.types import IGNORE
 

@@ -1,24 +1,26 @@
-"""Reads every file of a data set once and tells what is in it, or what is wrong with it."""
+"""Reads every file of a data set once and reports what is in it, or what is wrong with it."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from multiprocessing import get_context
+from functools import cached_property, partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 
+from uda_hydra.data.pool import shared_out
 from uda_hydra.data.readers import ImageSet, Sample, UnreadableFile, read_rgb
+from uda_hydra.files import printable
 from uda_hydra.types import IGNORE
 
 _SHOWN = 5
+_MOST_SHOWN = 64
+_MOST_VALUES = 4096
+"""A label of more values is no label: colours have been smoothed or compressed."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Report:
         """One message for each file that cannot be read."""
         return [message for facts in self.facts.values() for message in facts.broken]
 
-    @property
+    @cached_property
     def pixels(self) -> Counter[int]:
         """Number of pixels of each raw id, over all labels."""
         total: Counter[int] = Counter()
@@ -54,26 +56,61 @@ class Report:
             total.update(facts.ids)
         return total
 
-    @property
-    def undocumented(self) -> dict[int, list[str]]:
-        """Raw ids that the data set should not hold, with the keys of the samples that do."""
-        documented = set(self.image_set.layout.known_ids)
+    @cached_property
+    def without_class(self) -> dict[int, list[str]]:
+        """Raw ids that are ignored and not documented, with the keys of the samples that hold them.
+
+        In a published data set they should not occur; in a user's own a class may lack them.
+        """
+        known = set(self.image_set.layout.known_ids)
         return {
             raw: [key for key, facts in self.facts.items() if raw in facts.ids]
-            for raw in sorted(self.pixels.keys() - documented)
+            for raw in sorted(self.pixels.keys() - known)
         }
 
     @property
-    def ok(self) -> bool:
-        """Whether every file can be read and holds nothing but documented ids."""
-        return not self.broken and not self.undocumented
+    def other_size(self) -> list[str]:
+        """Keys of the samples whose label has another size than their image."""
+        return [
+            key
+            for key, facts in self.facts.items()
+            if facts.image and facts.label and facts.image != facts.label
+        ]
 
     @property
+    def never_shown(self) -> list[str]:
+        """Classes that no label shows."""
+        names = self.image_set.label_space.names
+        return [name for name, share in zip(names, self.shares, strict=False) if share == 0]
+
+    @property
+    def problems(self) -> list[str]:
+        """What makes the set unfit for training, each with its remedy."""
+        found = [f"{len(self.broken)} broken files; replace them"] if self.broken else []
+        if self.image_set.layout.published:
+            if self.without_class:
+                found.append("raw ids that the data set does not have; replace these labels")
+        elif self.other_size:
+            found.append(
+                "labels of another size than their images; export both at one size, or leave them "
+                "out with list_file"
+            )
+        if self.shares[IGNORE] == 1:
+            found.append("no pixel belongs to a class; compare the raw ids with dataset.classes")
+        return found
+
+    @property
+    def ok(self) -> bool:
+        """Whether the set is fit for training."""
+        return not self.problems
+
+    @cached_property
     def shares(self) -> Float[np.ndarray, "numbers=256"]:
         """Share of the pixels by class number, 255 being those ignored; nan without labels."""
         counts = np.zeros(256)
+        table = self.image_set.table
         for raw, pixels in self.pixels.items():
-            counts[self.image_set.table[raw]] += pixels
+            counts[table[raw]] += pixels
         return counts / (counts.sum() or np.nan)
 
     def text(self) -> str:
@@ -89,19 +126,26 @@ class Report:
         lines += self._label_lines(labelled) if labelled else []
         lines.append(f"  broken files    {len(self.broken) or 'none'}")
         lines += [f"    {message}" for message in self.broken[:_SHOWN]]
-        return "\n".join(lines)
+        lines += [f"  unfit           {problem}" for problem in self.problems]
+        return "\n".join(map(_on_one_line, lines))
 
     def _label_lines(self, labelled: list[Facts]) -> list[str]:
-        # Harmless, since image and label are resized each by itself, but good to know.
-        differ = sum(bool(f.image) and f.label != f.image for f in labelled)
+        show = self.image_set.layout.show
+        total = sum(self.pixels.values())
         lines = [
-            f"  label sizes     {_counted(f.label for f in labelled)}; {differ} unlike their image",
-            f"  raw ids         {', '.join(map(str, sorted(self.pixels)))}",
+            f"  label sizes     {_counted(f.label for f in labelled)}",
+            f"  other size      {_some(self.other_size)}",
+            f"  raw ids         {', '.join(map(show, sorted(self.pixels)[:_MOST_SHOWN]))}",
         ]
-        for raw, keys in self.undocumented.items():
-            lines.append(f"  undocumented    {raw} in {len(keys)}: {', '.join(keys[:_SHOWN])}")
-        named = [*enumerate(self.image_set.classes), (IGNORE, "ignored")]
+        for raw, keys in [*self.without_class.items()][:_MOST_SHOWN]:
+            share = 100 * self.pixels[raw] / total
+            lines.append(
+                f"  without a class {show(raw)}: {self.pixels[raw]} pixels ({share:.3f} %), "
+                f"ignored, in {_some(keys)}"
+            )
+        lines.append(f"  never shown     {', '.join(self.never_shown) or 'none'}")
         shares = self.shares
+        named = [*enumerate(self.image_set.label_space.names), (IGNORE, "ignored")]
         return lines + [f"    {name:<14}{100 * shares[number]:7.3f} %" for number, name in named]
 
 
@@ -140,24 +184,29 @@ def _examine_all(
 ) -> Iterator[Facts]:
     """Facts in the order of ``samples``, each as soon as it and those before it are known."""
     examine = partial(_examine, image_set.layout.read_label, pictures)
-    if not workers:
-        yield from map(examine, samples)
-        return
-    # Spawned and not forked: a forked child of a process with threads can hang.
-    pool = ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(0,)
-    )
-    with pool:
-        yield from pool.map(examine, samples, chunksize=4)
+    yield from shared_out(examine, samples, workers=workers, chunk=4)
 
 
 def _examine(read_label: Callable[[Path], np.ndarray], pictures: bool, sample: Sample) -> Facts:
     broken: list[str] = []
     image = _attempt(read_rgb, sample.image, broken) if pictures else None
     label = None if sample.label is None else _attempt(read_label, sample.label, broken)
-    counts = np.bincount([] if label is None else label.ravel())
-    ids = {int(raw): int(counts[raw]) for raw in counts.nonzero()[0]}
+    ids = {} if label is None else _count(label)
+    if len(ids) > _MOST_VALUES:
+        broken.append(f"{sample.label} holds {len(ids)} values: was it smoothed or compressed?")
+        label, ids = None, {}
     return Facts(_size(image), _size(label), ids, tuple(broken))
+
+
+def _count(label: np.ndarray) -> dict[int, int]:
+    """Raw id to its number of pixels."""
+    if label.dtype == np.uint32:
+        values, counts = np.unique(label, return_counts=True)
+    else:
+        counts = np.bincount(label.ravel())
+        values = counts.nonzero()[0]
+        counts = counts[values]
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
 def _attempt(
@@ -180,7 +229,8 @@ def _state(image_set: ImageSet, sample: Sample) -> str:
             return ""
         # The absolute path, since a copy can break on its way and keep its size and time.
         parts += [str(path.absolute()), str(stat.st_size), str(stat.st_mtime_ns)]
-    return " ".join(parts)
+    # The same file read as colours and as raw ids holds other values.
+    return " ".join([*parts, str(image_set.layout.values)])
 
 
 def _remembered(journal: Path) -> dict[str, Facts]:
@@ -208,8 +258,18 @@ def _size(pixels: np.ndarray | None) -> str:
     return "" if pixels is None else f"{pixels.shape[1]}x{pixels.shape[0]}"
 
 
-def _counted(sizes: Iterator[str]) -> str:
+def _counted(sizes: Iterable[str]) -> str:
     return (
         ", ".join(f"{size} ({count})" for size, count in Counter(sizes).most_common(_SHOWN))
         or "none"
     )
+
+
+def _some(keys: list[str]) -> str:
+    """The number of the samples, and the first of them."""
+    more = ", ..." if len(keys) > _SHOWN else ""
+    return f"{len(keys)}: {', '.join(keys[:_SHOWN])}{more}" if keys else "none"
+
+
+def _on_one_line(line: str) -> str:
+    return printable(line).replace("\n", "\\n")

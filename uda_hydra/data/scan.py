@@ -41,7 +41,7 @@ class Statistics:
         Raises ValueError where a file was not scanned, has changed since, or has other classes.
         """
         again = f"Run task=scan for {images.name} at {images.root} again"
-        if self.classes != images.classes:
+        if self.classes != images.label_space.names:
             raise ValueError(f"the scan holds {len(self.classes)} other classes. {again}.")
         position = {file: index for index, file in enumerate(self.files)}
         wanted = [_identity(images, sample) for sample in images.samples]
@@ -90,7 +90,7 @@ def scan(
         more = f" and {len(report.broken) - 1} more" if report.broken[1:] else ""
         raise UnreadableFile(f"{report.broken[0]}{more}")
     files = tuple(_identity(images, sample) for sample in images.samples)
-    return Statistics(images.name, images.classes, files, _by_class(report))
+    return Statistics(images.name, images.label_space.names, files, _by_class(report))
 
 
 def _by_class(report: Report) -> Int64[np.ndarray, "files k"]:
@@ -99,7 +99,7 @@ def _by_class(report: Report) -> Int64[np.ndarray, "files k"]:
     for row, sample in zip(pixels, images.samples, strict=True):
         for raw, count in report.facts[sample.key].ids.items():
             row[images.table[raw]] += count
-    return pixels[:, : len(images.classes)]
+    return pixels[:, : len(images.label_space)]
 
 
 def _identity(images: ImageSet, sample: Sample) -> tuple[str, int]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from uda_hydra.data.labels import LabelSpace
+from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.engine.events import Panel
 from uda_hydra.engine.label_free import LabelFree
 from uda_hydra.engine.protocols import Look, label_map, look, probability_map

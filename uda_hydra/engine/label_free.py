@@ -39,7 +39,7 @@ class LabelFree:
         self._images = 0
 
     def add(self, index: int, first: Look) -> None:
-        """Add image number ``index`` of the set, which alone decides the pixels that are sampled."""
+        """Add image number ``index`` of the set, which alone decides the pixels sampled."""
         # Of the cells and not of all pixels: enlarging them would take longer than the network.
         self._entropy += normalized_entropy(first.logits[0].movedim(0, -1).softmax(dim=-1)).mean()
         pixels = choose_pixels(index, math.prod(first.size))

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from uda_hydra.data.labels import LabelSpace
+from uda_hydra.data.label_space import LabelSpace
 
 EPSILON = 1e-10
 """What ProCA's code adds to every denominator."""

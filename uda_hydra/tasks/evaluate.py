@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from uda_hydra import build
 from uda_hydra.config import settings
 from uda_hydra.data.pair import Pair
+from uda_hydra.engine.device import find_device, uses_bfloat16
 from uda_hydra.engine.evaluator import evaluate as score
 from uda_hydra.engine.scores import MEAN, Scores
 from uda_hydra.files import write_json
@@ -20,7 +21,7 @@ FILE = "evaluation.json"
 """The result's name; result.json in the same folder is that of a training."""
 
 
-def evaluate(config: DictConfig, overrides: list[str], label: str) -> float:
+def evaluate(config: DictConfig, overrides: list[str]) -> float:
     """Print the per-class table beside published rows, and return the mean IoU.
 
     With ``output`` also write ``evaluation.json`` there.
@@ -42,7 +43,7 @@ def evaluate(config: DictConfig, overrides: list[str], label: str) -> float:
 
 
 def _score(config: DictConfig, pair: Pair) -> Scores:
-    device = build.device(config.trainer.device)
+    device = find_device(config.trainer.device)
     scores, _ = score(
         build.predictor(config).to(device),
         pair.validate(workers=config.trainer.workers),
@@ -50,7 +51,7 @@ def _score(config: DictConfig, pair: Pair) -> Scores:
         label_space=pair.label_space,
         count=len(pair.validation),
         device=device,
-        bfloat16=build.bfloat16(config.trainer.precision, device),
+        bfloat16=uses_bfloat16(config.trainer.precision, device),
         panels=0,
     )
     return scores

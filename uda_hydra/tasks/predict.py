@@ -15,9 +15,11 @@ from omegaconf import DictConfig
 
 from uda_hydra import build
 from uda_hydra.config import settings
-from uda_hydra.data.labels import LabelSpace
+from uda_hydra.data.label_space import LabelSpace
+from uda_hydra.data.labels import label_space
 from uda_hydra.data.readers import read_rgb
 from uda_hydra.data.resize import resize_image_fast
+from uda_hydra.engine.device import find_device, uses_bfloat16
 from uda_hydra.engine.evaluator import check_classes
 from uda_hydra.engine.protocols import input_sizes, label_map, look
 from uda_hydra.errors import UserError
@@ -29,7 +31,7 @@ PERIOD = 15.0
 
 
 @torch.inference_mode()
-def predict(config: DictConfig, overrides: list[str], label: str) -> None:
+def predict(config: DictConfig, overrides: list[str]) -> None:
     """Write ``labels/``, ``colours/`` and ``overlays/`` below ``output``, one PNG an image.
 
     The network is that of task=evaluate and is shown the images as ``evaluation`` says. Label maps
@@ -42,8 +44,8 @@ def predict(config: DictConfig, overrides: list[str], label: str) -> None:
     source = Path(config.input)
     folder = Path(config.output or f"outputs/predictions/{source.resolve().name}")
     names = name_outputs(find_images(source, folder), source)
-    label_space = build.label_space(config)
-    label_image = _predictor(config, label_space)
+    space = label_space(config.dataset.classes)
+    label_image = _predictor(config, space)
     failed, printed = [], time.monotonic()
     for done, (path, name) in enumerate(names.items(), 1):
         try:
@@ -51,9 +53,9 @@ def predict(config: DictConfig, overrides: list[str], label: str) -> None:
         except (UserError, OSError) as error:
             failed.append(str(error))
         else:
-            _write(folder, name, image, label_image(image), label_space)
+            _write(folder, name, image, label_image(image), space)
         printed = _show(done, len(names), printed)
-    write_json(folder / "classes.json", dict(enumerate(label_space.names)))
+    write_json(folder / "classes.json", dict(enumerate(space.names)))
     print(f"{len(names) - len(failed)} of {len(names)} images predicted, in {folder}")
     if failed:
         raise UserError("\n".join([f"no prediction for {len(failed)} images:", *failed]))
@@ -94,8 +96,8 @@ def _predictor(
     config: DictConfig, label_space: LabelSpace
 ) -> Callable[[UInt8[np.ndarray, "h w 3"]], UInt8[np.ndarray, "h w"]]:
     """From an RGB image to its label map, by the config's weights and evaluation protocol."""
-    device = build.device(config.trainer.device)
-    bfloat16 = build.bfloat16(config.trainer.precision, device)
+    device = find_device(config.trainer.device)
+    bfloat16 = uses_bfloat16(config.trainer.precision, device)
     protocol = settings(config.evaluation)
     sizes = input_sizes(protocol, tuple(config.dataset.target.size))
     network = build.predictor(config).to(device).eval()

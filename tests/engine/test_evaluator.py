@@ -166,7 +166,7 @@ def test_any_number_of_classes_is_counted_and_predicted(size):
         def predict(self, image: Tensor, *, aux_weight: float = 0.0) -> Tensor:
             return torch.eye(size)[None, :, None]
 
-    data = [Scored("one", torch.zeros(3, 1, size, dtype=torch.uint8), numbers[None])]
+    data = [ValidationSample("one", torch.zeros(3, 1, size, dtype=torch.uint8), numbers[None])]
     scores, (panel,) = run(Diagonal(nn.Identity()), data, label_space=numbered(size), panels=1)
     assert scores.miou == 1 and scores.classes_scored == size
     np.testing.assert_array_equal(panel.prediction, numbers[None].numpy())
@@ -174,9 +174,7 @@ def test_any_number_of_classes_is_counted_and_predicted(size):
 
 def test_labels_that_show_nothing_are_an_error():
     data = [one._replace(label=torch.full_like(one.label, IGNORE)) for one in images(2)]
-    with pytest.raises(
-        UserError, match=r"none of the 2 labels .* class of made; .*dataset.classes"
-    ):
+    with pytest.raises(UserError, match=r"none of the 2 labels .* of made; .*dataset.classes"):
         run(Brightest(nn.Identity()), data)
 
 

@@ -166,7 +166,7 @@ class Scores:
         for metric, scores in self.subsets.items():
             means = scores.miou, scores.mean_accuracy, scores.mean_precision
             rows.append((metric, heading(metric).replace("mIoU", "mean"), *means, nan))
-        width = max(len(label) for _, label, *_ in rows)
+        width = max(len(label) for label in ("class", *(row[1] for row in rows)))
         widths = (9, *(max(9, len(name) + 2) for name in beside), 10, 11, 9)
         headings = zip(("IoU", *beside, "accuracy", "precision", "pixels"), widths, strict=True)
         head = f"{'class':{width}}" + "".join(f"{name:>{w}}" for name, w in headings)

@@ -280,4 +280,6 @@ def _score(result: Result, name: str, stage: Stage) -> float:
             f"objective={name} is not in {stage.folder / 'result.json'}, which an earlier version "
             "has written; choose another output=..., or move this run away"
         )
+    if result[name] is None:
+        raise UserError(f"objective={name} is not defined: the validation labels lack the class")
     return result[name]

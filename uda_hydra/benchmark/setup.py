@@ -42,7 +42,7 @@ COMMON = EvaluationSettings(
     via_input_size=False,
     labels="full",
     aux_weight=0.0,
-    average="defined",
+    average="occurring",
 )
 """The protocol of conf/evaluation/common.yaml."""
 
@@ -138,7 +138,6 @@ def trainer_of(
         optimizer=_optimizer_settings(),
         evaluation=COMMON,
         weights=weights,
-        normalization=segmenter.normalization,
         seed=0,
         device=device,
         bfloat16=device.type == "cuda",

@@ -20,13 +20,13 @@ from uda_hydra.engine.evaluator import evaluate
 from uda_hydra.engine.events import Callback, Evaluation, Panel, Run
 from uda_hydra.engine.finite import FiniteWatch, largest
 from uda_hydra.engine.interrupt import Interrupt, Interrupted
-from uda_hydra.engine.label_free import LabelFree, plain
+from uda_hydra.engine.label_free import LabelFree, single_look
 from uda_hydra.engine.optimizers import build_optimizers, set_rates
 from uda_hydra.engine.scores import Scores
 from uda_hydra.errors import Stopped
 from uda_hydra.methods.base import Losses, Method, Update, check_weights
 from uda_hydra.settings import EvaluationSettings, OptimizerSettings, TrainerSettings
-from uda_hydra.types import Normalization, Source, Step, Target
+from uda_hydra.types import Source, Step, Target
 
 
 class Trainer:
@@ -45,7 +45,6 @@ class Trainer:
         optimizer: OptimizerSettings,
         evaluation: EvaluationSettings,
         weights: dict[str, float],
-        normalization: Normalization,
         seed: int,
         device: torch.device,
         bfloat16: bool,
@@ -60,13 +59,13 @@ class Trainer:
         self.settings = settings
         self.optimization = optimizer
         self.protocol = evaluation
-        self.normalize = normalization
+        self.normalize = method.normalization
         self.seed = seed
         self.device = device
         self.bfloat16 = bfloat16
         self.folder = folder
         self.callbacks = callbacks
-        self.to_device = DeviceBatches(normalization, device, layout)
+        self.to_device = DeviceBatches(self.normalize, device, layout)
         players = method.players()
         self.players = {
             name: [p for p in player.module.parameters() if p.requires_grad]
@@ -206,7 +205,7 @@ class Trainer:
         self.label_free = seen.means()
         held_out = self.pair.source_validation
         if held_out is not None:
-            source, _ = self._score(held_out, plain(self.protocol), panels=0)
+            source, _ = self._score(held_out, single_look(self.protocol), panels=0)
             self.label_free["miou/source_val"] = source.miou
         if self.last.miou > self.best:
             self.best, self.best_step = self.last.miou, self.done
@@ -224,9 +223,8 @@ class Trainer:
             self.method,
             images.stream(workers=self.settings.workers),
             protocol=protocol,
-            classes=self.pair.label_space.names,
+            label_space=self.pair.label_space,
             count=len(images),
-            normalize=self.normalize,
             device=self.device,
             bfloat16=self.bfloat16,
             **options,
@@ -280,8 +278,6 @@ class Trainer:
         self.done, self.best, self.best_step = state["step"], state["best"], state["best_step"]
         if state["confusion"] is not None:
             confusion = state["confusion"].numpy()
-            self.last = Scores(
-                confusion, self.pair.label_space.names, average=self.protocol.average
-            )
+            self.last = Scores(confusion, self.pair.label_space, average=self.protocol.average)
         # Checkpoints of earlier versions hold none.
         self.label_free = state.get("label_free", {})

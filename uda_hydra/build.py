@@ -151,7 +151,7 @@ def check_predictor(config: DictConfig) -> None:
             f"task={config.task} needs init=FILE: the weights of the network; "
             "or ensemble=[{init: FILE}, ...]"
         )
-    for member in config.ensemble:
+    for member in map(settings, config.ensemble):
         if not Path(member.init).is_file():
             raise UserError(f"ensemble: there is no file {member.init} with weights")
     if not config.ensemble:

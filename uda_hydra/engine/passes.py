@@ -28,10 +28,7 @@ Batch = Source | Target
 
 @dataclass(frozen=True, kw_only=True)
 class Passes:
-    """What ``Method.prepare`` may ask for. Each artifact is made once and then only read.
-
-    ``steps`` batches of ``batch_size`` samples are what the training will show of each domain.
-    """
+    """What ``Method.prepare`` may ask for. Each artifact is made once and then only read."""
 
     method: Method
     pair: Pair
@@ -42,8 +39,8 @@ class Passes:
     bfloat16: bool
     workers: int
     seed: int
-    steps: int
-    batch_size: int
+    shown: int
+    """How many samples of each domain the training shows."""
     interrupt: Interrupt
 
     def run(
@@ -161,7 +158,7 @@ class Passes:
         train: bool,
         title: str,
     ) -> None:
-        """Let ``keep`` have the results of the batches ``numbers``, each drawn from its own seed."""
+        """Let ``keep`` have the results of the batches ``numbers``, each drawn from its seed."""
         images.fill()
         progress = _Progress(title, len(numbers))
         pin = self.device.type == "cuda"

@@ -22,6 +22,7 @@ from uda_hydra.engine.finite import FiniteWatch, largest
 from uda_hydra.engine.interrupt import Interrupt, Interrupted
 from uda_hydra.engine.label_free import LabelFree, plain
 from uda_hydra.engine.optimizers import build_optimizers, set_rates
+from uda_hydra.engine.passes import Passes
 from uda_hydra.engine.scores import Scores
 from uda_hydra.errors import Stopped
 from uda_hydra.methods.base import Losses, Method, Update, check_weights
@@ -244,8 +245,27 @@ class Trainer:
         self.watch.check()
 
     def prepare(self) -> None:
-        """Let the method make what it needs before its first step; comes before ``restore``."""
-        self.method.prepare(self.pair, self.folder)
+        """Let the method make what it needs before its first step; comes before ``restore``.
+
+        Raises Interrupted after SIGINT or SIGTERM; what was computed is stored.
+        """
+        with Interrupt() as interrupt, out_of_memory_explained():
+            passes = Passes(
+                method=self.method,
+                pair=self.pair,
+                folder=self.folder,
+                normalize=self.normalize,
+                device=self.device,
+                layout=self.layout,
+                bfloat16=self.bfloat16,
+                workers=self.settings.workers,
+                seed=self.seed,
+                shown=self.settings.steps * self.settings.batch_size,
+                interrupt=interrupt,
+            )
+            self.method.prepare(passes)
+            if interrupt.received:
+                raise Interrupted(interrupt.received, self.done)
 
     def restore(self) -> str:
         """Take up the folder's last intact checkpoint, if there is one; comes before ``fit``.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch.utils.data import Dataset
 
-from uda_hydra.data.cache import Cached, fill
+from uda_hydra.data.cache import CachedImages, fill
 from uda_hydra.data.pair import Pair
-from uda_hydra.data.samples import Resized
+from uda_hydra.data.samples import ResizedImages
 from uda_hydra.types import Source, Target
 
 
@@ -31,8 +31,11 @@ class Ordered(Dataset):
             raise ValueError(f'a pass goes over "source" or "target", not over {domain!r}')
         samples = pair.source if domain == "source" else pair.target
         # A pass sees every image once, so images of another size are not worth keeping.
+        files = samples.decoded
         other_size = size is not None and tuple(size) != samples.size
-        self.samples: Resized | Cached = samples.decoded.at(size) if other_size else samples
+        self.samples: ResizedImages | CachedImages = (
+            files.at(size, filter=files.filter) if other_size else samples
+        )
         self.labelled = domain == "source"
         self.mirror = mirror
         keys = self.samples.keys

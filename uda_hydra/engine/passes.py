@@ -19,9 +19,10 @@ from uda_hydra.data.pair import Pair
 from uda_hydra.data.scan import Statistics, scan
 from uda_hydra.data.streams import load, seed_of
 from uda_hydra.engine.artifacts import Artifact, Item, Stored
+from uda_hydra.engine.batches import DeviceBatches
 from uda_hydra.engine.interrupt import Interrupt, Interrupted
 from uda_hydra.methods.base import Method
-from uda_hydra.types import Normalization, Source, Target
+from uda_hydra.types import Source, Target
 
 Batch = Source | Target
 
@@ -33,9 +34,7 @@ class Passes:
     method: Method
     pair: Pair
     folder: Path
-    normalize: Normalization
-    device: torch.device
-    layout: torch.memory_format
+    to_device: DeviceBatches
     bfloat16: bool
     workers: int
     seed: int
@@ -90,10 +89,10 @@ class Passes:
             "mirror": mirror,
             "train": train,
             "depends_on": dict(depends_on or {}),
-            "data": self.pair.fingerprint(),
+            "data": self.pair.fingerprint()[over],
             "trained_at": self._sizes(),
             "weights": weights_digest(self.method),
-            "normalization": self.normalize._asdict(),
+            "normalization": self.to_device.normalization._asdict(),
             "bfloat16": self.bfloat16,
         }
         opened = {
@@ -161,22 +160,22 @@ class Passes:
         """Let ``keep`` have the results of the batches ``numbers``, each drawn from its seed."""
         images.fill()
         progress = _Progress(title, len(numbers))
-        pin = self.device.type == "cuda"
-        with _observing(self.method, self.device, train=train):
+        device = self.to_device.device
+        with _observing(self.method, device, train=train):
+            pin = device.type == "cuda"
             batches = load(images, numbers, workers=self.workers, pin=pin)
             for done, (number, batch) in enumerate(zip(numbers, batches, strict=True), start=1):
                 torch.manual_seed(seed_of(self.seed, "pass", number))
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+                with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
                     results = compute(self._on_device(batch))
                 keep(number, results)
                 progress.show(done)
                 self._stop_if_asked(f"in the pass {title}, {done} of {len(numbers)} batches done")
 
     def _on_device(self, batch: Batch) -> Batch:
-        image = self.normalize(batch.image.to(self.device, non_blocking=True))
-        batch = batch._replace(image=image.contiguous(memory_format=self.layout))
+        batch = batch._replace(image=self.to_device.images(batch.image), key=tuple(batch.key))
         if isinstance(batch, Source):
-            label = batch.label.to(self.device, non_blocking=True).long()
+            label = batch.label.to(self.to_device.device, non_blocking=True).long()
             return batch._replace(label=label)
         return batch
 

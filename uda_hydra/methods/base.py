@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -47,6 +47,7 @@ Item = Tensor | dict[str, Tensor]
 """What is stored of one sample."""
 
 
+@runtime_checkable
 class Store(Protocol):
     """Items by sample key, on disk; ``engine.artifacts.Artifact``."""
 
@@ -60,6 +61,7 @@ class Store(Protocol):
         """One item, verified."""
 
 
+@runtime_checkable
 class Passes(Protocol):
     """What ``Method.prepare`` may ask the engine for; ``engine.passes.Passes`` says all of it."""
 
@@ -70,7 +72,12 @@ class Passes(Protocol):
         """What ``compute`` makes of each image of "source" or "target", made once and stored."""
 
     def run_all(
-        self, artifacts: Mapping[str, Any], *, over: str, compute: Callable[..., Any], **options: Any
+        self,
+        artifacts: Mapping[str, Any],
+        *,
+        over: str,
+        compute: Callable[..., Any],
+        **options: Any,
     ) -> Mapping[str, Store]:
         """Several artifacts from one pass."""
 

@@ -16,6 +16,7 @@ from uda_hydra.memory import CategoryQueue, EmaTeacher
 from uda_hydra.methods.base import (
     Losses,
     Method,
+    Passes,
     Update,
     require,
     require_choice,

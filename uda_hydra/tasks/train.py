@@ -263,6 +263,7 @@ def _result(trainer: Trainer, facts: dict[str, str]) -> Result:
         **means,
         **trainer.last.per_class(),
         **trainer.label_free,
+        **({"zero_terms": trainer.watch.zero_terms} if trainer.watch.zero_terms else {}),
         "steps": trainer.done,
         **trainer.cost.total(),
         **facts,

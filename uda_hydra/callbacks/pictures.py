@@ -38,9 +38,9 @@ class Pictures(Callback):
         title = f"step {evaluation.step}, mIoU {100 * scores.miou:.1f} %"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            if evaluation.panels:
-                space = next(s for s in LABEL_SPACES.values() if s.names == tuple(scores.classes))
-                picture = draw_panels(evaluation.panels, label_space=space, title=title)
+            spaces = [s for s in LABEL_SPACES.values() if s.names == tuple(scores.classes)]
+            if evaluation.panels and spaces:
+                picture = draw_panels(evaluation.panels, label_space=spaces[0], title=title)
                 self._write(f"panel_{evaluation.step:07d}.png", picture.save)
             figure = draw_confusion(scores.confusion, scores.classes, title=title)
             self._write("confusion.png", figure.savefig)

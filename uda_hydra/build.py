@@ -22,8 +22,8 @@ from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import UserError, nearest
 from uda_hydra.files import is_number
 from uda_hydra.methods.base import Method
+from uda_hydra.models.checkpoints.loading import load_weights
 from uda_hydra.models.ensemble import Ensemble
-from uda_hydra.models.init import load_weights
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.published import check_name
 from uda_hydra.tracking.mlflow import Tracking

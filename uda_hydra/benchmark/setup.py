@@ -130,7 +130,9 @@ def trainer_of(
     callbacks: Sequence[Callback] = (),
 ) -> Trainer:
     """A training of what ``make`` makes of a network; in bf16 on CUDA, as by default."""
-    segmenter = deeplabv2(num_classes=CLASSES, blocks=scale.blocks, width=scale.width, init="he")
+    segmenter = deeplabv2(
+        num_classes=CLASSES, blocks=scale.blocks, width=scale.width, initialization="he"
+    )
     return Trainer(
         make(segmenter),
         pair,

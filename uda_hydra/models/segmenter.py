@@ -58,7 +58,7 @@ class Segmenter(nn.Module):
         self.main_reads, self.aux_reads = tuple(main_reads), tuple(aux_reads)
         self.projector_reads = projector_reads
         self.keep_stages = False
-        """Return the maps of all stages; without it, their memory is free after the backward."""
+        """Return the maps of all stages; otherwise their memory is freed after the backward."""
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Prediction:
         """Logits and features of a normalised image, at feature resolution."""

@@ -261,6 +261,7 @@ def _result(trainer: Trainer, facts: dict[str, str]) -> Result:
         "miou/best_step": trainer.best_step,
         "miou/best_is": "selected on target labels; miou/last is not",
         **trainer.label_free,
+        **({"zero_terms": trainer.watch.zero_terms} if trainer.watch.zero_terms else {}),
         "steps": trainer.done,
         **trainer.cost.total(),
         **facts,

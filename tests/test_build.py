@@ -25,8 +25,8 @@ from uda_hydra.runs.identity import identity
         "uda_hydra.engine.trainer.Trainer",
         "uda_hydra.data.pairs.os.system",
         "uda_hydra.data.pairs.gta5",  # imported there, defined elsewhere
-        "uda_hydra.models.init.torch.load",
-        "uda_hydra.models.init.pickle",
+        "uda_hydra.models.initialization.torch.load",
+        "uda_hydra.models.initialization.pickle",
         "uda_hydra.data.pairs._pair",
         "uda_hydra.models.nothing.here",
         "uda_hydra.datasets.anything",

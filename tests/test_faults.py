@@ -125,7 +125,7 @@ def test_a_second_process_is_refused_and_the_first_unharmed(tmp_path, data, whol
     before = contents(run)
     message = refused(launch(tmp_path, *QUIET, *data))
     assert f"pid {process.pid} on" in message
-    assert "is at work in run" in message
+    assert "holds run/.lock" in message
     assert "output=" in message
     assert contents(run) == before
     process.send_signal(signal.SIGCONT)

@@ -20,6 +20,7 @@ from uda_hydra.data.readers import ImageSet, UnreadableFile
 from uda_hydra.data.readers.folders import folders
 from uda_hydra.engine.events import Run
 from uda_hydra.errors import UserError
+from uda_hydra.runs.checks import check_training
 
 
 def class_file(folder: Path, count: int, values: dict[str, list[list[object]]]) -> str:
@@ -283,7 +284,7 @@ def own(tmp_path_factory):
 
 def test_a_whole_training(own, tmp_path):
     config = composed(*own, "method=source_only", "trainer.steps=2", "objective=iou/class 1")
-    build.check(config)
+    check_training(config)
     pair = build.pair(config)
     assert len(pair.label_space) == 2
     trainer = build.trainer(config, pair, tmp_path, [])
@@ -294,7 +295,7 @@ def test_a_whole_training(own, tmp_path):
 
 def test_the_data_are_checked_by_the_task(own, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    tasks.run(composed(*own, "task=check_data"), [], "label")
+    tasks.run(composed(*own, "task=check_data"), [])
     out = capsys.readouterr().out
     assert "raw ids         5, 9" in out
     assert "raw ids         #000009, #008000" in out
@@ -308,3 +309,12 @@ def test_keys_that_are_missing_are_named(own):
             build.pair(composed(*overrides))
     with pytest.raises(UserError, match=r"needs labels"):
         build.pair(composed(*own, "dataset.oracle=true"))
+
+
+def test_colours_that_were_smoothed_are_no_label(one):
+    noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(one / "labels/a.png")
+    space = label_space(class_file(one, 2, {"source": [["#000000"], ["#000001"]]}))
+    report = check(opened(one, space), workers=0)
+    assert not report.ok
+    assert "values: was it smoothed or compressed?" in report.text()

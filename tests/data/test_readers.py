@@ -1,3 +1,7 @@
+import os
+import zlib
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -12,7 +16,8 @@ from layouts import (
 )
 from PIL import Image
 
-from uda_hydra.data.labels import CITYSCAPES19, SYNTHIA13, SYNTHIA16
+from uda_hydra.data import readers
+from uda_hydra.data.labels import CAMVID11, CITYSCAPES19, SYNTHIA13, SYNTHIA16
 from uda_hydra.data.readers import UnreadableFile, read_rgb
 from uda_hydra.data.readers.cityscapes import cityscapes
 from uda_hydra.data.readers.decode import read_index_label
@@ -268,3 +273,86 @@ def test_files_that_are_no_image(tmp_path, read):
     for name in ("text.png", "empty.png", "absent.png"):
         with pytest.raises(UnreadableFile, match=name):
             read(tmp_path / name)
+
+
+def test_a_file_that_only_claims_to_be_a_png(tmp_path):
+    """PostScript would start a program, an enormous size would fill the memory, a pipe waits."""
+    path = tmp_path / "00001.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    with pytest.raises(UnreadableFile, match="labels must be PNG files"):
+        read_index_label(path)
+    write_grey_label(path, np.zeros(SIZE, np.uint8))
+    data = bytearray(path.read_bytes())
+    data[16:24] = (100_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path.write_bytes(data)
+    for read in (read_rgb, read_index_label):
+        with pytest.raises(UnreadableFile, match="claims 100000x100000 pixels"):
+            read(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UnreadableFile, match="is not a regular file"):
+        read_rgb(path)
+
+
+# Other names.
+
+
+def test_images_of_other_endings(tmp_path):
+    gta5_folder(tmp_path / "g", [1, 2, 3])
+    for number, ending in ((1, "jpg"), (2, "JPEG"), (3, "PNG")):
+        place = tmp_path / "g/images" / f"{number:05d}.png"
+        place.unlink()
+        write_image(place.with_suffix(f".{ending}"), number)
+    assert keys(gta5(tmp_path / "g", label_space=CITYSCAPES19)) == ["00001", "00002", "00003"]
+    write_image(tmp_path / "g/images/00002.png")
+    with pytest.raises(ValueError, match=r"two files for 00002: .*; remove one"):
+        gta5(tmp_path / "g", label_space=CITYSCAPES19)
+    cityscapes_folder(tmp_path / "c", "val", NAMES)
+    old = tmp_path / f"c/leftImg8bit/val/ulm/{NAMES[1]}_leftImg8bit.png"
+    old.unlink()
+    write_image(old.with_suffix(".JPG"))
+    assert len(cityscapes(tmp_path / "c", label_space=CITYSCAPES19, split="val")) == 2
+
+
+def test_labels_of_another_kind_alone(tmp_path):
+    """The message says which names are looked for."""
+    cityscapes_folder(tmp_path, "val", NAMES)
+    for path in (tmp_path / "gtFine").rglob("*_labelIds.png"):
+        path.rename(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
+    with pytest.raises(FileNotFoundError, match=r"labels <city>/\*_gtFine_labelIds\.png"):
+        cityscapes(tmp_path, label_space=CITYSCAPES19, split="val")
+
+
+# One file each.
+
+
+READER = '''
+from pathlib import Path
+from uda_hydra.data.label_space import LabelSpace
+from uda_hydra.data.readers.image_set import ImageSet, Layout, Sample
+
+LAYOUT = Layout("Toy", {"sky": (0,), "bicyclist": (3, 4)}, known_ids=range(5))
+
+def made(root: Path, *, label_space: LabelSpace, labelled: bool, crop: list[int] | None = None
+) -> ImageSet:
+    """Toy at ``root``."""
+    return ImageSet(LAYOUT, root, [Sample("a", root / "a.jpg", None)], label_space)
+'''
+
+
+def test_a_reader_is_one_file(tmp_path, monkeypatch):
+    """Found by its name, its own keys checked against its signature."""
+    (tmp_path / "made.py").write_text(READER)
+    monkeypatch.setattr(readers, "__path__", [*readers.__path__, str(tmp_path)])
+    reader = readers.find_reader("made", "dataset.source.layout")
+    options = readers.check_options(reader, {"root": "data", "crop": [0, 0, 9, 9]}, "key")
+    found = reader(label_space=CAMVID11, labelled=False, **options)
+    assert (found.root, found.shown) == (Path("data"), (0, 10))
+    with pytest.raises(ValueError, match=r"key\.split is not a key .* reads root, crop"):
+        readers.check_options(reader, {"root": "data", "split": "train"}, "key")
+    with pytest.raises(ValueError, match=r"key\.root is missing"):
+        readers.check_options(reader, {}, "key")
+    for helper in ("toy", "city_split", "decode", None):
+        with pytest.raises(ValueError, match=r"dataset\.source\.layout=.* is not a known layout"):
+            readers.find_reader(helper, "dataset.source.layout")

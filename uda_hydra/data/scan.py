@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from uda_hydra.data.check import Report, check
+from uda_hydra.data.check import check
+from uda_hydra.data.check_report import Report
 from uda_hydra.data.readers import ImageSet, Sample, UnreadableFile
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
@@ -80,7 +80,7 @@ class Steps(Dataset):
 
 
 def load(
-    dataset: Dataset | list[Any], indices: range, *, workers: int, pin: bool = False
+    dataset: Dataset | list[Any], indices: Sequence[int], *, workers: int, pin: bool = False
 ) -> Iterator[Any]:
     """Items of ``dataset`` at ``indices``, in order, read ahead by ``workers`` processes."""
     loader = DataLoader(

@@ -20,6 +20,7 @@ from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.published import check_name
 from uda_hydra.runs.layout import RunLayout
 from uda_hydra.runs.stages import Stage
+from uda_hydra.types import IGNORE
 
 SCORES = (
     *("miou/last", "miou/best", "pixel_accuracy", "mean_accuracy", "fwiou", "seconds"),
@@ -117,7 +118,7 @@ def check_labels(pair: Pair) -> None:
         ("validation images: nothing can be scored", len(pair.validation), pair.validation.labels),
     )
     for what, count, labels in parts:
-        if not any((labels.label(index) < len(pair.classes)).any() for index in range(count)):
+        if not any((labels.label(index) != IGNORE).any() for index in range(count)):
             raise UserError(
                 f"no pixel of {pair.name} has a class in the labels of the {what}. "
                 "task=check_data tells what the files hold."

@@ -51,7 +51,7 @@ def record(config: DictConfig, data: Mapping[str, str]) -> dict[str, Any]:
     """All that decides a training's numbers: its config, the files it reads, its data.
 
     A file counts by its content, wherever it lies, a folder if it is one of an earlier stage.
-    ``data`` are the fingerprints of the domain pair's parts. The outcome is plain JSON.
+    ``data`` are the fingerprints of the parts of the domain pair. The outcome is plain JSON.
     """
     folders = dict(config.folders or {})
     content: dict[str, str] = {}
@@ -73,21 +73,18 @@ def changes(folder: Path, new: Mapping[str, Any]) -> list[str]:
     old = read_json(folder / RECORD)
     if old is None or old.keys() != new.keys():
         return [f"{folder / RECORD} is damaged or of an earlier version"]
-    found = []
-    for key in sorted(old["config"] | new["config"]):
-        before, after = old["config"].get(key), new["config"].get(key)
-        if before != after:
-            found.append(f"{key}: {before} -> {after}")
-    both = sorted(old["content"].keys() & new["content"].keys())
-    for key in both:
-        if old["content"][key] != new["content"][key]:
-            where = new["config"][key]
-            found.append(f"content of {key} changed" + (f" ({where})" if where != FILE else ""))
-    parts = sorted(old["data"].keys() | new["data"].keys())
-    changed = [part for part in parts if old["data"].get(part) != new["data"].get(part)]
-    if changed:
-        found.append(f"data changed: files of {', '.join(changed)} were added, removed or edited")
+    config, content, data = (_different(old[part], new[part]) for part in old)
+    found = [f"{key}: {old['config'].get(key)} -> {new['config'].get(key)}" for key in config]
+    for key in content:
+        where = new["config"].get(key, FILE)
+        found.append(f"content of {key} changed" + (f" ({where})" if where != FILE else ""))
+    if data:
+        found.append(f"data changed: files of {', '.join(data)} were added, removed or edited")
     return found
+
+
+def _different(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
 
 
 def digest_of_path(path: Path) -> str:

@@ -55,7 +55,7 @@ class Layout:
     """
 
     def folder(self, path: Path) -> Path:
-        """``path`` if it is a folder, else an error that tells what to get and where to put it."""
+        """``path`` if it is a folder, else an error that says what to get and where to put it."""
         if path.is_dir():
             return path
         raise FileNotFoundError(

@@ -44,7 +44,7 @@ def numbered_samples(
     digits: int,
     belongs: Callable[[int], bool],
 ) -> list[Sample]:
-    """Samples of folders of ``<number>.png``; ``belongs`` tells the numbers of the chosen split."""
+    """Samples of folders of ``<number>.png``; ``belongs`` is true of those of the split."""
 
     def chosen(files: dict[str, _T]) -> dict[str, _T]:
         return {key: value for key, value in files.items() if belongs(int(key))}
@@ -120,5 +120,8 @@ def _summary(missing: dict[str, Iterable[str]], looked_for: str) -> str:
         if shown:
             more = ", ..." if len(shown) > _SHOWN else ""
             parts.append(f"{len(shown)} {what}: {', '.join(shown[:_SHOWN])}{more}")
-    remedy = "Complete the files, or name the images to use in a list_file"
+    remedy = (
+        "Complete the files, or name the images to use in a list_file "
+        "(of those that are scored, validation: {list_file: FILE, ...})"
+    )
     return f"{'; '.join(parts)}. Looked for: {looked_for}. {remedy}."

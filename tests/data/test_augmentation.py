@@ -12,9 +12,9 @@ from layouts import cityscapes_folder, gta5_folder
 
 from tests.conftest import SMALL, composed
 from uda_hydra import build
+from uda_hydra.augment.resize import resize_label
 from uda_hydra.config import settings
 from uda_hydra.data.pairs import real
-from uda_hydra.data.resize import resize_label
 from uda_hydra.data.streams import seed_of
 from uda_hydra.data.transforms import Labelled, mirrored, random_scale_crop, resized
 from uda_hydra.errors import UserError

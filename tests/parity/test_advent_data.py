@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.parity.images import normalised, stored
-from uda_hydra.data.resize import resize_image, resize_label
+from uda_hydra.augment.resize import resize_image, resize_label
 from uda_hydra.types import IGNORE
 
 

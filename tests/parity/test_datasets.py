@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from tests.parity.images import normalised, stored
-from uda_hydra.data.class_balanced import class_balanced_list
-from uda_hydra.data.resize import (
+from uda_hydra.augment.resize import (
     quarter_label,
     resize_image,
-    resize_image_fast,
     resize_label,
     resize_label_by_corners,
 )
+from uda_hydra.data.class_balanced import class_balanced_list
 from uda_hydra.data.transforms import Labelled, centre_crop, maxsquare_view
 from uda_hydra.types import IGNORE
 
@@ -166,7 +165,7 @@ def test_resized_images(reference, shared, case, filter):
     image, size = shared.inputs["image_rgb"].numpy(), tuple(case.args["size_wh"].tolist())
     expected = case.out[f"pil_{filter}"].numpy()
     assert np.array_equal(resize_image(image, size, filter=filter), expected)
-    off = np.abs(resize_image_fast(image, size, filter=filter).astype(int) - expected)
+    off = np.abs(resize_image(image, size, filter=filter).astype(int) - expected)
     assert off.max() <= 1
     assert (off > 0).mean() < 0.01
 
@@ -175,7 +174,7 @@ def test_resized_images(reference, shared, case, filter):
 def test_opencv_resizing(reference, shared, case):
     case = reference("datasets")[case]
     size = tuple(case.args["size_wh"].tolist())
-    image = resize_image_fast(shared.inputs["image_rgb"].numpy(), size, filter="opencv")
+    image = resize_image(shared.inputs["image_rgb"].numpy(), size, filter="opencv")
     assert np.array_equal(image, case.out["cv2_linear"].numpy())
     label = resize_label_by_corners(shared.inputs["gta5_label_ids"].numpy(), size)
     assert np.array_equal(label, case.out["cv2_nearest_label"].numpy())

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageFilter
 
-from uda_hydra.data.resize import resize_image, resize_label
+from uda_hydra.augment.resize import resize_image, resize_label
 from uda_hydra.types import IGNORE
 
 

@@ -10,9 +10,9 @@ import torch
 from omegaconf import DictConfig
 
 from uda_hydra import build
+from uda_hydra.augment.resize import resize_image
 from uda_hydra.data.labels import colourise, train_ids
 from uda_hydra.data.readers import read_rgb
-from uda_hydra.data.resize import resize_image_fast
 from uda_hydra.engine.labels import predict_labels
 from uda_hydra.errors import UserError
 
@@ -33,7 +33,7 @@ def predict(config: DictConfig, overrides: list[str], label: str) -> None:
     names = np.array(train_ids(config.dataset.num_classes), np.uint8)
     for done, path in enumerate(files, 1):
         image = read_rgb(path)
-        small = torch.from_numpy(resize_image_fast(image, tuple(config.dataset.target.size)))
+        small = torch.from_numpy(resize_image(image, tuple(config.dataset.target.size)))
         batch = small.permute(2, 0, 1)[None].to(device)
         logits = network(network.normalization(batch)).main
         labels = predict_labels(logits, image.shape[:2]).cpu().numpy()

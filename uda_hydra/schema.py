@@ -10,7 +10,6 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from uda_hydra.settings import (
-    AugmentationSettings,
     EvaluationSettings,
     MemberSettings,
     OptimizerSettings,
@@ -45,7 +44,8 @@ class RunSchema:
     optimizer: OptimizerSettings
     trainer: TrainerSettings
     evaluation: EvaluationSettings
-    augmentation: AugmentationSettings
+    augmentation: Any
+    sampler: Any
     tracking: TrackingSettings
     callbacks: Any
     stages: dict[str, list[str]]

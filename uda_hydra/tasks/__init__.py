@@ -22,7 +22,7 @@ def run(config: DictConfig, overrides: list[str], label: str) -> float | list[fl
     if config.task not in TASKS:
         hint = nearest(config.task, (*TASKS, "report"))
         raise UserError(f"there is no task {config.task!r}{hint}")
-    for group in ("trainer", "optimizer", "evaluation", "augmentation", "tracking"):
+    for group in ("trainer", "optimizer", "evaluation", "tracking"):
         settings(config[group])
     known = multiprocessing.get_all_start_methods()
     if multiprocessing.get_start_method() not in known:

@@ -43,7 +43,9 @@ class Pairs:
 
     def of(self, stage: Stage) -> Pair:
         """The pair of a stage's ``dataset``, shown and scored as its other groups say."""
-        wanted = tuple(stage.config[key] for key in ("dataset", "augmentation", "evaluation"))
+        wanted = tuple(
+            stage.config[key] for key in ("dataset", "augmentation", "sampler", "evaluation")
+        )
         for opened, pair in self._opened:
             if opened == wanted:
                 return pair

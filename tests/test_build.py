@@ -7,6 +7,7 @@ import torch
 
 from tests.conftest import SMALL, composed
 from uda_hydra import build
+from uda_hydra.engine.device import find_device
 from uda_hydra.errors import UserError
 
 
@@ -69,11 +70,11 @@ def test_a_signature_is_a_schema(values, complaint):
 
 @pytest.mark.parametrize(
     ("name", "complaint"),
-    [("cuda:77", "is not there"), ("tpu", "no device"), ("mps", "not supported")],
+    [("cuda:77", "is not available"), ("tpu", "not a valid device"), ("mps", "not a valid device")],
 )
 def test_a_device_that_is_not_there_is_an_error(name, complaint):
     with pytest.raises(UserError, match=rf"trainer.device={name}.*{complaint}"):
-        build.device(name)
+        find_device(name)
 
 
 def test_the_seed_decides_the_first_weights(streets):

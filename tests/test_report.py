@@ -21,6 +21,16 @@ def test_comparison_shows_both_stages_and_the_gain():
     ]
 
 
+def test_controls_between_the_first_and_the_last_stage_have_their_gains():
+    control = BEFORE | {"miou/last": 0.35}
+    text = comparison({"source": BEFORE, "statistics": control, "caco": AFTER})
+    road = next(line for line in text.splitlines() if line.startswith("road"))
+    assert road.split() == ["road", "50.00", "50.00", "75.00"]
+    for line in ("statistics over source: +10.00", "caco over source: +12.50"):
+        assert f"mIoU gain of {line} points" in text
+    assert "mIoU gain of caco over statistics: +2.50 points" in text
+
+
 def test_the_best_is_marked_as_selected_on_target_labels():
     assert "26.00 at step 3 (selected on target labels)" in summary(BEFORE)
     assert "upper bound" in summary(BEFORE | {"oracle": "an upper bound"})

@@ -45,6 +45,15 @@ def write_json(path: Path, values: object) -> None:
     write_text(path, json.dumps(values, indent=1) + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is no such file, or it is damaged."""
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
 def _reason(error: Exception, folder: Path, size: int) -> str:
     """What the system says, and the numbers if there is too little space."""
     reason = (isinstance(error, OSError) and error.strerror) or str(error)
@@ -78,6 +87,14 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def is_number(value: object) -> bool:
     """Whether a plain value is an integer or a float; truth values are neither."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters escaped, so that no file name can command a terminal."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 @contextmanager

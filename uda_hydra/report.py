@@ -26,15 +26,23 @@ def summary(result: Result, rows: Sequence[Row] = ()) -> str:
 def comparison(results: dict[str, Result], rows: Sequence[Row] = ()) -> str:
     """Per-class IoU of all stages side by side, the gains, and published rows beside them."""
     (first, before), *later = results.items()
-    gains = {name: 100 * (after["miou/last"] - before["miou/last"]) for name, after in later}
+    gains = [_gain(name, after, first, before) for name, after in later]
+    # What the last one brings beyond its controls, which begin where it begins.
+    gains += [_gain(*later[-1], *control) for control in later[:-1]]
     return "\n".join(
         [
             *_table(results, rows),
-            *(f"mIoU gain of {name} over {first}: {g:+.2f} points" for name, g in gains.items()),
+            *gains,
             *_notes([*results.values()][-1]),
             *_legend(rows),
         ]
     )
+
+
+def _gain(name: str, after: Result, other: str, before: Result) -> str:
+    """A line with the difference of two mIoUs."""
+    gain = 100 * (after["miou/last"] - before["miou/last"])
+    return f"mIoU gain of {name} over {other}: {gain:+.2f} points"
 
 
 def _table(columns: dict[str, Result], rows: Sequence[Row]) -> list[str]:

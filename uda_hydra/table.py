@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from uda_hydra.files import write_atomically, write_text
-from uda_hydra.runs.identity import identity
+from uda_hydra.files import read_json, write_atomically, write_text
+from uda_hydra.runs.identity import RECORD, record
 from uda_hydra.runs.stages import Stage
 
 Result = dict[str, Any]
@@ -56,18 +55,16 @@ def kinds(stages: Sequence[Stage], lists: Mapping[str, Sequence[str]]) -> list[K
     return [
         Kind(
             stage.name,
-            _seedless(identity(stage.config), stage.folder.parent),
+            _seedless(record(stage.config, {})["config"]),
             ", ".join(o for o in lists[stage.name] if not o.startswith(GIVEN)),
         )
         for stage in stages
     ]
 
 
-def _seedless(values: Mapping[str, Any], run: Path) -> dict[str, Any]:
-    """An identity as it is for every seed: without the seed, the first weights and the folder."""
-    kept = {key: value for key, value in values.items() if key not in ("seed", "init")}
-    # As read from a file, where a tuple is a list.
-    return json.loads(json.dumps(kept).replace(json.dumps(f"{run}/")[1:-1], ""))
+def _seedless(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a training as it is for every seed: without the seed and the first weights."""
+    return {key: value for key, value in values.items() if key not in ("seed", "init")}
 
 
 def write(folder: Path, rows: Sequence[Kind]) -> str:
@@ -92,12 +89,12 @@ def _collect(folder: Path, rows: Sequence[Kind]) -> tuple[dict[str, dict[str, Re
     left_out = []
     for run in sorted(path for path in folder.glob("*/") if path.is_dir()):
         for row in rows:
-            path = run / row.name / "result.json"
-            if not path.is_file():
+            result = read_json(run / row.name / "result.json")
+            if result is None:
                 continue
-            trained = json.loads(path.with_name("identity.json").read_text())
-            if _seedless(trained, run) == row.identity:
-                found.setdefault(run.name, {})[row.name] = json.loads(path.read_text())
+            trained = read_json(run / row.name / RECORD) or {}
+            if _seedless(trained.get("config", {})) == row.identity:
+                found.setdefault(run.name, {})[row.name] = result
             else:
                 left_out.append(f"{run.name}/{row.name}")
     return found, left_out

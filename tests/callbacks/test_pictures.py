@@ -16,7 +16,7 @@ from uda_hydra.callbacks.panels import (
     legend_places,
 )
 from uda_hydra.callbacks.pictures import Pictures
-from uda_hydra.data.labels import CLASSES, PALETTE
+from uda_hydra.data.labels import CITYSCAPES19
 from uda_hydra.engine.events import Evaluation, Panel, Run
 from uda_hydra.engine.scores import Scores
 
@@ -32,7 +32,7 @@ def panel():
 
 
 def evaluation(step, panels=None):
-    scores = Scores(np.eye(19, dtype=np.int64), CLASSES)
+    scores = Scores(np.eye(19, dtype=np.int64), CITYSCAPES19.names)
     return Evaluation(step, scores, 1.0, (panel(),) if panels is None else panels)
 
 
@@ -47,16 +47,16 @@ def names(folder):
 
 
 def test_a_row_shows_image_truth_prediction_and_confidence():
-    row = draw_row(panel(), 19)
+    row = draw_row(panel(), CITYSCAPES19)
     assert row.shape == (TILE // 2, 4 * TILE + 3 * GAP, 3)
     middle = row[TILE // 4]
     tiles = [middle[column * (TILE + GAP) :][:TILE] for column in range(4)]
     left, right = TILE // 4, TILE - TILE // 8
     assert (tiles[0] == 200).all()
-    assert tiles[1][left].tolist() == PALETTE[0].tolist()
+    assert tiles[1][left].tolist() == [*CITYSCAPES19.colours[0]]
     assert tiles[1][right].tolist() == [0, 0, 0]
-    assert tiles[2][left].tolist() == PALETTE[0].tolist()
-    assert tiles[2][right].tolist() == PALETTE[13].tolist()
+    assert tiles[2][left].tolist() == [*CITYSCAPES19.colours[0]]
+    assert tiles[2][right].tolist() == [*CITYSCAPES19.colours[13]]
     assert tiles[3][left].sum() > tiles[3][right].sum()
 
 
@@ -74,7 +74,7 @@ def test_captions_count_only_what_has_a_truth():
 
 
 def test_the_legend_stays_on_the_sheet_and_never_overlaps():
-    places = legend_places(CLASSES, 300)
+    places = legend_places(CITYSCAPES19.names, 300)
     assert len(places) == 19
     assert places[0] == (0, 0)
     assert len({y for _, y in places}) > 3
@@ -83,8 +83,8 @@ def test_the_legend_stays_on_the_sheet_and_never_overlaps():
 
 
 def test_a_sheet_has_a_row_per_image():
-    one = draw_panels([panel()], classes=CLASSES, title="step 1")
-    two = draw_panels([panel(), panel()], classes=CLASSES, title="step 1")
+    one = draw_panels([panel()], label_space=CITYSCAPES19, title="step 1")
+    two = draw_panels([panel(), panel()], label_space=CITYSCAPES19, title="step 1")
     assert one.width == 4 * TILE + 3 * GAP + 2 * MARGIN
     assert two.height - one.height > TILE // 2
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from uda_hydra.callbacks.progress import Progress, duration
-from uda_hydra.data.labels import class_names
+from uda_hydra.data.labels import SYNTHIA16
 from uda_hydra.engine.events import Evaluation, Run
 from uda_hydra.engine.scores import Scores
 
@@ -53,7 +53,7 @@ def test_sixteen_classes_are_told_with_the_thirteen(tmp_path):
     progress.on_start(run(tmp_path))
     confusion = np.eye(16, dtype=int)
     confusion[3, 4] = 1  # wall and fence, which the 13 leave out
-    progress.on_evaluate(Evaluation(7, Scores(confusion, class_names(16)), 1.0, ()))
+    progress.on_evaluate(Evaluation(7, Scores(confusion, SYNTHIA16.names), 1.0, ()))
     line = stream.getvalue().splitlines()[-1]
     assert line.startswith("step 7: mIoU 93.75 % (best 100.00), mIoU* 100.00 %, pixel accuracy")
 

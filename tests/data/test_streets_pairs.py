@@ -24,7 +24,7 @@ def test_the_full_name_of_streets_is_streets():
 def test_the_others_differ_in_what_they_must(name):
     base, other = dataset("streets"), dataset(name)
     differing = {key for key in other if other[key] != base[key]}
-    allowed = {"name", "counts", "source", "target", "num_classes"}
+    allowed = {"name", "counts", "source", "target", "classes"}
     assert {"name", "counts", "source"} <= differing <= allowed
     assert other["target"]["size"] == base["target"]["size"]
 
@@ -33,7 +33,7 @@ def test_synthia_has_sixteen_classes_and_two_scores(make_trainer):
     counts = "dataset.counts={source: 0, synthia: 6, target: 6, validation: 3}"
     trainer = make_trainer("method=source_only", "dataset=streets_synthia2city", counts)
     pair = trainer.pair
-    assert (pair.name, len(pair.classes)) == ("streets_synthia2city", 16)
+    assert (pair.name, pair.label_space.name) == ("streets_synthia2city", "synthia16")
     assert pair.source.images.name == "SYNTHIA"
     assert len(pair.source_classes) == 16
     trainer.evaluate()

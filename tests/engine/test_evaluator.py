@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.conftest import protocol
-from uda_hydra.data.pair import Scored
+from uda_hydra.data.pair import ValidationSample
 from uda_hydra.engine import evaluator
 from uda_hydra.engine.evaluator import count_pixels, evaluate
 from uda_hydra.engine.labels import predict_labels
@@ -107,7 +107,7 @@ def test_a_prediction_outside_the_classes_is_refused():
         count_pixels(label, label + 3, 3)
 
 
-def images(number: int) -> list[Scored]:
+def images(number: int) -> list[ValidationSample]:
     """Coloured images; the truth is their colour, at twice their size, one row unlabelled."""
     made = []
     for index in range(number):
@@ -116,7 +116,7 @@ def images(number: int) -> list[Scored]:
         image[colour] = 200
         label = torch.full((16, 24), colour, dtype=torch.uint8)
         label[0] = IGNORE
-        made.append(Scored(f"image {index}", image, label))
+        made.append(ValidationSample(f"image {index}", image, label))
     return made
 
 
@@ -143,7 +143,7 @@ def test_further_sizes_are_looked_at_and_the_average_is_the_protocols():
     """The image is red and its second size green, twice as bright."""
     red, label = torch.zeros(3, 8, 12, dtype=torch.uint8), torch.ones(16, 24, dtype=torch.uint8)
     red[0] = 1
-    data = [Scored("one", red, label, (2 * red.flip(0).roll(-1, 0),))]
+    data = [ValidationSample("one", red, label, (2 * red.flip(0).roll(-1, 0),))]
     chosen = protocol("common", "evaluation.scales=[1.0,2.0]", "evaluation.average=all")
     scores, (panel,) = run(Brightest(nn.Identity()), data, protocol=chosen, panels=1)
     np.testing.assert_array_equal(scores.confusion, np.diag([0, 16 * 24, 0]))

@@ -13,9 +13,9 @@ from torch import nn
 
 from tests.conftest import SMALL, composed, protocol
 from tests.engine.test_evaluator import CPU, Brightest, images, run
-from uda_hydra import build
-from uda_hydra.data.readers import cityscapes
-from uda_hydra.data.samples import Resized
+from uda_hydra.data.labels import CITYSCAPES19
+from uda_hydra.data.readers.cityscapes import cityscapes
+from uda_hydra.data.samples import ResizedImages
 from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.label_free import (
     DIRECTIONS,
@@ -28,6 +28,7 @@ from uda_hydra.engine.label_free import (
 )
 from uda_hydra.engine.protocols import Look, look
 from uda_hydra.errors import UserError
+from uda_hydra.runs.checks import check_objective
 from uda_hydra.types import IGNORE, upsample
 
 
@@ -121,8 +122,8 @@ def test_the_targets_scores_need_no_label_file(make_trainer, tmp_path):
     trainer.evaluate()
     truth = trainer.pair.validation.truth
     shutil.copytree(truth.root / "leftImg8bit", tmp_path / "bare" / "leftImg8bit")
-    bare = cityscapes(tmp_path / "bare", num_classes=19, split="val", labels=False)
-    samples = Resized(bare, trainer.pair.validation.images.size)
+    bare = cityscapes(tmp_path / "bare", label_space=CITYSCAPES19, split="val", labelled=False)
+    samples = ResizedImages(bare, trainer.pair.validation.images.size)
     seen = LabelFree(CPU)
     trainer.method.eval()
     with torch.inference_mode():
@@ -188,13 +189,13 @@ def small(*overrides: str):
 
 @pytest.mark.parametrize("name", DIRECTIONS)
 def test_every_score_may_be_the_objective(name):
-    build.check_objective(small(f"objective={name}"))
+    check_objective(small(f"objective={name}"))
 
 
 @pytest.mark.parametrize("change", ["dataset.source.validation=null", "dataset.oracle=true"])
 def test_the_source_score_is_no_objective_without_held_out_images(change):
     with pytest.raises(UserError, match=r"dataset.source.validation"):
-        build.check_objective(small("objective=miou/source_val", change))
+        check_objective(small("objective=miou/source_val", change))
 
 
 def test_without_held_out_images_the_source_score_is_left_out(make_trainer):

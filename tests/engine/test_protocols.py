@@ -109,7 +109,7 @@ def test_daformer_goes_by_the_input_size_and_does_not_align_corners():
     looks = looks_of(chosen, picture())
     detour = enlarged(enlarged(looks[0].logits, (12, 16), False), SIZE, False)
     assert torch.equal(label_map(looks, SIZE, chosen), detour.argmax(dim=1)[0].byte())
-    straight = protocol("daformer", "evaluation.detour=false")
+    straight = protocol("daformer", "evaluation.via_input_size=false")
     assert not torch.equal(label_map(looks, SIZE, chosen), label_map(looks, SIZE, straight))
 
 

@@ -23,7 +23,8 @@ from uda_hydra.augment.photometric import (
     shuffle_channels,
     turn_hue,
 )
-from uda_hydra.augment.pillow import (
+from uda_hydra.augment.picture import change_picture
+from uda_hydra.augment.policies import (
     AUTO_POLICIES,
     GREY,
     auto_amount,
@@ -35,7 +36,7 @@ from uda_hydra.augment.pillow import (
 )
 from uda_hydra.augment.resize import resize_image, resize_label
 from uda_hydra.augment.view import fit_inside, output_size
-from uda_hydra.augment.warp import change_picture, warp, warp_batch
+from uda_hydra.augment.warp import warp, warp_batch
 from uda_hydra.types import Crop, CutOut, Mirror, Resize, Rotate, Shear, Translate, View
 
 OFFICIAL_IGNORE = 250

@@ -10,10 +10,11 @@ from torch.testing import assert_close
 
 from tests.parity.official_networks import NETWORKS, drawn, load, small
 from tests.parity.test_metrics import share
-from uda_hydra.data.labels import class_names
+from uda_hydra.data.labels import LABEL_SPACES, SYNTHIA13, SYNTHIA16
 from uda_hydra.engine.evaluator import count_pixels
-from uda_hydra.engine.optimizers import RepeatedSGD, poly
-from uda_hydra.engine.scores import NOT_IN_13, Scores
+from uda_hydra.engine.optimizers import RepeatedSGD
+from uda_hydra.engine.schedule import rate_factor
+from uda_hydra.engine.scores import Scores
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.types import upsample
 
@@ -84,7 +85,7 @@ def test_learning_rates(reference):
     case = reference("output_adversarial")["lr_poly"]
     args = case.args
     decay = [
-        poly(step, horizon=args["max_iter"], power=args["power"])
+        rate_factor(step, horizon=args["max_iter"], power=args["power"])
         for step in case.inputs["iters"].tolist()
     ]
     rates = {"backbone": args["lr"], "head": 10 * args["lr"], "disc": args["lr_d"]}
@@ -133,12 +134,13 @@ def test_scores(reference, name):
 @pytest.mark.parametrize("name", SUBSETS)
 def test_scores_of_16_and_13_classes(reference, name):
     case = reference("output_adversarial")[name]
-    whole = Scores(case.inputs["confusion"].numpy(), class_names(case.args["num_classes"]))
+    spaces = {len(space): space for space in LABEL_SPACES.values()}
+    names = spaces[case.args["num_classes"]].names
+    whole = Scores(case.inputs["confusion"].numpy(), names)
     same(whole.pixel_accuracy, case.out["pa"])
     same(whole.iou, case.out["iou_per_class"])
-    sixteen = class_names(16)
-    for size, kept in ((16, sixteen), (13, [n for n in sixteen if n not in NOT_IN_13])):
-        ours = whole.subset(kept)
+    for size, space in ((16, SYNTHIA16), (13, SYNTHIA13)):
+        ours = whole.subset(space.names)
         same(ours.mean_accuracy, case.out[f"mpa_{size}"])
         same(ours.miou, case.out[f"miou_{size}"])
         same(ours.mean_precision, case.out[f"mprec_{size}"])

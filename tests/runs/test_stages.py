@@ -16,7 +16,7 @@ from uda_hydra.schema import register
 def planned(*overrides):
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return {s.name: s for s in plan(compose("config", [*overrides]), [*overrides], "label")}
+        return {s.name: s for s in plan(compose("config", [*overrides]), [*overrides])}
 
 
 def test_caco_is_a_source_model_and_then_caco_from_it():
@@ -66,22 +66,23 @@ def test_a_choice_of_group_reaches_every_stage():
 def test_an_unknown_stage_is_refused_with_the_nearest():
     with pytest.raises(UserError, match=r"no stage 'sourc'.*did you mean source"):
         planned("+stage.sourc.trainer.steps=3")
-    with pytest.raises(UserError, match="this run has no stages"):
+    with pytest.raises(UserError, match=r"no stage 'source'.*did you mean source_only"):
         planned("method=source_only", "+stage.source.trainer.steps=3")
 
 
 def test_the_default_folder_tells_runs_apart_and_knows_them_again():
     def folder(*overrides):
-        return planned("method=source_only", *overrides)["label"].folder
+        return planned("method=source_only", *overrides)["source_only"].folder
 
     assert folder() == folder()
     assert folder() == folder("trainer.workers=2", "tracking=none", "dataset.cache=false")
     assert folder() != folder("trainer.steps=7")
-    assert str(folder()).startswith("outputs/runs/label-")
+    assert str(folder()).startswith("outputs/runs/source_only-streets-seed0-")
+    assert folder().name == "source_only"
 
 
 def test_what_changes_no_number_is_not_part_of_the_identity():
-    config = planned("method=source_only")["label"].config
+    config = planned("method=source_only")["source_only"].config
     keys = identity(config)
     assert "trainer.steps" in keys
     assert not [k for k in keys if k.split(".")[0] in ("tracking", "callbacks", "output")]

@@ -9,16 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from uda_hydra.augment.pillow import rand_augment, soften
-from uda_hydra.augment.view import extend, first_accepted, fit_inside, output_size
-from uda_hydra.augment.warp import from_pillow, to_pillow, warp
-from uda_hydra.types import IGNORE, Crop, Mirror, Resize, View
+from uda_hydra.augment.picture import from_pillow, to_pillow
+from uda_hydra.augment.policies import rand_augment, soften
+from uda_hydra.augment.view import (
+    extend,
+    first_accepted,
+    fit_inside,
+    is_varied,
+    output_size,
+    random_crop,
+    random_scale,
+)
+from uda_hydra.augment.warp import warp
+from uda_hydra.types import Mirror, Resize, View
 
 _REDRAWS = 10
 
@@ -41,6 +49,7 @@ class TargetView(NamedTuple):
     whole: UInt8[Tensor, "3 h0 w0"] | None = None
 
 
+@runtime_checkable
 class Augmentation(Protocol):
     """What ``augmentation`` may name."""
 
@@ -245,35 +254,6 @@ class RatioCrop:
 
     def _turned(self, view: View, random: Random) -> View:
         return extend(view, Mirror()) if random.random() < self.mirror else view
-
-
-def random_scale(
-    size: tuple[int, int], base: tuple[int, int], scales: list[float], random: Random
-) -> tuple[int, int]:
-    """A random one of ``scales`` of ``base``, of the ratio of ``size``.
-
-    That side is drawn which ``base`` makes larger.
-    """
-    width, height = size
-    axis = 0 if base[0] / width > base[1] / height else 1
-    drawn = random.randint(*(int(base[axis] * scale) for scale in scales))
-    return (
-        (drawn, int(height * drawn / width)) if axis == 0 else (int(width * drawn / height), drawn)
-    )
-
-
-def random_crop(view: View, size: tuple[int, int], random: Random) -> View:
-    """The view's part of ``size`` at a random place; what is too small is filled at its end."""
-    shown = output_size(view)
-    x, y = (random.randint(0, max(0, have - want)) for have, want in zip(shown, size, strict=True))
-    return extend(view, Crop(x, y, *size))
-
-
-def is_varied(label: UInt8[Tensor, "h w"], max_share: float) -> bool:
-    """Whether more than one class occurs, none on ``max_share`` of the labelled pixels or more."""
-    counts = torch.bincount(label.flatten().long(), minlength=IGNORE + 1)[:IGNORE]
-    total = int(counts.sum())
-    return int((counts > 0).sum()) > 1 and int(counts.max()) / total < max_share
 
 
 def _size(image: UInt8[Tensor, "3 h w"]) -> tuple[int, int]:

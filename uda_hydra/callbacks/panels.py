@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from uda_hydra.data.labels import colourise
+from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.engine.events import Panel
 from uda_hydra.types import IGNORE
 
@@ -20,11 +20,11 @@ INK, FAINT, PAPER = (35, 38, 42), (115, 120, 126), (255, 255, 255)
 COLUMNS = ("image", "truth", "prediction", "confidence")
 
 
-def draw_panels(panels: Sequence[Panel], *, classes: Sequence[str], title: str) -> Image.Image:
+def draw_panels(panels: Sequence[Panel], *, label_space: LabelSpace, title: str) -> Image.Image:
     """A row per image under ``title``, and the classes' colours at the foot."""
-    rows = [draw_row(panel, len(classes)) for panel in panels]
+    rows = [draw_row(panel, label_space) for panel in panels]
     width = rows[0].shape[1] + 2 * MARGIN
-    legend = legend_places(classes, width - 2 * MARGIN)
+    legend = legend_places(label_space.names, width - 2 * MARGIN)
     head = MARGIN + 2 * LINE + 12
     foot = legend[-1][1] + LINE + MARGIN
     height = head + sum(row.shape[0] + LINE + GAP for row in rows) + foot
@@ -42,23 +42,22 @@ def draw_panels(panels: Sequence[Panel], *, classes: Sequence[str], title: str) 
         for column, caption in enumerate(captions(panel)):
             write(draw, column_left(column), top + 3, caption, size=12, colour=FAINT)
         top += LINE + GAP
-    colours = colourise(np.arange(len(classes), dtype=np.uint8)[None], len(classes))[0]
-    for (x, y), name, colour in zip(legend, classes, colours.tolist(), strict=True):
+    for (x, y), name, colour in zip(legend, label_space.names, label_space.colours, strict=True):
         left, upper = MARGIN + x, top + 6 + y
-        draw.rounded_rectangle((left, upper, left + SWATCH, upper + SWATCH), 3, tuple(colour))
+        draw.rounded_rectangle((left, upper, left + SWATCH, upper + SWATCH), 3, colour)
         write(draw, left + SWATCH + 6, upper - 1, name, size=13)
     return sheet
 
 
-def draw_row(panel: Panel, num_classes: int) -> UInt8[np.ndarray, "h w 3"]:
+def draw_row(panel: Panel, label_space: LabelSpace) -> UInt8[np.ndarray, "h w 3"]:
     """The four pictures side by side; what the truth ignores is black in it."""
     height, width = panel.truth.shape
     size = (TILE, round(TILE * height / width))
     shrink = cv2.INTER_AREA if width > TILE else cv2.INTER_CUBIC
     tiles = [
         cv2.resize(panel.image, size, interpolation=shrink),
-        cv2.resize(colourise(panel.truth, num_classes), size, interpolation=cv2.INTER_NEAREST),
-        cv2.resize(colourise(panel.prediction, num_classes), size, interpolation=cv2.INTER_NEAREST),
+        cv2.resize(label_space.colourise(panel.truth), size, interpolation=cv2.INTER_NEAREST),
+        cv2.resize(label_space.colourise(panel.prediction), size, interpolation=cv2.INTER_NEAREST),
         cv2.resize(heat(panel.confidence), size, interpolation=shrink),
     ]
     gap = np.full((size[1], GAP, 3), PAPER, np.uint8)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from uda_hydra.callbacks.confusion import draw_confusion
 from uda_hydra.callbacks.panels import draw_panels
+from uda_hydra.data.labels import LABEL_SPACES
 from uda_hydra.engine.events import Callback, Evaluation, Run
 from uda_hydra.files import write_atomically
 
@@ -37,8 +38,9 @@ class Pictures(Callback):
         title = f"step {evaluation.step}, mIoU {100 * scores.miou:.1f} %"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            if evaluation.panels:
-                picture = draw_panels(evaluation.panels, classes=scores.classes, title=title)
+            spaces = [s for s in LABEL_SPACES.values() if s.names == tuple(scores.classes)]
+            if evaluation.panels and spaces:
+                picture = draw_panels(evaluation.panels, label_space=spaces[0], title=title)
                 self._write(f"panel_{evaluation.step:07d}.png", picture.save)
             figure = draw_confusion(scores.confusion, scores.classes, title=title)
             self._write("confusion.png", figure.savefig)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import shutil
 import sys
 import time
@@ -87,7 +88,7 @@ class Progress(Callback):
         left = duration((self._steps - step) / overall) if overall else "-"
         return (
             f"{step:{width}}/{self._steps} {100 * step // self._steps:3d} %"
-            f"  {rate:.3g} it/s  ETA {left}"
+            f"  {rate:.3g} it/s  ETA {left}{overload()}"
         )
 
     def _say(self, line: str) -> None:
@@ -109,6 +110,12 @@ class Progress(Callback):
         except OSError as error:
             # A full disk is for the checkpoint to complain about; a lost line is no harm.
             log.debug("%s", error)
+
+
+def overload() -> str:
+    """That more processes want to run than the machine has cores, which slows all of them down."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return f"  (overloaded: load {load:.1f} on {cores} cores)" if load > cores + 0.5 else ""
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -24,6 +24,7 @@ SCANS = Path("outputs/scan")
 """Where ``task=scan`` writes."""
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """What ``sampler`` may name."""
 

@@ -63,6 +63,7 @@ class Draw(NamedTuple):
     pixels: int = 0
 
 
+@runtime_checkable
 class Order(Protocol):
     """Which source sample is shown when."""
 
@@ -70,6 +71,7 @@ class Order(Protocol):
         """The sample at ``position`` of an endless stream, a function of both arguments alone."""
 
 
+@runtime_checkable
 class Stored(Protocol):
     """What a pass has kept of every target image, to be seen as the image is."""
 
@@ -82,7 +84,7 @@ class Stored(Protocol):
         """What is kept of the image with this key."""
 
 
-class Domain(NamedTuple):
+class TrainingSet(NamedTuple):
     """Samples, and the size (width, height) that they are trained at."""
 
     samples: Samples
@@ -97,8 +99,8 @@ class Steps(Dataset):
 
     def __init__(
         self,
-        source: Domain,
-        target: Domain,
+        source: TrainingSet,
+        target: TrainingSet,
         *,
         seed: int,
         batch_size: int,
@@ -207,9 +209,15 @@ def load(
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         pin_memory=pin,
+        collate_fn=_as_it_is,
         worker_init_fn=_quiet_worker,
     )
     return iter(loader)
+
+
+def _as_it_is(item: Any) -> Any:
+    # The default makes lists of all tuples in it.
+    return item
 
 
 def _quiet_worker(_: int) -> None:

@@ -71,7 +71,7 @@ def _check_classes(looks: list[Look], classes: tuple[str, ...]) -> None:
     if found != len(classes):
         raise ValueError(
             f"the model predicts {found} classes and the data set has "
-            f"{len(classes)}; model.num_classes must follow dataset.num_classes"
+            f"{len(classes)}; model.num_classes must follow dataset.classes"
         )
 
 
@@ -83,7 +83,7 @@ def count_pixels(
     if prediction.numel() and int(prediction.max()) >= num_classes:
         raise ValueError(
             f"a pixel is predicted as class {int(prediction.max())} of {num_classes}; "
-            "the model and dataset.num_classes must agree"
+            "the model and dataset.classes must agree"
         )
     if label.device.type == "cpu":
         return _count_on_cpu(label.reshape(1, -1), prediction.reshape(1, -1), num_classes)

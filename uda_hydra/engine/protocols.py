@@ -69,7 +69,7 @@ def label_map(
     looks: Sequence[Look], size: tuple[int, int], protocol: EvaluationSettings
 ) -> UInt8[Tensor, "height width"]:
     """The most likely class of each pixel at ``size`` (height, width)."""
-    plain = protocol.align_corners and not protocol.detour and protocol.softmax == "after"
+    plain = protocol.align_corners and not protocol.via_input_size and protocol.softmax == "after"
     if len(looks) == 1 and plain:
         # The common protocol has a way that never stores the enlarged logits.
         return predict_labels(looks[0].logits, size)
@@ -86,7 +86,7 @@ def probability_map(
 def _probability(one: Look, size: tuple[int, int], protocol: EvaluationSettings) -> Tensor:
     before = protocol.softmax == "before"
     map = one.logits.softmax(dim=1) if before else one.logits
-    if protocol.detour:
+    if protocol.via_input_size:
         map = _enlarged(map, one.size, align_corners=protocol.align_corners)
     map = _enlarged(map, size, align_corners=protocol.align_corners)
     return map if before else map.softmax(dim=1)

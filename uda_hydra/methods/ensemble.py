@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from uda_hydra.losses.precision import full_precision
 from uda_hydra.methods.base import Losses, Method, Untrained
-from uda_hydra.types import Source, Target
+from uda_hydra.types import Source, Step, Target
 
 
 class Ensemble(Method):
@@ -25,7 +25,7 @@ class Ensemble(Method):
         self.members = nn.ModuleList(Untrained(segmenter) for segmenter in segmenters)
         self.weights = tuple(weights)
 
-    def losses(self, source: Source, target: Target, progress: float) -> Losses:
+    def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """There are none."""
         raise TypeError("an ensemble is scored and not trained")
 

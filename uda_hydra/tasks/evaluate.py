@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from uda_hydra import build
 from uda_hydra.config import settings
 from uda_hydra.data.pair import Pair
+from uda_hydra.engine.device import find_device, uses_bfloat16
 from uda_hydra.engine.evaluator import evaluate as score
 from uda_hydra.engine.scores import Scores
 from uda_hydra.errors import UserError
@@ -19,7 +20,7 @@ from uda_hydra.provenance import provenance
 from uda_hydra.published import Row, published
 
 
-def evaluate(config: DictConfig, overrides: list[str], label: str) -> float:
+def evaluate(config: DictConfig, overrides: list[str]) -> float:
     """Print the per-class table, published rows beside it.
 
     With ``output`` also write ``result.json`` there.
@@ -44,7 +45,7 @@ def evaluate(config: DictConfig, overrides: list[str], label: str) -> float:
 
 
 def _scored(config: DictConfig, pair: Pair) -> Scores:
-    device = build.device(config.trainer.device)
+    device = find_device(config.trainer.device)
     one = not config.ensemble
     method = Untrained(build.segmenter(config)) if one else build.ensemble(config)
     try:
@@ -52,11 +53,11 @@ def _scored(config: DictConfig, pair: Pair) -> Scores:
             method.to(device),
             pair.validate(workers=config.trainer.workers),
             protocol=settings(config.evaluation),
-            classes=pair.classes,
+            classes=pair.label_space.names,
             count=len(pair.validation),
             normalize=method.segmenter.normalization,
             device=device,
-            bfloat16=build.bfloat16(config.trainer.precision, device),
+            bfloat16=uses_bfloat16(config.trainer.precision, device),
             panels=0,
         )
     except ValueError as error:

@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 
 from uda_hydra import build
 from uda_hydra.augment.resize import resize_image
-from uda_hydra.data.labels import colourise, train_ids
+from uda_hydra.data.labels import label_space
 from uda_hydra.data.readers import read_rgb
+from uda_hydra.engine.device import find_device
 from uda_hydra.engine.labels import predict_labels
 from uda_hydra.errors import UserError
 
@@ -20,26 +21,26 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @torch.inference_mode()
-def predict(config: DictConfig, overrides: list[str], label: str) -> None:
+def predict(config: DictConfig, overrides: list[str]) -> None:
     """Write ``labels/``, ``colours/`` and ``overlays/`` below ``output``, one PNG an image.
 
-    Label maps hold the train ids of the 19 classes, also where a network knows 16 or 13.
+    Label maps hold class numbers of ``dataset.classes``.
     """
     files = _images(config)
-    device = build.device(config.trainer.device)
+    device = find_device(config.trainer.device)
     build.check_init(config)
     network = build.segmenter(config).to(device).eval()
     folder = Path(config.output or f"outputs/predictions/{Path(config.input).resolve().name}")
-    names = np.array(train_ids(config.dataset.num_classes), np.uint8)
+    space = label_space(config.dataset.classes)
     for done, path in enumerate(files, 1):
         image = read_rgb(path)
         small = torch.from_numpy(resize_image(image, tuple(config.dataset.target.size)))
         batch = small.permute(2, 0, 1)[None].to(device)
         logits = network(network.normalization(batch)).main
         labels = predict_labels(logits, image.shape[:2]).cpu().numpy()
-        colours = colourise(labels, config.dataset.num_classes)
+        colours = space.colourise(labels)
         name = path.relative_to(config.input).with_suffix(".png")
-        _write(folder / "labels" / name, names[labels])
+        _write(folder / "labels" / name, labels)
         _write(folder / "colours" / name, colours[:, :, ::-1])
         overlay = cv2.addWeighted(image, 0.5, colours, 0.5, 0)
         _write(folder / "overlays" / name, overlay[:, :, ::-1])

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
+from uda_hydra.augment.picture import change_picture
 from uda_hydra.augment.view import extend
-from uda_hydra.augment.warp import change_picture
 from uda_hydra.types import CutOut, Mirror, Operation, Rotate, Shear, Translate, View
 
 GREY = 127

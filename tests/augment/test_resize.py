@@ -21,22 +21,11 @@ def test_image_is_pillows(noise, size, filter):
     assert np.array_equal(resize_image(noise, size, filter=filter), expected)
 
 
-@pytest.mark.parametrize("filter", ["bicubic", "bilinear"])
-def test_fast_image_keeps_the_stated_bound(filter):
-    image = np.random.default_rng(1).integers(0, 256, (526, 957, 3), dtype=np.uint8)
-    for size in [(640, 360), (512, 256), (1024, 600)]:
-        exact = resize_image(image, size, filter=filter).astype(int)
-        off = np.abs(resize_image(image, size, filter=filter) - exact)
-        assert off.max() <= 2
-        assert (off > 0).mean() < 0.01
-
-
 def test_shrinking_averages_all_pixels():
     """A filter that does not widen would see 2 of the 16 columns, and miss the white ones."""
     stripes = np.zeros((16, 16, 3), np.uint8)
     stripes[:, ::4] = 255
-    for resize in (resize_image, resize_image):
-        assert np.abs(resize(stripes, (2, 2), filter="bilinear").astype(int) - 64).max() < 16
+    assert np.abs(resize_image(stripes, (2, 2), filter="bilinear").astype(int) - 64).max() < 16
 
 
 def test_label_takes_the_pixel_under_the_centre():

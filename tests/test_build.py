@@ -93,14 +93,14 @@ def test_the_seed_decides_the_first_weights(streets):
 
 def test_the_gate_waits_only_for_classes_that_the_source_shows(make_trainer):
     streets_pair = make_trainer("method=caco/contrast")
-    streets_pair.restore()
+    streets_pair.prepare()
     assert streets_pair.method.queue.counted.all()
     synthia = make_trainer(
         "method=caco/contrast",
         "dataset.source.layout=synthia",
         "+dataset.counts.synthia=3",
     )
-    synthia.restore()
+    synthia.prepare()
     assert synthia.method.queue.counted.logical_not().nonzero().flatten().tolist() == [9, 14, 16]
 
 

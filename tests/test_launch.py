@@ -57,6 +57,11 @@ MISTAKES = {
     "model._target_=torch.load": ["model._target_", "torch.load"],
     "+stage.sorce.seed=1": ["sorce", "source"],
     "stage.source.seed=1": ["+stage.source.seed"],
+    "init=epoch=3.ckpt": ["quotes", "init='epoch=3.ckpt'"],
+    "dataset.root=~/d": ["quotes", "dataset.root='~/d'"],
+    "dataset.root=/mnt/données": ["quotes", "dataset.root='/mnt/données'"],
+    "task=report": ["task=report needs the study", "sweep=..."],
+    "trainer.threads=0": ["trainer.threads", "positive"],
     "objective=miou/lats": ["objective", "miou/last"],
 }
 
@@ -135,7 +140,7 @@ def test_a_folder_belongs_to_one_run(tmp_path):
     before = (tmp_path / "run/result.json").read_bytes()
     other = launch(tmp_path, *QUICK, "output=run")
     assert other.returncode == 1
-    assert "run holds a training with the stages source_only" in other.stderr
+    assert "run holds another run (training of source_only; this is" in other.stderr
     assert "output=" in other.stderr
     assert (tmp_path / "run/result.json").read_bytes() == before
     assert not (tmp_path / "run/source").exists()
@@ -192,3 +197,16 @@ def test_a_plain_multirun_gives_every_point_a_folder_of_its_own(tmp_path):
     ]
     assert len(results) == 2
     assert len({result["miou/last"] for result in results}) == 2
+
+
+@pytest.mark.parametrize("name", ["données", "[run1] caco"])
+def test_any_name_of_a_folder_works_with_stages_and_with_m(tmp_path, name):
+    command = [*QUICK, "tracking=none", "callbacks=none", "trainer.steps=1"]
+    staged = launch(tmp_path, *command, f"output='{name}'")
+    assert staged.returncode == 0, staged.stderr
+    assert (tmp_path / name / "caco/last.pt").is_file()
+    swept = ["method=source_only", "seed=0,1", f"output='{name} swept'"]
+    done = launch(tmp_path, "-m", *command, *swept)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / f"{name} swept"
+    assert len([*folder.glob("trials/*/source_only/last.pt")]) == 2

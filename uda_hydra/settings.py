@@ -168,7 +168,8 @@ class EvaluationSettings:
     aux_weight: float
     """Share of the auxiliary head's logits; 0 leaves the main head's alone."""
     average: str
-    """defined: a class that never occurs joins no mean; all: it counts as 0."""
+    """Classes of the mean IoU: occurring, those in the truth; defined, those in truth or
+    prediction; all, where a class in neither counts as 0."""
 
     def __post_init__(self) -> None:
         fits = self.size is None or (len(self.size) == 2 and min(self.size) > 0)
@@ -180,7 +181,7 @@ class EvaluationSettings:
         _choose("evaluation.rescale", self.rescale, "image", "input")
         _choose("evaluation.softmax", self.softmax, "before", "after")
         _choose("evaluation.labels", self.labels, "full", "input")
-        _choose("evaluation.average", self.average, "defined", "all")
+        _choose("evaluation.average", self.average, "occurring", "defined", "all")
 
 
 @dataclass

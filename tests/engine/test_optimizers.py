@@ -121,7 +121,7 @@ def test_daformer_s_rules_for_every_parameter():
     for name, (rate, decay) in found.items():
         encoder = name.startswith("backbone.")
         norm = any(part.startswith("norm") for part in name.split("."))
-        assert rate == (6e-5 if encoder else 6e-4)
+        assert rate == pytest.approx(6e-5 if encoder else 6e-4)
         assert decay == (0.0 if encoder and norm else 0.01)
         assert spared[name][0] == rate
     # The head's norms are called otherwise: batch norm has a bias and a vector of weights.

@@ -117,13 +117,13 @@ def test_the_first_values_of_each_release():
     assert spread(proda.main_head.classifier) == pytest.approx(0.01, rel=0.2)
     assert proda.main_head.fuse.conv.bias.eq(0).all()
     assert proda.main_head.branches[1].conv.bias.ne(0).any()
-    vanilla = deeplabv2_cat(**CAT, init="default")
+    vanilla = deeplabv2_cat(**CAT, initialization="default")
     # Torch's own: uniform, of deviation 1 / sqrt(3 fan in).
     conv = vanilla.backbone.layer4[0].conv2
     assert spread(conv) == pytest.approx((3 * 9 * 32) ** -0.5, rel=0.05)
     assert spread(vanilla.main_head.fuse.conv) == pytest.approx((2 / (9 * 160)) ** 0.5, rel=0.05)
     assert spread(vanilla.main_head.classifier) == pytest.approx(0.001, rel=0.2)
-    proca = deeplabv2(**TINY, init="proca")
+    proca = deeplabv2(**TINY, initialization="proca")
     assert spread(proca.backbone.layer4[0].conv2) == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.05)
     assert spread(proca.main_head.branches[0]) == pytest.approx(0.01, rel=0.05)
     vgg = deeplabv2_vgg16(num_classes=5, width=8)

@@ -9,6 +9,7 @@ from tests.conftest import CONF
 from uda_hydra.errors import UserError
 from uda_hydra.files import flat
 from uda_hydra.runs.identity import identity
+from uda_hydra.runs.layout import check_folder, mark_folder
 from uda_hydra.runs.stages import plan
 from uda_hydra.schema import register
 
@@ -90,3 +91,27 @@ def test_what_changes_no_number_is_not_part_of_the_identity():
 
 def test_flat_keeps_empty_and_nested_values():
     assert flat({"a": {"b": 1, "c": {"d": [2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [2], "e": {}}
+
+
+@pytest.mark.parametrize("kind", ["study", "table", "evaluation", "training"])
+def test_a_folder_belongs_to_one_kind_of_run(tmp_path, kind):
+    mark_folder(tmp_path, kind, ["source", "caco"] if kind == "training" else ())
+    check_folder(tmp_path, kind, ["caco", "more"] if kind == "training" else ())
+    with pytest.raises(UserError, match=rf"another run \({kind}.*; this is training of minent\)"):
+        check_folder(tmp_path, "training", ["minent"])
+
+
+def test_a_run_of_an_earlier_version_is_not_taken_for_one_of_ours(tmp_path):
+    (tmp_path / "identity.json").write_text("{}")
+    with pytest.raises(UserError, match="earlier version"):
+        check_folder(tmp_path, "training", ["source_only"])
+
+
+def test_the_demo_compares_caco_with_its_control():
+    source, statistics, caco = planned("experiment=demo", "output=demo").values()
+    assert statistics.config.init == caco.config.init == "demo/source/last.pt"
+    assert {source.config.trainer.steps} == {s.config.trainer.steps for s in (statistics, caco)}
+    weights = statistics.config.loss
+    assert weights.lambda_ent == weights.lambda_ent_aux == 0
+    assert statistics.config.method.prior_strictness is None
+    assert caco.config.loss == planned("output=demo")["caco"].config.loss

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from random import Random
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -72,7 +72,7 @@ class Order(Protocol):
 
 
 @runtime_checkable
-class Stored(Protocol):
+class StoredMaps(Protocol):
     """What a pass has kept of every target image, to be seen as the image is."""
 
     kind: str
@@ -106,7 +106,7 @@ class Steps(Dataset):
         batch_size: int,
         augmentation: Augmentation,
         source_order: Order | None = None,
-        stored: Mapping[str, Stored] = {},
+        stored: Mapping[str, StoredMaps] = {},
     ) -> None:
         """Without a ``source_order`` every pass shows every source image once."""
         self.source = source
@@ -191,7 +191,7 @@ def _stacked(images: list[Tensor | None]) -> Tensor | None:
     return torch.stack(given) if given else None
 
 
-def _read(store: Stored, keys: tuple[str, ...], views: tuple[View, ...]) -> Tensor:
+def _read(store: StoredMaps, keys: tuple[str, ...], views: tuple[View, ...]) -> Tensor:
     pairs = zip(keys, views, strict=True)
     return torch.stack(
         [warp(store.read(key), view, kind=store.kind, stride=store.stride) for key, view in pairs]
@@ -199,7 +199,7 @@ def _read(store: Stored, keys: tuple[str, ...], views: tuple[View, ...]) -> Tens
 
 
 def load(
-    dataset: Dataset | list[Any], indices: range, *, workers: int, pin: bool = False
+    dataset: Dataset | list[Any], indices: Sequence[int], *, workers: int, pin: bool = False
 ) -> Iterator[Any]:
     """Items of ``dataset`` at ``indices``, in order, read ahead by ``workers`` processes."""
     loader = DataLoader(

@@ -11,7 +11,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from uda_hydra.engine.schedule import rate_factor
 from uda_hydra.methods.base import Player
-from uda_hydra.models.segmenter import NORMS, ParameterGroup, Segmenter
+from uda_hydra.models.segmenter import NORMS, ParameterGroup
 from uda_hydra.settings import OptimizerSettings
 
 
@@ -74,7 +74,7 @@ def _descent(groups: list[dict[str, Any]], settings: OptimizerSettings) -> Optim
     return SGD(groups, **common, fused=settings.fused)
 
 
-def segmenter_groups(segmenter: Segmenter, settings: OptimizerSettings) -> list[dict[str, Any]]:
+def segmenter_groups(segmenter: nn.Module, settings: OptimizerSettings) -> list[dict[str, Any]]:
     """The segmenter's groups "backbone" and "heads", split further where a rule asks for it.
 
     Heads learn at ``head_lr_factor`` times the rate; norms that ``decay_norms`` leaves out have no

@@ -8,14 +8,13 @@ functions that belong to this method alone. What a method does not need is left 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from uda_hydra.data.pair import Pair
-from uda_hydra.types import Source, Step, Target
+from uda_hydra.data.scan import Statistics
+from uda_hydra.types import Normalization, Source, Step, Target
 
 
 class Update:
@@ -44,6 +43,53 @@ class Player(NamedTuple):
     kind: Literal["segmenter", "head", "discriminator"]
 
 
+Item = Tensor | dict[str, Tensor]
+"""What is stored of one sample."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Items by sample key, on disk; ``engine.artifacts.Artifact``."""
+
+    kind: str
+    """"soft" or "label": whether a view may interpolate the maps."""
+    stride: int
+    """Pixels of the image for each cell of the map."""
+    keys: tuple[str, ...]
+
+    def read(self, key: str) -> Item:
+        """One item, verified."""
+
+
+@runtime_checkable
+class Passes(Protocol):
+    """What ``Method.prepare`` may ask the engine for; ``engine.passes.Passes`` says all of it."""
+
+    shown: int
+    """How many samples of each domain the training shows."""
+
+    def run(self, name: str, *, over: str, compute: Callable[..., Item], **options: Any) -> Store:
+        """What ``compute`` makes of each image of "source" or "target", made once and stored."""
+
+    def run_all(
+        self,
+        artifacts: Mapping[str, Any],
+        *,
+        over: str,
+        compute: Callable[..., Any],
+        **options: Any,
+    ) -> Mapping[str, Store]:
+        """Several artifacts from one pass."""
+
+    def summary(
+        self, name: str, reduce: Callable[[Iterator[Item]], Item], *, of: Store, **options: Any
+    ) -> Item:
+        """``reduce`` of a pass's items in their order, made once and stored."""
+
+    def source_statistics(self) -> Statistics:
+        """Pixels of each class in each label file of the source."""
+
+
 class Method(nn.Module, ABC):
     """A way to train a segmenter on labelled source and unlabelled target images.
 
@@ -68,14 +114,14 @@ class Method(nn.Module, ABC):
         """
         return {"segmenter": Player(self.segmenter, "segmenter")}
 
-    def prepare(self, data: Pair, folder: Path) -> None:
-        """Before the first step of a process: make what the method needs in ``folder``.
+    def prepare(self, passes: Passes) -> None:
+        """At the start of each process, before a checkpoint is loaded: ask for what is stored.
 
-        Pseudo labels, prototypes ... What an earlier process has made there is used again; buffers
-        are overwritten by those of the checkpoint where one is resumed.
+        Pseudo labels, prototypes ... What an earlier process has stored is read and not computed
+        again; buffers are overwritten by those of the checkpoint where one is resumed.
         """
 
-    def stored(self) -> dict[str, object]:
+    def stored(self) -> dict[str, Store]:
         """Stores made by ``prepare``, by name; their items join a batch as ``Target.stored``."""
         return {}
 
@@ -106,27 +152,17 @@ class Method(nn.Module, ABC):
         """
         return {}
 
+    @property
+    def normalization(self) -> Normalization:
+        """How uint8 RGB becomes the segmenter's input."""
+        return self.segmenter.normalization
+
     def predict(self, image: Tensor, *, aux_weight: float = 0.0) -> Tensor:
         """Logits (b, classes, h, w) of a normalised image, at any resolution; used in eval mode.
 
         ``aux_weight`` times those of the auxiliary head are added where it is not 0.
         """
-        seen = self.segmenter(image)
-        if aux_weight == 0:
-            return seen.main
-        if seen.aux is None:
-            raise ValueError("evaluation.aux_weight must be 0: this model has no auxiliary head")
-        return seen.main + aux_weight * seen.aux
-
-
-class Untrained(Method):
-    """A segmenter that is only looked at: weights from a file, to be scored."""
-
-    terms = ()
-
-    def losses(self, source: Source, target: Target, step: Step) -> Losses:
-        """There are none."""
-        raise TypeError("these weights are scored and not trained")
+        return self.segmenter.predict(image, aux_weight=aux_weight)
 
 
 def check_weights(terms: Sequence[str], weights: dict[str, float]) -> None:

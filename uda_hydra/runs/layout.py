@@ -27,6 +27,8 @@ class RunLayout:
     def __init__(self, stages: Sequence[Stage]) -> None:
         self._last = stages[-1]
         self._trial = self._last.config.trial
+        table = self._last.config.table
+        self._table = None if table is None else Path(table)
         self.names = [stage.name for stage in stages]
         self.top = self._last.folder.parent
         """The folder of the whole run."""
@@ -81,10 +83,14 @@ class RunLayout:
     def check(self) -> None:
         """Raise UserError if the run's folder holds something else than a run of these stages."""
         check_folder(self.top, "training", self.names)
+        if self._table is not None:
+            check_folder(self._table, "table")
 
     def mark(self) -> None:
         """Write down that the folder holds this run."""
         mark_folder(self.top, "training", self.names)
+        if self._table is not None:
+            mark_folder(self._table, "table")
 
 
 def check_folder(folder: Path, kind: str, stages: Sequence[str] = ()) -> None:
@@ -98,12 +104,15 @@ def check_folder(folder: Path, kind: str, stages: Sequence[str] = ()) -> None:
     if former == kind and (not names or not stages or {*names} & {*stages}):
         if not (folder / RECORD).exists():
             return
-        former, names = "training", ["(of an earlier version)"]
-    told = f"a {former}" + (f" with the stages {', '.join(names)}" if names else "")
-    wanted = f"a {kind}" + (f" with the stages {', '.join(stages)}" if stages else "")
+        former, names = "training of an earlier version", []
     raise UserError(
-        f"{folder} holds {told}, this is {wanted}; choose another folder with output=..."
+        f"{folder} holds another run ({_described(former, names)}; this is "
+        f"{_described(kind, stages)}); choose another folder with output=..."
     )
+
+
+def _described(kind: str, stages: Sequence[str]) -> str:
+    return f"{kind} of {', '.join(stages)}" if stages else kind
 
 
 def mark_folder(folder: Path, kind: str, stages: Sequence[str] = ()) -> None:

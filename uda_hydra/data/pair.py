@@ -17,7 +17,7 @@ from uda_hydra.data.readers import ImageSet
 from uda_hydra.data.samplers import SCANS, UNIFORM, Sampler
 from uda_hydra.data.samples import ResizedImages
 from uda_hydra.data.store import Store
-from uda_hydra.data.streams import Steps, Stored, TrainingSet, load
+from uda_hydra.data.streams import Steps, StoredMaps, TrainingSet, load
 from uda_hydra.types import Source, Target
 
 
@@ -130,7 +130,7 @@ class Pair:
         batch_size: int,
         workers: int,
         pin: bool,
-        stored: Mapping[str, Stored] = {},
+        stored: Mapping[str, StoredMaps] = {},
     ) -> Iterator[tuple[Source, Target]]:
         """The uint8 batches of ``steps``, a function of (seed, step) alone.
 

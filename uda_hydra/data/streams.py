@@ -72,7 +72,7 @@ class Order(Protocol):
 
 
 @runtime_checkable
-class Stored(Protocol):
+class StoredMaps(Protocol):
     """What a pass has kept of every target image, to be seen as the image is."""
 
     kind: str
@@ -106,7 +106,7 @@ class Steps(Dataset):
         batch_size: int,
         augmentation: Augmentation,
         source_order: Order | None = None,
-        stored: Mapping[str, Stored] = {},
+        stored: Mapping[str, StoredMaps] = {},
     ) -> None:
         """Without a ``source_order`` every pass shows every source image once."""
         self.source = source
@@ -191,7 +191,7 @@ def _stacked(images: list[Tensor | None]) -> Tensor | None:
     return torch.stack(given) if given else None
 
 
-def _read(store: Stored, keys: tuple[str, ...], views: tuple[View, ...]) -> Tensor:
+def _read(store: StoredMaps, keys: tuple[str, ...], views: tuple[View, ...]) -> Tensor:
     pairs = zip(keys, views, strict=True)
     return torch.stack(
         [warp(store.read(key), view, kind=store.kind, stride=store.stride) for key, view in pairs]

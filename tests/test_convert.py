@@ -19,7 +19,7 @@ SMALL = {"num_classes": 3, "blocks": (1, 1, 1, 1), "width": 2}
 
 def convert(init: object, output: object, *overrides: str) -> None:
     config = composed("task=convert", f"init={init}", f"output={output}", *overrides)
-    tasks.run(config, [], "label")
+    tasks.run(config, [])
 
 
 @pytest.fixture

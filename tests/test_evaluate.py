@@ -14,6 +14,7 @@ from uda_hydra import build, tasks
 from uda_hydra.data.scan import Statistics
 from uda_hydra.errors import UserError, explain
 from uda_hydra.published import Row
+from uda_hydra.runs.checks import check_training
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def run(streets, tmp_path, weights):
     def task(name: str, *overrides: str) -> dict:
         folder = tmp_path / "result"
         values = [f"task={name}", f"init={weights}", f"output={folder}", *overrides]
-        tasks.run(composed(*SMALL, f"dataset.root={streets}", *values), values, "label")
+        tasks.run(composed(*SMALL, f"dataset.root={streets}", *values), values)
         return json.loads((folder / "result.json").read_text())
 
     return task
@@ -133,19 +134,21 @@ def test_published_rows_stand_beside_and_in_the_result(run, capsys, monkeypatch)
 def test_a_scan_counts_the_source_and_goes_on(streets, tmp_path, capsys):
     values = [f"dataset.root={streets}", f"output={tmp_path / 'scan'}", "trainer.workers=0"]
     config = composed(*SMALL, *values, "task=scan")
-    tasks.run(config, [], "label")
+    tasks.run(config, [])
     images = build.pair(config).source.images
-    found = Statistics.from_json((tmp_path / "scan/streets-19.json").read_text()).of(images)
+    found = Statistics.from_json((tmp_path / "scan/streets-cityscapes19.json").read_text()).of(
+        images
+    )
     label = images.read_label(images.samples[0])
     assert found.pixels[0].tolist() == np.bincount(label[label < 19], minlength=19).tolist()
     assert "GTA5: 6 labels" in capsys.readouterr().out
-    tasks.run(composed(*SMALL, *values, "task=scan"), [], "label")
+    tasks.run(composed(*SMALL, *values, "task=scan"), [])
     assert "6/6" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"dataset\.oracle"):
-        tasks.run(composed(*SMALL, *values, "task=scan", "dataset.oracle=true"), [], "label")
+        tasks.run(composed(*SMALL, *values, "task=scan", "dataset.oracle=true"), [])
 
 
 def test_an_absent_auxiliary_head_is_told_before_a_training_begins():
     with pytest.raises(UserError, match=r"evaluation\.aux_weight"):
-        build.check(composed(*SMALL, "evaluation=caco_retrain", "model.multi_level=false"))
-    build.check(composed(*SMALL, "evaluation=caco_retrain"))
+        check_training(composed(*SMALL, "evaluation=caco_retrain", "model.multi_level=false"))
+    check_training(composed(*SMALL, "evaluation=caco_retrain"))

@@ -11,17 +11,17 @@ import torch
 from layouts import cityscapes_folder, gta5_folder
 
 from tests.conftest import SMALL, composed
-from uda_hydra import build
 from uda_hydra.config import settings
-from uda_hydra.data.pairs import real
+from uda_hydra.data.pairs import from_disk
 from uda_hydra.data.resize import resize_label
 from uda_hydra.data.streams import seed_of
 from uda_hydra.data.transforms import Labelled, mirrored, random_scale_crop, resized
 from uda_hydra.errors import UserError
+from uda_hydra.runs.checks import check_training
 from uda_hydra.runs.identity import identity
 from uda_hydra.runs.stages import Stage
 from uda_hydra.settings import AugmentationSettings
-from uda_hydra.tasks.train import Pairs
+from uda_hydra.tasks.train import pair_opener
 
 NONE = AugmentationSettings(mirror=0.0, blur=0.0, scale_range=None, scale_base=None)
 MAXSQUARE = replace(NONE, mirror=0.5, blur=0.5)
@@ -34,9 +34,9 @@ def pair(request, tmp_path):
     for split in ("train", "val"):
         cityscapes_folder(tmp_path / "C", split, [f"ulm_{i:06d}_000019" for i in range(3)])
     target = {"layout": "cityscapes", "root": tmp_path / "C", "split": "train", "size": [3, 2]}
-    return real(
+    return from_disk(
         name="pair",
-        num_classes=19,
+        classes="cityscapes19",
         oracle=False,
         cache=request.param,
         cache_folder=str(tmp_path / "cache"),
@@ -167,7 +167,7 @@ def test_mirroring_what_is_resized_is_mirroring_first(shape, size):
 )
 def test_a_value_out_of_range_is_told_with_its_key(override, complaint):
     with pytest.raises(UserError, match=complaint):
-        build.check(composed(override))
+        check_training(composed(override))
 
 
 def test_the_preset_is_the_release_and_belongs_to_the_identity():
@@ -188,9 +188,9 @@ def test_a_training_reads_what_the_config_says(make_trainer):
 
 
 def test_stages_of_one_data_set_see_their_own_views(streets):
-    pairs, root = Pairs(), f"dataset.root={streets}"
+    open_pair, root = pair_opener(), f"dataset.root={streets}"
     chosen = [("augmentation=none",), ("augmentation=maxsquare",), ("augmentation=none", "seed=1")]
     stages = [Stage("any", composed(*SMALL, root, *some)) for some in chosen]
-    plain, varied, again = (pairs.of(stage) for stage in stages)
+    plain, varied, again = (open_pair(stage.config) for stage in stages)
     assert plain is again
     assert (plain.augmentation, varied.augmentation) == (None, MAXSQUARE)

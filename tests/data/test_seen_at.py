@@ -4,7 +4,7 @@ import pytest
 import torch
 from layouts import SIZE, cityscapes_folder, gta5_folder
 
-from uda_hydra.data.pairs import real
+from uda_hydra.data.pairs import from_disk
 from uda_hydra.data.resize import resize_image_fast, resize_label
 
 
@@ -14,9 +14,9 @@ def pair(request, tmp_path):
     for split in ("train", "val"):
         cityscapes_folder(tmp_path / "C", split, ["ulm_000000_000019"])
     target = {"layout": "cityscapes", "root": tmp_path / "C", "split": "train", "size": [3, 2]}
-    return real(
+    return from_disk(
         name="pair",
-        num_classes=19,
+        classes="cityscapes19",
         oracle=False,
         cache=request.param,
         cache_folder=str(tmp_path / "cache"),

@@ -9,7 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from uda_hydra.data.readers import ImageSet, cityscapes, gta5, synthia
+from uda_hydra.data.label_space import LabelSpace
+from uda_hydra.data.readers import ImageSet
+from uda_hydra.data.readers.cityscapes import cityscapes
+from uda_hydra.data.readers.gta5 import gta5
+from uda_hydra.data.readers.synthia import synthia
 from uda_hydra.models.normalizations import normalization
 
 STEM = "aachen/aachen_000000_000019"
@@ -24,7 +28,7 @@ PLACES = {
 
 
 def stored(
-    root: Path, name: str, num_classes: int, image: torch.Tensor, label: torch.Tensor
+    root: Path, name: str, label_space: LabelSpace, image: torch.Tensor, label: torch.Tensor
 ) -> ImageSet:
     """One image and its raw label as a data set of a published layout, opened."""
     image_path, label_path = (root / place for place in PLACES[name])
@@ -34,14 +38,14 @@ def stored(
     if name == "synthia":
         red_last = np.ascontiguousarray(label.numpy()[:, :, ::-1])
         assert cv2.imwrite(str(label_path), red_last)
-        return synthia(root, num_classes=num_classes)
+        return synthia(root, label_space=label_space)
     ids = Image.fromarray(label.numpy())
     if name == "gta5":
         ids.putpalette([(5 * value + 3) % 256 for value in range(768)])
     ids.save(label_path)
     if name == "gta5":
-        return gta5(root, num_classes=num_classes)
-    return cityscapes(root, num_classes=num_classes, split="train")
+        return gta5(root, label_space=label_space)
+    return cityscapes(root, label_space=label_space, split="train")
 
 
 def normalised(image: np.ndarray, name: str = "caffe") -> torch.Tensor:

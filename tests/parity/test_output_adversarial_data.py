@@ -9,19 +9,21 @@ import pytest
 import torch
 
 from tests.parity.images import normalised, stored
-from uda_hydra.data.labels import CITYSCAPES_IDS, SYNTHIA_IDS, lookup_table
-from uda_hydra.data.readers import cityscapes
+from uda_hydra.data.labels import CITYSCAPES19, SYNTHIA13, SYNTHIA16
+from uda_hydra.data.readers import cityscapes as city
+from uda_hydra.data.readers import synthia
 from uda_hydra.data.readers.city_split import PARTS
+from uda_hydra.data.readers.image_set import class_table
 from uda_hydra.data.transforms import Labelled, centre_crop, maxsquare_view
 from uda_hydra.types import IGNORE
 
 LABELS = {
-    "cityscapes19": (CITYSCAPES_IDS, 19),
-    "cityscapes16": (CITYSCAPES_IDS, 16),
-    "cityscapes13": (CITYSCAPES_IDS, 13),
-    "synthia19": (SYNTHIA_IDS, 19),
-    "synthia16": (SYNTHIA_IDS, 16),
-    "gta5": (CITYSCAPES_IDS, 19),
+    "cityscapes19": (city.IDS, CITYSCAPES19),
+    "cityscapes16": (city.IDS, SYNTHIA16),
+    "cityscapes13": (city.IDS, SYNTHIA13),
+    "synthia19": (synthia.IDS, CITYSCAPES19),
+    "synthia16": (synthia.IDS, SYNTHIA16),
+    "gta5": (city.IDS, CITYSCAPES19),
 }
 VIEWS = ["transform_resize", "transform_resize_rgb", "transform_mirror_blur"]
 VIEWS += ["transform_scale_crop"]
@@ -47,7 +49,9 @@ def opened(reference, tmp_path):
     """Image and train ids of a case, read from files."""
 
     def read(case):
-        found = stored(tmp_path, "cityscapes", 19, case.inputs["image"], case.inputs["label_ids"])
+        found = stored(
+            tmp_path, "cityscapes", CITYSCAPES19, case.inputs["image"], case.inputs["label_ids"]
+        )
         (sample,) = found.samples
         return Labelled(found.read_image(sample), found.read_label(sample))
 
@@ -66,7 +70,8 @@ def assert_equal(case, found: Labelled, family: str = "caffe") -> None:
 def test_label_maps(reference, name):
     case = reference("output_adversarial")["label_maps"]
     # -1 is the licence plate, which an 8-bit label cannot hold.
-    found = lookup_table(*LABELS[name])[case.inputs["ids"].numpy().astype(np.uint8)]
+    ids, label_space = LABELS[name]
+    found = class_table(label_space.raw_ids(ids), 256)[case.inputs["ids"].numpy().astype(np.uint8)]
     assert np.array_equal(np.where(found == IGNORE, -1, found.astype(int)), case.out[name])
 
 
@@ -111,7 +116,7 @@ def test_city_lists(reference, tmp_path):
         path.mkdir(parents=True, exist_ok=True)
         (path / f"{stem}_leftImg8bit.png").touch()
     for part in PARTS:
-        found = cityscapes(tmp_path, num_classes=19, split=part, labels=False)
+        found = city.cityscapes(tmp_path, label_space=CITYSCAPES19, split=part, labelled=False)
         names = [f"train_{sample.key.split('/')[1]}" for sample in found.samples]
         assert names == case.out[part]
 

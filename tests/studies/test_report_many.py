@@ -13,7 +13,7 @@ from uda_hydra.studies.answer import Answer
 from uda_hydra.studies.importance import importance
 from uda_hydra.studies.many import smooth
 
-BUG = "method.disc_target_label"
+BUG = "method.discriminator_target_label"
 VALUES = (0.0005, 0.001, 0.002, 0.004)
 
 

@@ -132,8 +132,8 @@ def test_two_curves_share_a_figure():
     axes = figures.response(Answer(two_curves()), "miou/last").axes[0]
     names = [line.get_label() for line in axes.lines if not line.get_label().startswith("_")]
     assert [name.split(":")[0] for name in names] == [
-        "method.disc_target_label=0",
-        "method.disc_target_label=1",
+        "method.discriminator_target_label=0",
+        "method.discriminator_target_label=1",
     ]
 
 

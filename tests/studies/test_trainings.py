@@ -31,7 +31,7 @@ def stages(*overrides: str):
     given = [*SMALL, "output=run", *overrides]
     config = composed(*given)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return {stage.name: stage for stage in plan(config, given, "label")}
+        return {stage.name: stage for stage in plan(config, given)}
 
 
 def folders(*overrides: str) -> list[str]:

@@ -10,8 +10,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from uda_hydra.data.cache import Cached
-from uda_hydra.data.samples import Resized
+from uda_hydra.data.cache import CachedImages
+from uda_hydra.data.samples import ResizedImages
 from uda_hydra.data.streams import Steps, seed_of
 from uda_hydra.data.transforms import Labelled, maxsquare_view
 from uda_hydra.settings import AugmentationSettings
@@ -27,8 +27,8 @@ class AugmentedSteps(Dataset):
     def __init__(
         self,
         steps: Steps,
-        source: Resized | Cached,
-        target: Resized | Cached,
+        source: ResizedImages | CachedImages,
+        target: ResizedImages | CachedImages,
         settings: AugmentationSettings,
     ) -> None:
         """``source`` and ``target`` are what ``steps`` batches."""
@@ -59,7 +59,11 @@ class Views:
     """The samples of one domain as a training sees them."""
 
     def __init__(
-        self, samples: Resized | Cached, settings: AugmentationSettings, *, labelled: bool
+        self,
+        samples: ResizedImages | CachedImages,
+        settings: AugmentationSettings,
+        *,
+        labelled: bool,
     ) -> None:
         """Without ``labelled`` no label is opened and every pixel is ignored."""
         self.keys = samples.keys

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -11,21 +10,22 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from uda_hydra.data.augmentation import AugmentedSteps
-from uda_hydra.data.cache import Cached, fill
+from uda_hydra.data.cache import CachedImages, fill
+from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.data.readers import ImageSet
-from uda_hydra.data.samples import Resized
+from uda_hydra.data.samples import ResizedImages
 from uda_hydra.data.store import Store
 from uda_hydra.data.streams import Steps, load
 from uda_hydra.settings import AugmentationSettings
 from uda_hydra.types import Source, Target
 
 
-class Scored(NamedTuple):
+class ValidationSample(NamedTuple):
     """One validation image: network input, the truth, and the image at further sizes."""
 
     key: str
     image: Tensor  # uint8 (3, h, w), RGB
-    label: Tensor  # uint8 (H, W), train ids
+    label: Tensor  # uint8 (H, W), class numbers
     others: Sequence[Tensor] = ()
 
 
@@ -34,9 +34,9 @@ class Validation(Dataset):
 
     def __init__(
         self,
-        images: Resized | Cached,
-        labels: Resized | Cached,
-        others: Sequence[Resized | Cached] = (),
+        images: ResizedImages | CachedImages,
+        labels: ResizedImages | CachedImages,
+        others: Sequence[ResizedImages | CachedImages] = (),
     ) -> None:
         """``images`` are at the network's size, ``others`` the same at further ones."""
         self.images = images
@@ -61,7 +61,7 @@ class Validation(Dataset):
         parts = [self.images, self.labels, *self.others]
         return [store for part in parts for store in part.stores]
 
-    def stream(self, *, workers: int) -> Iterator[Scored]:
+    def stream(self, *, workers: int) -> Iterator[ValidationSample]:
         """Every image once, in order."""
         fill(self.stores)
         return load(self, range(len(self)), workers=workers)
@@ -69,8 +69,8 @@ class Validation(Dataset):
     def __len__(self) -> int:
         return len(self.images.keys)
 
-    def __getitem__(self, index: int) -> Scored:
-        return Scored(
+    def __getitem__(self, index: int) -> ValidationSample:
+        return ValidationSample(
             self.images.keys[index],
             self.images.image(index),
             self.labels.label(index),
@@ -83,9 +83,9 @@ class Pair:
     """Everything a training reads. ``target`` has no labels and cannot get any."""
 
     name: str
-    classes: tuple[str, ...]
-    source: Resized | Cached
-    target: Resized | Cached
+    label_space: LabelSpace
+    source: ResizedImages | CachedImages
+    target: ResizedImages | CachedImages
     validation: Validation
     source_classes: tuple[int, ...]
     """Classes that the source's labels can hold."""
@@ -126,11 +126,20 @@ class Pair:
             batches = AugmentedSteps(batches, self.source, self.target, self.augmentation)
         return load(batches, steps, workers=workers, pin=pin)
 
-    def validate(self, *, workers: int) -> Iterator[Scored]:
+    def validate(self, *, workers: int) -> Iterator[ValidationSample]:
         """Every validation image of the target once, in order."""
         return self.validation.stream(workers=workers)
 
-    def fingerprint(self) -> str:
-        """Changes when a sample is added, removed or renamed in any of the three sets."""
-        parts = (self.source.keys, self.target.keys, self.validation.images.keys)
-        return hashlib.sha256(repr((self.name, parts)).encode()).hexdigest()[:12]
+    def fingerprint(self, *, content: bool = False) -> dict[str, str]:
+        """Of the images of each part: changes when a file of it is added, removed or edited.
+
+        See ``ImageSet.fingerprint``, also for ``content``.
+        """
+        parts = {
+            "source": self.source.images,
+            "target": self.target.images,
+            "validation": self.validation.truth,
+        }
+        if self.source_validation is not None:
+            parts["source_validation"] = self.source_validation.truth
+        return {name: images.fingerprint(content=content) for name, images in parts.items()}

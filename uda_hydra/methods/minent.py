@@ -11,7 +11,7 @@ import uda_hydra.losses as L
 from uda_hydra.data.pair import Pair
 from uda_hydra.data.scan import scan
 from uda_hydra.methods.base import Losses, Method, Update, require
-from uda_hydra.types import SUFFIX, Source, Target
+from uda_hydra.types import SUFFIX, Source, Step, Target
 
 
 class MinEnt(Method):
@@ -36,14 +36,15 @@ class MinEnt(Method):
             found = scan(data.source.images, workers=1, journal=folder / "source_labels.jsonl")
             self.source_share.copy_(torch.from_numpy(found.frequency))
 
-    def losses(self, source: Source, target: Target, progress: float) -> Losses:
+    def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """Supervised source, then the entropy of the target."""
-        seen = self.segmenter(source.image)
-        yield Update("segmenter", **L.supervised(seen, source.label))
+        source_prediction = self.segmenter(source.image)
+        yield Update("segmenter", **L.supervised(source_prediction, source.label))
 
+        # Eq. 3 on every head, and the class-ratio prior (Sec. 3.4).
         terms = {}
-        other = L.logits(self.segmenter(target.image), target.image.shape[-2:])
-        for head, logits in other.items():
+        heads = L.logits(self.segmenter(target.image), target.image.shape[-2:])
+        for head, logits in heads.items():
             probability = L.probabilities(logits)
             terms[f"ent{SUFFIX[head]}"] = L.entropy(probability, hardest=self.hardest)
             if self.prior_strictness is not None:

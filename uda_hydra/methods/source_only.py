@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
-from uda_hydra.methods.base import Losses, Method, Update
-from uda_hydra.types import Source, Target
+from uda_hydra.methods.base import Losses, Method, Update, require_choice
+from uda_hydra.types import Source, Step, Target
 
 SHUFFLES = {
     # The release means to permute, but overwrites channels it still has to read.
@@ -25,21 +25,18 @@ class SourceOnly(Method):
 
     def __init__(self, segmenter: nn.Module, *, channel_shuffle: str) -> None:
         super().__init__(segmenter)
-        if channel_shuffle not in ("none", *SHUFFLES):
-            raise ValueError(
-                f"method.channel_shuffle must be official, permute or none, got {channel_shuffle!r}"
-            )
+        require_choice("channel_shuffle", channel_shuffle, "none", *SHUFFLES)
         self.channel_shuffle = channel_shuffle
 
-    def losses(self, source: Source, target: Target, progress: float) -> Losses:
+    def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """One supervised update; the target is not looked at."""
         image = source.image
         if self.channel_shuffle != "none":
             choices = torch.randint(3, (len(image),)).tolist()
             image = shuffled(image, choices, self.channel_shuffle)
 
-        seen = self.segmenter(image)
-        yield Update("segmenter", **L.supervised(seen, source.label))
+        prediction = self.segmenter(image)
+        yield Update("segmenter", **L.supervised(prediction, source.label))
 
 
 def shuffled(

@@ -108,7 +108,6 @@ def mix_transformer(
         main_reads=(0, 1, 2, 3),
         num_classes=num_classes,
         normalization=named_normalization(normalization),
-        decay_norms=False,
     )
 
 

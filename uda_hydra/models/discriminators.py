@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import torch
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 SLOPE = 0.2
-"""Slope below zero of every leaky ReLU."""
+"""Slope of every leaky ReLU below zero."""
 
 
 class FcPix2pix(nn.Module):
@@ -29,6 +30,18 @@ class FcPix2pix(nn.Module):
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE)
         return self.classifier(x)
+
+
+class PerHead(nn.ModuleDict):
+    """One discriminator for each head of a segmenter, by the head's name."""
+
+    def __init__(self, segmenter: nn.Module, discriminator: Callable[[], nn.Module]) -> None:
+        heads = ["main"] if segmenter.aux_head is None else ["main", "aux"]
+        super().__init__({head: discriminator() for head in heads})
+
+    def forward(self, views: Mapping[str, Float[Tensor, "b c _ _"]]) -> dict[str, Tensor]:
+        """The scores of each head's view."""
+        return {head: self[head](view) for head, view in views.items()}
 
 
 class Fc3x3(nn.Module):

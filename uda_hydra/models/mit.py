@@ -5,7 +5,8 @@ Inside, maps have their channels last, (b, h, w, c), as linear layers and layer 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -162,14 +163,20 @@ class MixTransformer(Backbone):
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The maps of the four stages, channels first."""
-        stages = (
+        maps, x = [], image
+        for embedding, blocks, norm in self._stages():
+            x = norm(self.run(blocks, embedding(x))).permute(0, 3, 1, 2)
+            maps.append(x)
+        return tuple(maps)
+
+    def in_order(self) -> Iterator[nn.Module]:
+        """Stage by stage; the released names are registered kind by kind."""
+        return chain.from_iterable(self._stages())
+
+    def _stages(self) -> tuple[tuple[PatchEmbedding, nn.ModuleList, nn.LayerNorm], ...]:
+        return (
             (self.patch_embed1, self.block1, self.norm1),
             (self.patch_embed2, self.block2, self.norm2),
             (self.patch_embed3, self.block3, self.norm3),
             (self.patch_embed4, self.block4, self.norm4),
         )
-        maps, x = [], image
-        for embedding, blocks, norm in stages:
-            x = norm(self.run(blocks, embedding(x))).permute(0, 3, 1, 2)
-            maps.append(x)
-        return tuple(maps)

@@ -12,12 +12,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from uda_hydra import build
 from uda_hydra.config import plain, quoted, settings
 from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.errors import UserError
 from uda_hydra.files import digest_of
 from uda_hydra.provenance import command
+from uda_hydra.runs.checks import check_stages
 from uda_hydra.runs.identity import identity
 from uda_hydra.runs.stages import plan
 from uda_hydra.studies import storage
@@ -108,8 +108,7 @@ class Question:
 
     def check(self) -> None:
         """Raise UserError for what can be known before anything is run or written."""
-        for stage in plan(self.config, self.fixed, "study"):
-            build.check(stage.config)
+        check_stages(plan(self.config, self.fixed))
         if self.storage is not None:
             storage.check(self.storage)
         if self.pruned and self.objectives not in (["miou/last"], ["miou/best"]):

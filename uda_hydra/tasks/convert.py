@@ -20,7 +20,7 @@ from uda_hydra.models.checkpoints.names import abbreviate
 from uda_hydra.models.checkpoints.reading import read_checkpoint
 
 
-def convert(config: DictConfig, overrides: list[str], label: str) -> None:
+def convert(config: DictConfig, overrides: list[str]) -> None:
     """Write the weights of ``init`` to the file ``output``; neither model nor data are needed.
 
     Without ``layout`` it becomes ours, a safetensors file; with it, a torch file in that layout.

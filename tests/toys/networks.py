@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from uda_hydra.types import Prediction, Source, Target
+from uda_hydra.types import Prediction, Source, Step, Target
 
 
 class Toy(nn.Module):
@@ -31,3 +31,7 @@ def batch(count: int = 1) -> tuple[Source, Target]:
     torch.manual_seed(1)
     label = torch.randint(0, 3, (count, 32, 48))
     return Source(torch.randn(count, 3, 32, 48), label), Target(torch.randn(count, 3, 40, 64))
+
+
+STEP = Step(0, 0.0)
+"""The first step, for methods that do not look at it."""

@@ -2,9 +2,7 @@ import pytest
 import torch
 
 import uda_hydra.losses as L
-from tests.conftest import SMALL, composed
 from tests.toys.networks import STEP, Toy, batch
-from uda_hydra import build
 from uda_hydra.methods.minent import MinEnt
 
 
@@ -31,22 +29,19 @@ def test_ranking_raises_the_entropy():
     assert ranked.terms["ent"] > plain.terms["ent"]
 
 
-def test_the_prior_knows_the_shares_of_the_source(streets, tmp_path):
-    pair = build.pair(composed(*SMALL, f"dataset.root={streets}"))
-    segmenter = Toy()
-    segmenter.num_classes = 19
-    method = MinEnt(segmenter, hardest=1.0, prior_strictness=0.5)
-    method.prepare(pair, tmp_path)
-
-    images = pair.source.images
+def test_the_prior_knows_the_shares_of_the_source(make_trainer):
+    trainer = make_trainer("method=minent", "method.prior_strictness=0.5")
+    trainer.prepare()
+    method, images = trainer.method, trainer.pair.source.images
     labels = [torch.from_numpy(images.read_label(sample)) for sample in images.samples]
     counts = torch.cat([label.flatten() for label in labels]).long().bincount(minlength=256)[:19]
     torch.testing.assert_close(method.source_share, counts / counts.sum())
 
 
-def test_without_the_prior_no_label_is_counted(streets, tmp_path):
-    method = made()
-    method.prepare(build.pair(composed(*SMALL, f"dataset.root={streets}")), tmp_path)
+def test_without_the_prior_no_label_is_counted(make_trainer, tmp_path):
+    trainer = make_trainer("method=minent")
+    trainer.prepare()
+    method = trainer.method
     assert method.source_share.eq(0).all()
     assert not [*tmp_path.iterdir()]
 

@@ -22,7 +22,9 @@ from uda_hydra.engine.finite import FiniteWatch, largest
 from uda_hydra.engine.interrupt import Interrupt, Interrupted
 from uda_hydra.engine.label_free import LabelFree, single_look
 from uda_hydra.engine.optimizers import build_optimizers, set_rates
+from uda_hydra.engine.passes import Passes
 from uda_hydra.engine.scores import Scores
+from uda_hydra.engine.weights import Weights
 from uda_hydra.errors import Stopped
 from uda_hydra.methods.base import Losses, Method, Update, check_weights
 from uda_hydra.settings import EvaluationSettings, OptimizerSettings, TrainerSettings
@@ -54,7 +56,7 @@ class Trainer:
         check_weights(method.terms, weights)
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.method = method.to(device, memory_format=layout)
-        self.weights = {name.removeprefix("lambda_"): weight for name, weight in weights.items()}
+        self.weights = Weights(weights)
         self.pair = pair
         self.settings = settings
         self.optimization = optimizer
@@ -111,7 +113,7 @@ class Trainer:
             values = self.step(source, target, Step(self.done, self.done / settings.steps))
             self.done += 1
             self.keys = source.key + target.key
-            self.watch.add(self.done, self.keys, self._without_removed(values))
+            self.watch.add(self.done, self.keys, self.weights.without_removed(values))
 
             finished = self.done == settings.steps
             if self.done % settings.log_every == 0 or finished:
@@ -123,6 +125,8 @@ class Trainer:
             # Also after the last step: a next stage must not begin.
             if interrupt.received:
                 raise Interrupted(interrupt.received, self.done)
+        for name in self.watch.zero_terms:
+            print(f"{name} was 0 in every step: it had no part in this training")
 
     def step(self, source: Source, target: Target, step: Step) -> dict[str, Tensor]:
         """One optimisation step; returns the raw loss terms and gradient norms, on the device."""
@@ -139,7 +143,7 @@ class Trainer:
             for update in self._updates(self.method.losses(*part, step)):
                 for name, term in update.terms.items():
                     values[f"loss/{name}"] = values.get(f"loss/{name}", 0) + term.detach() / parts
-                if terms := self._active_terms(update):
+                if terms := self.weights.weighted(update.terms):
                     trained = [p for name in update.players for p in self.players[name]]
                     (sum(terms) / parts).backward(inputs=trained)
 
@@ -160,16 +164,6 @@ class Trainer:
             if update is None:
                 return
             yield update
-
-    def _active_terms(self, update: Update) -> list[Tensor]:
-        """Weighted; a zero weight removes its term, because 0 * inf would be nan."""
-        weights = ((self.weights[name], term) for name, term in update.terms.items())
-        return [weight * term for weight, term in weights if weight != 0]
-
-    def _without_removed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The values without the terms of weight zero, which may be anything."""
-        removed = {f"loss/{name}" for name, weight in self.weights.items() if weight == 0}
-        return {name: value for name, value in values.items() if name not in removed}
 
     def batches(self) -> Iterator[tuple[Source, Target]]:
         """Normalised batches on the device, one copied ahead of the one in use."""
@@ -242,8 +236,25 @@ class Trainer:
         self.watch.check()
 
     def prepare(self) -> None:
-        """Let the method make what it needs before its first step; comes before ``restore``."""
-        self.method.prepare(self.pair, self.folder)
+        """Let the method make what it needs before its first step; comes before ``restore``.
+
+        Raises Interrupted after SIGINT or SIGTERM; what was computed is stored.
+        """
+        with Interrupt() as interrupt, out_of_memory_explained():
+            passes = Passes(
+                method=self.method,
+                pair=self.pair,
+                folder=self.folder,
+                to_device=self.to_device,
+                bfloat16=self.bfloat16,
+                workers=self.settings.workers,
+                seed=self.seed,
+                shown=self.settings.steps * self.settings.batch_size,
+                interrupt=interrupt,
+            )
+            self.method.prepare(passes)
+            if interrupt.received:
+                raise Interrupted(interrupt.received, self.done)
 
     def restore(self) -> str:
         """Take up the folder's last intact checkpoint, if there is one; comes before ``fit``.
@@ -268,6 +279,7 @@ class Trainer:
             "best_step": self.best_step,
             "confusion": None if self.last is None else torch.from_numpy(self.last.confusion),
             "label_free": dict(self.label_free),
+            "nonzero": sorted(self.watch.nonzero),
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
@@ -281,3 +293,4 @@ class Trainer:
             self.last = Scores(confusion, self.pair.label_space, average=self.protocol.average)
         # Checkpoints of earlier versions hold none.
         self.label_free = state.get("label_free", {})
+        self.watch.nonzero = {*state.get("nonzero", ())}

@@ -8,13 +8,12 @@ functions that belong to this method alone. What a method does not need is left 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from uda_hydra.data.pair import Pair
+from uda_hydra.data.scan import Statistics
 from uda_hydra.types import Normalization, Source, Step, Target
 
 
@@ -44,6 +43,53 @@ class Player(NamedTuple):
     kind: Literal["segmenter", "head", "discriminator"]
 
 
+Item = Tensor | dict[str, Tensor]
+"""What is stored of one sample."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Items by sample key, on disk; ``engine.artifacts.Artifact``."""
+
+    kind: str
+    """"soft" or "label": whether a view may interpolate the maps."""
+    stride: int
+    """Pixels of the image for each cell of the map."""
+    keys: tuple[str, ...]
+
+    def read(self, key: str) -> Item:
+        """One item, verified."""
+
+
+@runtime_checkable
+class Passes(Protocol):
+    """What ``Method.prepare`` may ask the engine for; ``engine.passes.Passes`` says all of it."""
+
+    shown: int
+    """How many samples of each domain the training shows."""
+
+    def run(self, name: str, *, over: str, compute: Callable[..., Item], **options: Any) -> Store:
+        """What ``compute`` makes of each image of "source" or "target", made once and stored."""
+
+    def run_all(
+        self,
+        artifacts: Mapping[str, Any],
+        *,
+        over: str,
+        compute: Callable[..., Any],
+        **options: Any,
+    ) -> Mapping[str, Store]:
+        """Several artifacts from one pass."""
+
+    def summary(
+        self, name: str, reduce: Callable[[Iterator[Item]], Item], *, of: Store, **options: Any
+    ) -> Item:
+        """``reduce`` of a pass's items in their order, made once and stored."""
+
+    def source_statistics(self) -> Statistics:
+        """Pixels of each class in each label file of the source."""
+
+
 class Method(nn.Module, ABC):
     """A way to train a segmenter on labelled source and unlabelled target images.
 
@@ -68,14 +114,14 @@ class Method(nn.Module, ABC):
         """
         return {"segmenter": Player(self.segmenter, "segmenter")}
 
-    def prepare(self, data: Pair, folder: Path) -> None:
-        """Before the first step of a process: make what the method needs in ``folder``.
+    def prepare(self, passes: Passes) -> None:
+        """At the start of each process, before a checkpoint is loaded: ask for what is stored.
 
-        Pseudo labels, prototypes ... What an earlier process has made there is used again; buffers
-        are overwritten by those of the checkpoint where one is resumed.
+        Pseudo labels, prototypes ... What an earlier process has stored is read and not computed
+        again; buffers are overwritten by those of the checkpoint where one is resumed.
         """
 
-    def stored(self) -> dict[str, object]:
+    def stored(self) -> dict[str, Store]:
         """Stores made by ``prepare``, by name; their items join a batch as ``Target.stored``."""
         return {}
 

@@ -6,18 +6,17 @@ It starts from a source-only model. What every option does is said in its YAML.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
-from uda_hydra.data.pair import Pair
 from uda_hydra.memory import CategoryQueue, EmaTeacher
 from uda_hydra.methods.base import (
     Losses,
     Method,
+    Passes,
     Update,
     require,
     require_choice,
@@ -25,6 +24,9 @@ from uda_hydra.methods.base import (
     require_positive,
 )
 from uda_hydra.types import Prediction, Source, Step, Target, upsample
+
+CELL = 64
+"""Pixels of the image for each cell of the features, at stride 8."""
 
 
 class CaCo(Method):
@@ -71,10 +73,17 @@ class CaCo(Method):
         classes, channels = segmenter.num_classes, segmenter.feature_channels
         self.queue = CategoryQueue(classes, queue_length, channels, gate=gate, classes=gate_classes)
 
-    def prepare(self, data: Pair, folder: Path) -> None:
-        """The gate waits for no class that the source never shows."""
+    def prepare(self, passes: Passes) -> None:
+        """The gate waits for no class that the source shows too seldom to fill its queue.
+
+        An image counts where the class covers at least one cell of the features' grid. If none of
+        the classes is frequent enough, the gate waits for those that occur, and stays closed.
+        """
         if self.gate_classes is None:
-            self.queue.restrict_to(data.source_classes)
+            images = passes.source_statistics().holding(CELL).mean(axis=0)
+            often = images * passes.shown >= self.queue.length
+            waited_for = often if often.any() else images > 0
+            self.queue.restrict_to(waited_for.nonzero()[0].tolist())
 
     def before_step(self, step: Step) -> None:
         """The teacher follows first, and so lags one step behind: a no-op at the very first."""

@@ -94,7 +94,8 @@ def pair_opener() -> Callable[[DictConfig], Pair]:
     opened: dict[str, Pair] = {}
 
     def open_pair(config: DictConfig) -> Pair:
-        read = digest_of([plain(config[key]) for key in ("dataset", "augmentation", "evaluation")])
+        groups = ("dataset", "augmentation", "sampler", "evaluation")
+        read = digest_of([plain(config[key]) for key in groups])
         if read not in opened:
             opened[read] = build.pair(config)
         return opened[read]
@@ -261,6 +262,7 @@ def _result(trainer: Trainer, facts: dict[str, str]) -> Result:
         "miou/best_step": trainer.best_step,
         "miou/best_is": "selected on target labels; miou/last is not",
         **trainer.label_free,
+        **({"zero_terms": trainer.watch.zero_terms} if trainer.watch.zero_terms else {}),
         "steps": trainer.done,
         **trainer.cost.total(),
         **facts,

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.conftest import ROOT, SMALL
 from tests.test_launch import launch
 from uda_hydra.engine.events import Run
-from uda_hydra.tracking.store import connect
+from uda_hydra.tracking.mlflow_store import connect
 
 STEPS, SAVE_EVERY = 24, 4
 SOURCE_ONLY = (

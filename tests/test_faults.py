@@ -275,7 +275,7 @@ def test_a_database_that_is_locked_costs_the_training_nothing(tmp_path, data, wh
         holder.execute("BEGIN EXCLUSIVE")
         done = launch(tmp_path, *SOURCE_ONLY, *data)
     assert done.returncode == 0, done.stderr
-    assert "tracking waits, training goes on" in done.stderr
+    assert "tracking failed and will retry" in done.stderr
     assert "task=sync sends the rest" in done.stderr
     assert_as_undisturbed(run, whole)
     for _ in range(2):

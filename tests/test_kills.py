@@ -21,7 +21,7 @@ from tests.processes import delivered, history, logged, scores, start, until
 from tests.test_launch import launch
 from tests.test_laws import LIVELY
 from uda_hydra.engine.checkpoint import Checkpoints
-from uda_hydra.tracking.store import connect
+from uda_hydra.tracking.mlflow_store import connect
 
 pytestmark = pytest.mark.slow
 

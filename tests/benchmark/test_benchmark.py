@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from uda_hydra.benchmark import report
+from uda_hydra.benchmark import printing
 from uda_hydra.benchmark.__main__ import COMPARISONS, arguments, main
 from uda_hydra.benchmark.timing import (
     Disagreement,
+    Measurement,
     Ratio,
-    Row,
     Setting,
     Times,
     agree,
@@ -67,8 +67,8 @@ def bare_run(tmp_path_factory):
 
 
 def test_it_runs_without_hydra_omegaconf_mlflow_and_optuna(bare_run):
-    _, told = bare_run
-    demands = {row["name"]: row["demand"] for row in told["rows"]}
+    _, written = bare_run
+    demands = {row["name"]: row["demand"] for row in written["rows"]}
     assert demands == {
         "CaCo step": "at most 1.15 (ResNet-101)",
         "AdaptSegNet step": "at most 1.25",
@@ -92,14 +92,14 @@ def test_it_runs_without_hydra_omegaconf_mlflow_and_optuna(bare_run):
         "start-up: building": "",
         "start-up: first step": "",
     }
-    assert {"machine", "versions", "setting"} <= told["facts"].keys()
-    logging = next(row for row in told["rows"] if row["name"] == "logging")
+    assert {"machine", "versions", "setting"} <= written["facts"].keys()
+    logging = next(row for row in written["rows"] if row["name"] == "logging")
     assert logging["note"].endswith("no MLflow, kept on disk")
 
 
 def test_every_row_has_a_time_and_the_ratio_of_its_medians(bare_run):
-    _, told = bare_run
-    for row in told["rows"]:
+    _, written = bare_run
+    for row in written["rows"]:
         assert row["ours"] > 0 and row["repetitions"] == 2
         if row["plain"] is not None:
             above, below = row["plain"], row["ours"]
@@ -110,8 +110,8 @@ def test_every_row_has_a_time_and_the_ratio_of_its_medians(bare_run):
 
 
 def test_the_table_shows_every_row_and_says_that_it_was_quick(bare_run):
-    text, told = bare_run
-    assert all(f"\n{row['name']} " in text for row in told["rows"])
+    text, written = bare_run
+    assert all(f"\n{row['name']} " in text for row in written["rows"])
     assert "QUICK: the times mean nothing" in text
     assert "SHORTENED trunk" in text
 
@@ -129,7 +129,7 @@ def test_only_what_is_named_is_run(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("command_line", "message"),
     [
-        (["stepp"], "there is no stepp; there are step, methods, dictionary"),
+        (["stepp"], "unknown: stepp; choose from step, methods, dictionary"),
         (["--threads", "0"], "--threads must be 1 or more, got 0"),
     ],
 )
@@ -140,7 +140,7 @@ def test_mistakes_are_named(command_line, message, capsys):
 
 
 def test_a_disagreement_ends_the_run_and_names_the_comparison(monkeypatch):
-    def disagree(setting: Setting) -> list[Row]:
+    def disagree(setting: Setting) -> list[Measurement]:
         agree("labels", torch.zeros(2), torch.ones(2))
         return []
 
@@ -172,9 +172,9 @@ def test_ratios_by_hand():
 
 def test_a_line_of_the_table():
     row = speedup("a", Times([0.5e-3], [2.0]), "at least 3", "of some size")
-    first, second = report.line(row).splitlines()
-    told = "a 500 us 2 s 4e+03 4e+03 to 4e+03 plain / ours at least 3"
-    assert " ".join(first.split()) == told
+    first, second = printing.line(row).splitlines()
+    written = "a 500 us 2 s 4e+03 4e+03 to 4e+03 plain / ours at least 3"
+    assert " ".join(first.split()) == written
     assert second == "    1 repetitions; of some size"
 
 

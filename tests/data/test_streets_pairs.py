@@ -57,6 +57,6 @@ def test_the_comment_of_the_preset_tells_the_true_counts():
     cities = layouts._CITIES["train"]
     found = [f"{cities[i % len(cities)]}/{i // len(cities):06d}" for i in range(count)]
     parts = city_split(found, keep_lost=False)
-    told = (CONF / "dataset" / "streets_city2city.yaml").read_text()
+    header = (CONF / "dataset" / "streets_city2city.yaml").read_text()
     sizes = [len(parts[part]) for part in ("train0", "train1", "val1")]
-    assert "{} source, {} target, {} validation images".format(*sizes) in told
+    assert "{} source, {} target, {} validation images".format(*sizes) in header

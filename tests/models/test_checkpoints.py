@@ -1,4 +1,4 @@
-"""Every layout is told by its names, and every structure around it is opened, harmless or not."""
+"""Every layout is recognised by its names, and every structure around it is opened."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import SMALL
 from tests.processes import until
 from tests.test_launch import launch
-from uda_hydra.tracking.store import connect
+from uda_hydra.tracking.mlflow_store import connect
 
 pytestmark = pytest.mark.slow
 DATABASE = "sqlite:///outputs/mlflow.db"

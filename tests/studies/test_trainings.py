@@ -15,7 +15,7 @@ from tests.test_launch import launch
 from uda_hydra.files import digest
 from uda_hydra.runs.stages import plan
 from uda_hydra.studies.study import load
-from uda_hydra.tracking.store import connect
+from uda_hydra.tracking.mlflow_store import connect
 
 TINY = (
     *(o for o in SMALL if o != "tracking=none"),

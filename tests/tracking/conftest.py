@@ -11,7 +11,7 @@ from uda_hydra.engine.events import Evaluation, Run
 from uda_hydra.engine.scores import Scores
 from uda_hydra.tracking import mlflow as tracking
 from uda_hydra.tracking.mlflow import Tracking
-from uda_hydra.tracking.store import connect
+from uda_hydra.tracking.mlflow_store import connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

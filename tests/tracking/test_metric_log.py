@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import errno
 
+from uda_hydra.tracking.formatting import flatten, legal
 from uda_hydra.tracking.metric_log import METRICS, MetricLog, read
-from uda_hydra.tracking.names import flatten, legal
 
 
 class FullDisk:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from uda_hydra.engine.events import Run
-from uda_hydra.tracking import store as store_module
+from uda_hydra.tracking import mlflow_store
 from uda_hydra.tracking.mlflow import Tracking, close_parent, open_parent, sync
 
 STEPS = [(step, 1 / step) for step in range(1, 9)]
@@ -168,7 +168,7 @@ def test_a_dead_server_costs_seconds_and_loses_nothing(store, tmp_path, listens)
 
 def test_a_locked_database_is_waited_for_off_the_training(store, tmp_path, monkeypatch, caplog):
     store.train(tmp_path / "first", steps=1)
-    monkeypatch.setattr(store_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(mlflow_store, "PATIENCE", 0.2)
     with sqlite3.connect(store.uri.removeprefix("sqlite:///")) as holder:
         holder.execute("BEGIN EXCLUSIVE")
         store.train(tmp_path / "second", steps=8)
@@ -201,7 +201,7 @@ def test_sync_leaves_a_living_run_alone_and_calls_a_dead_one_killed(store, tmp_p
     callback.on_log(1, {"loss/seg": 1.0})
     # As after kill -9: the lock is free, and nobody said how it ended.
     card = (tmp_path / "tracking.json").read_text()
-    with store_module.locked(tmp_path / "other" / "mlflow.lock", wait=False):
+    with mlflow_store.locked(tmp_path / "other" / "mlflow.lock", wait=False):
         (tmp_path / "other" / "tracking.json").write_text(card)
         assert sync(tmp_path / "other") == 0
     callback.on_end("finished")
@@ -211,13 +211,13 @@ def test_sync_leaves_a_living_run_alone_and_calls_a_dead_one_killed(store, tmp_p
 
 
 def test_an_end_without_a_start_is_no_matter():
-    Tracking("sqlite:///nowhere.db", "x", artifacts=store_module.Path("nowhere")).on_end("failed")
+    Tracking("sqlite:///nowhere.db", "x", artifacts=mlflow_store.Path("nowhere")).on_end("failed")
 
 
 def test_relative_stores_are_made_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert store_module.absolute("sqlite:///outputs/m.db") == f"sqlite:///{tmp_path}/outputs/m.db"
-    assert store_module.absolute("http://host:5000") == "http://host:5000"
+    assert mlflow_store.absolute("sqlite:///outputs/m.db") == f"sqlite:///{tmp_path}/outputs/m.db"
+    assert mlflow_store.absolute("http://host:5000") == "http://host:5000"
 
 
 def test_evaluations_reach_the_disk_before_anything_else(store, tmp_path):

@@ -1,1 +1,1 @@
-"""``python -m uda_hydra.benchmark``: what this code costs beside the plain way of doing things."""
+"""``python -m uda_hydra.benchmark``: the cost of this code compared with the plain way."""

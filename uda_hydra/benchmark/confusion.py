@@ -10,7 +10,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from uda_hydra.benchmark.sample import frame
-from uda_hydra.benchmark.timing import Row, Setting, agree, side_by_side, speedup
+from uda_hydra.benchmark.timing import Measurement, Setting, agree, side_by_side, speedup
 from uda_hydra.data.labels import CITYSCAPES19
 from uda_hydra.data.readers.cityscapes import cityscapes
 from uda_hydra.engine.evaluator import count_pixels
@@ -45,7 +45,7 @@ def noise(shape: tuple[int, ...]) -> tuple[UInt8[Tensor, "h w"], UInt8[Tensor, "
     return label, prediction
 
 
-def compare(setting: Setting) -> list[Row]:
+def compare(setting: Setting) -> list[Measurement]:
     """Images of Cityscapes' full size, on the CPU; how alike neighbours are decides the speed."""
     street = scene(setting)
     kinds = {"scene": street, "noise": noise(tuple(street[0].shape))}
@@ -54,7 +54,7 @@ def compare(setting: Setting) -> list[Row]:
 
 def _row(
     name: str, label: UInt8[Tensor, "h w"], prediction: UInt8[Tensor, "h w"], setting: Setting
-) -> Row:
+) -> Measurement:
     ours = partial(count_pixels, label, prediction, CLASSES)
     plain = partial(histogram, label.long().numpy(), prediction.long().numpy())
     agree(name, ours(), torch.from_numpy(plain()))

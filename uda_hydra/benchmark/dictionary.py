@@ -10,7 +10,7 @@ from torch import Tensor
 
 import uda_hydra.losses as L
 from uda_hydra.benchmark.literal import LiteralDictionary, literal_contrast
-from uda_hydra.benchmark.timing import Row, Setting, agree, side_by_side, speedup
+from uda_hydra.benchmark.timing import Measurement, Setting, agree, side_by_side, speedup
 from uda_hydra.memory import CategoryQueue
 from uda_hydra.types import IGNORE
 
@@ -128,7 +128,7 @@ class Problem:
             agree(what, ours, plain, tolerance=1e-4)
 
 
-def compare(setting: Setting) -> list[Row]:
+def compare(setting: Setting) -> list[Measurement]:
     """The update, the loss with its gradient, and both one after the other."""
     sizes = SMALL if setting.quick else Sizes()
     problem = Problem(sizes, setting.device)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from uda_hydra.benchmark.confusion import CLASSES, histogram, scene
 from uda_hydra.benchmark.setup import COMMON
-from uda_hydra.benchmark.timing import Row, Setting, agree, side_by_side, speedup
+from uda_hydra.benchmark.timing import Measurement, Setting, agree, side_by_side, speedup
 from uda_hydra.engine.evaluator import count_pixels
 from uda_hydra.engine.protocols import Look, label_map
 
@@ -42,7 +42,7 @@ def network_output(
     return 8 * shares + noise
 
 
-def compare(setting: Setting) -> list[Row]:
+def compare(setting: Setting) -> list[Measurement]:
     """One image of Cityscapes, decoded and predicted already: logits of a scene, and noise."""
     cells = (9, 17) if setting.quick else (65, 129)
     label, _ = scene(setting)
@@ -53,7 +53,7 @@ def compare(setting: Setting) -> list[Row]:
 
 def _row(
     name: str, logits: Float[Tensor, "1 k h w"], label: UInt8[Tensor, "h2 w2"], setting: Setting
-) -> Row:
+) -> Measurement:
     logits = logits.to(setting.device)
     fast = partial(ours, logits, label.to(setting.device))
     plain = partial(released, logits, label.long().numpy())

@@ -1,4 +1,4 @@
-"""What logging takes of the training's thread."""
+"""The time that logging takes in the training's thread."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import time
 import numpy as np
 
 from uda_hydra.benchmark.setup import SMALLEST, TINY, caco_trainer, streets_pair
-from uda_hydra.benchmark.timing import Row, Setting, Times, overhead
+from uda_hydra.benchmark.timing import Measurement, Setting, Times, overhead
 from uda_hydra.engine.events import Callback, Run
 
 SKIPPED = 3
 """Steps at the start that are not counted: the first ones allocate."""
 
 
-class Mark(Callback):
-    """Notes when it is told of a step. Two of them enclose those that are called between."""
+class LogTimes(Callback):
+    """Records when it is called. Two of these time the callbacks between them."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -33,8 +33,8 @@ def split(before: list[float], after: list[float], *, skip: int) -> Times:
     return Times(log[skip:].tolist(), step[skip:].tolist())
 
 
-def compare(setting: Setting) -> list[Row]:
-    """Progress and tracking, logging every step of the smallest training there is a use for."""
+def compare(setting: Setting) -> list[Measurement]:
+    """Progress and tracking, logging every step of the smallest useful training."""
     # Only this comparison needs psutil.
     from uda_hydra.callbacks.progress import Progress
     from uda_hydra.tracking.mlflow import Tracking
@@ -44,7 +44,7 @@ def compare(setting: Setting) -> list[Row]:
     folder = setting.folder / "log"
     database = f"sqlite:///{folder.absolute()}/mlflow.db"
     tracking = Tracking(database, "benchmark", artifacts=folder / "artifacts")
-    before, after = Mark(), Mark()
+    before, after = LogTimes(), LogTimes()
     trainer = caco_trainer(
         streets_pair(setting.folder, scale, height=height),
         scale,
@@ -57,7 +57,7 @@ def compare(setting: Setting) -> list[Row]:
 
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     if len(lines) < steps:
-        raise RuntimeError(f"{len(lines)} of {steps} steps were logged: the time says nothing")
+        raise RuntimeError(f"{len(lines)} of {steps} steps were logged, so the time is meaningless")
     times = split(before.seconds, after.seconds, skip=SKIPPED)
     note = (
         f"deeplabv2_tiny, {scale.source[0]}x{scale.source[1]}, batch {scale.batch_size}, a log at "

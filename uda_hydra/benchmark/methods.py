@@ -16,7 +16,7 @@ from uda_hydra.benchmark.setup import (
     trainer_of,
 )
 from uda_hydra.benchmark.step import GRADIENT, cross_entropy
-from uda_hydra.benchmark.timing import Row, Setting, agree, overhead, side_by_side
+from uda_hydra.benchmark.timing import Measurement, Setting, agree, overhead, side_by_side
 from uda_hydra.data.pair import Pair
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.methods.base import Method
@@ -37,8 +37,8 @@ MADE: dict[str, tuple[type[Method], dict[str, Any]]] = {
 }
 
 
-def compare(setting: Setting) -> list[Row]:
-    """One step of each at the paper's sizes; a shortened trunk on the CPU unless told otherwise."""
+def compare(setting: Setting) -> list[Measurement]:
+    """One step of each at the paper's sizes; on the CPU with a shortened trunk unless ``full``."""
     scale, height, repetitions = SMALLEST, 64, 2
     if not setting.quick:
         gpu = setting.device.type == "cuda"

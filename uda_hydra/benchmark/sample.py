@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from uda_hydra.benchmark.timing import Row, Setting, agree, side_by_side, speedup
+from uda_hydra.benchmark.timing import Measurement, Setting, agree, side_by_side, speedup
 from uda_hydra.data.cache import CachedImages
 from uda_hydra.data.labels import CITYSCAPES19
 from uda_hydra.data.readers.cityscapes import IDS, cityscapes
@@ -54,8 +54,8 @@ def check(samples: Samples, plain: tuple[Tensor, Tensor]) -> None:
     agree("label of the sample", samples.label(0), label)
 
 
-def compare(setting: Setting) -> list[Row]:
-    """Decoded anew, and read from the cache; on the CPU."""
+def compare(setting: Setting) -> list[Measurement]:
+    """Compare a sample decoded from the files and one read from the cache; on the CPU."""
     height, size = (64, (64, 32)) if setting.quick else (1024, (1024, 512))
     images = cityscapes(frame(setting.folder, height), label_space=CITYSCAPES19, split="train")
     plain = plain_sample(images.samples[0], size)

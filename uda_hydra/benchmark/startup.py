@@ -9,10 +9,10 @@ import sys
 import time
 
 from uda_hydra.benchmark.setup import SMALLEST, TINY, streets_pair
-from uda_hydra.benchmark.timing import Row, Setting, duration
+from uda_hydra.benchmark.timing import Measurement, Setting, duration
 
 
-def compare(setting: Setting) -> list[Row]:
+def compare(setting: Setting) -> list[Measurement]:
     """From ``python`` to the end of a first CaCo step, and the parts of it."""
     scale, height = (SMALLEST, 64) if setting.quick else (TINY, 128)
     # Made once and then found by every process.
@@ -26,7 +26,7 @@ def start(setting: Setting) -> dict[str, float]:
     """Seconds of one such process: in all, the interpreter's own start included, and by part."""
     where = str(setting.folder), str(setting.folder / "start")
     how = str(setting.device), str(setting.threads), str(setting.quick)
-    begun = time.time()
+    started = time.time()
     process = subprocess.run(
         [sys.executable, "-m", "uda_hydra.benchmark.first_step", *where, *how],
         env={**os.environ, "OMP_NUM_THREADS": str(setting.threads)},
@@ -35,4 +35,4 @@ def start(setting: Setting) -> dict[str, float]:
         check=True,
     )
     parts = json.loads(process.stdout)
-    return {"all": parts.pop("done at") - begun} | parts
+    return {"all": parts.pop("done at") - started} | parts

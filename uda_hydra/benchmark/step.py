@@ -15,16 +15,16 @@ from uda_hydra.benchmark.setup import (
     caco_trainer,
     streets_pair,
 )
-from uda_hydra.benchmark.timing import Row, Setting, agree, overhead, side_by_side
+from uda_hydra.benchmark.timing import Measurement, Setting, agree, overhead, side_by_side
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.types import IGNORE, Prediction, Source, Step, Target
 
 GRADIENT = 1e-6
-"""Of every value that the second view's backward pass begins with: its cost is that of any."""
+"""Every gradient value that the second view's backward pass starts from; any costs the same."""
 
 
-def compare(setting: Setting) -> list[Row]:
-    """One step at the paper's sizes; on the CPU with a shortened trunk unless it is to be full."""
+def compare(setting: Setting) -> list[Measurement]:
+    """One step at the paper's sizes; on the CPU with a shortened trunk unless ``full``."""
     scale, height, repetitions = SMALLEST, 64, 2
     if not setting.quick:
         gpu = setting.device.type == "cuda"
@@ -49,7 +49,7 @@ def compare(setting: Setting) -> list[Row]:
 
 
 def fill_dictionary(trainer: Trainer) -> None:
-    """Every slot holds a key, so that the gate is open and the contrast counts."""
+    """Put a key into every slot, so that the gate is open and the contrast counts."""
     queue = trainer.method.queue
     queue.keys.uniform_()
     queue.probability.uniform_()
@@ -79,13 +79,13 @@ def bare_passes(
 
 
 def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
-    """Of the upsampled logits, over the labelled pixels."""
+    """Cross-entropy of the upsampled logits over the labelled pixels."""
     full = F.interpolate(logits.float(), size=label.shape[-2:], mode="bilinear", align_corners=True)
     return F.cross_entropy(full, label, ignore_index=IGNORE)
 
 
 def check(trainer: Trainer, source: Source, target: Target) -> int:
-    """The passes predict what the step's own losses speak of; returns the target's cells."""
+    """The passes predict what the step's own losses refer to; returns the target's cells."""
     seen, reference, view = bare_passes(trainer, source, target)
     plain = {
         "loss/seg": cross_entropy(seen.main, source.label),

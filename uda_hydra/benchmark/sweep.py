@@ -1,4 +1,4 @@
-"""What a trial costs besides its training: our sweeper beside plain hydra-optuna-sweeper."""
+"""What a trial costs besides its training: our sweeper and plain hydra-optuna-sweeper."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from uda_hydra.benchmark.timing import Disagreement, Row, Setting, Times, duration, overhead
+from uda_hydra.benchmark.timing import Disagreement, Measurement, Setting, Times, duration, overhead
 
 COMMON = (
     "method=source_only",
@@ -26,16 +26,16 @@ PLAIN = (
     "hydra.sweeper.n_jobs=1",
 )
 PART = 100
-"""Trials that one of the two does before it is the other's turn."""
+"""Trials that one sweeper runs before the other takes its turn."""
 
 
-def compare(setting: Setting) -> list[Row]:
+def compare(setting: Setting) -> list[Measurement]:
     """The first and the last trials of a long study, and those of one that is tracked."""
     part = 3 if setting.quick else PART
     parts = 2 if setting.quick else 10 if setting.full else 3
     times: list[Times] = []
     for done in range(parts):
-        # Ours is told the total; the plain one runs as many again whenever it is resumed.
+        # Our n_trials is the total; the plain sweeper runs as many again whenever it is resumed.
         ours = run(setting, "ours", part, *OURS, "tracking=none", total=(done + 1) * part)
         times.append(Times(ours, run(setting, "plain", part, *PLAIN, total=part)))
     tracked = run(setting, "tracked", part, *OURS, total=part)
@@ -64,7 +64,7 @@ def run(setting: Setting, name: str, part: int, *overrides: str, total: int) -> 
         stderr=subprocess.DEVNULL,
         check=True,
     )
-    begun = [float(line) for line in times.read_text().splitlines()]
-    if len(begun) != part:
-        raise Disagreement(f"{name} ran {len(begun)} of {part} trials")
-    return np.diff(begun).tolist()
+    starts = [float(line) for line in times.read_text().splitlines()]
+    if len(starts) != part:
+        raise Disagreement(f"{name} ran {len(starts)} of {part} trials")
+    return np.diff(starts).tolist()

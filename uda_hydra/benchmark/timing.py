@@ -1,4 +1,4 @@
-"""Two ways of doing the same, timed in turns; what is printed and kept of it."""
+"""Two ways of computing the same result, timed in turns, and the numbers that are reported."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Ratio(NamedTuple):
     high: float
 
 
-class Row(NamedTuple):
+class Measurement(NamedTuple):
     """One line of the report; without ``plain`` it is a bare duration."""
 
     name: str
@@ -66,26 +66,28 @@ class Row(NamedTuple):
     """Sizes, and what has to be known to read the numbers."""
 
 
-def speedup(name: str, times: Times, demand: str, note: str) -> Row:
+def speedup(name: str, times: Times, demand: str, note: str) -> Measurement:
     """How many times faster our way is."""
     ratio = _ratio(times.plain, times.ours)
     return _row(name, times, ratio, "plain / ours", demand, note)
 
 
-def overhead(name: str, times: Times, demand: str, note: str) -> Row:
+def overhead(name: str, times: Times, demand: str, note: str) -> Measurement:
     """How much of the plain way's time ours takes."""
     ratio = _ratio(times.ours, times.plain)
     return _row(name, times, ratio, "ours / plain", demand, note)
 
 
-def duration(name: str, seconds: list[float], note: str) -> Row:
+def duration(name: str, seconds: list[float], note: str) -> Measurement:
     """A time that is compared with nothing."""
-    return Row(name, float(np.median(seconds)), None, None, "", "", len(seconds), note)
+    return Measurement(name, float(np.median(seconds)), None, None, "", "", len(seconds), note)
 
 
-def _row(name: str, times: Times, ratio: Ratio, meaning: str, demand: str, note: str) -> Row:
+def _row(
+    name: str, times: Times, ratio: Ratio, meaning: str, demand: str, note: str
+) -> Measurement:
     ours, plain = (float(np.median(seconds)) for seconds in times)
-    return Row(name, ours, plain, ratio, meaning, demand, len(times.ours), note)
+    return Measurement(name, ours, plain, ratio, meaning, demand, len(times.ours), note)
 
 
 def _ratio(above: list[float], below: list[float]) -> Ratio:
@@ -104,7 +106,7 @@ def side_by_side(
     times = Times([], [])
     for repetition in range(-1, repetitions):
         pair = [(ours, times.ours), (plain, times.plain)]
-        # Whoever comes second finds warm caches: each does so every other time.
+        # The second of the two finds warm caches, so they take turns.
         for call, seconds in pair[:: 1 if repetition % 2 else -1]:
             elapsed = measure(call, device)
             if repetition >= 0:
@@ -122,7 +124,7 @@ def measure(call: Callable[[], object], device: torch.device) -> float:
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done everything it was told."""
+    """Wait until the device has done all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -137,5 +139,5 @@ def agree(what: str, ours: Tensor, plain: Tensor, *, tolerance: float = 0.0) -> 
     if not difference <= allowed:
         raise Disagreement(
             f"{what}: the two ways differ by {difference:.3g}, allowed are {allowed:.3g}; "
-            "their times say nothing before one of them is mended"
+            "their times mean nothing until one of them is fixed"
         )

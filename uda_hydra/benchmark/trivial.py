@@ -23,12 +23,12 @@ from uda_hydra.tracking.mlflow import Tracking
 
 CONF = Path(__file__).parents[2] / "conf"
 TIMES = "UDA_HYDRA_TIMES"
-"""Environment variable: the file that gets a line with the time at each training's beginning."""
+"""Environment variable: the file to which each training adds a line with the time of its start."""
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def main(config: DictConfig) -> float:
-    """Note the time, tell MLflow of a run if tracking is on, and return the objective."""
+    """Record the time, log a run to MLflow if tracking is on, and return the objective."""
     with Path(os.environ[TIMES]).open("a") as file:
         file.write(f"{time.time()}\n")
     value = float(config.loss.lambda_seg)

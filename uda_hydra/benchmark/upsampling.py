@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from uda_hydra.benchmark.timing import Row, Setting, agree, side_by_side, speedup
+from uda_hydra.benchmark.timing import Measurement, Setting, agree, side_by_side, speedup
 from uda_hydra.engine.labels import predict_labels
 
 CLASSES = 19
@@ -22,7 +22,7 @@ def upsample_then_argmax(
     return full.argmax(dim=1)[0].to(torch.uint8)
 
 
-def compare(setting: Setting) -> list[Row]:
+def compare(setting: Setting) -> list[Measurement]:
     """The cells of a 1024x512 input to Cityscapes' full size, on the CPU."""
     cells, size = ((9, 17), (64, 128)) if setting.quick else ((65, 129), (1024, 2048))
     logits = torch.randn(1, CLASSES, *cells, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""What a training takes, over all the processes that have worked on it."""
+"""Time and memory of a training, over all the processes that have worked on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uda_hydra.files import read_json, write_json
 
 
 class Cost:
-    """Seconds and peak memory of a training, kept in ``cost.json`` beside its checkpoint.
+    """Seconds and peak memory of a training, kept in ``cost.json`` next to its checkpoint.
 
     Not in the checkpoint, whose bytes must not depend on time. What a process did after its last
     checkpoint is done again by the next one, and counts once.
@@ -25,7 +25,7 @@ class Cost:
         self._started = time.perf_counter()
 
     def restore(self) -> None:
-        """Take up what the processes before this one have written down."""
+        """Add what earlier processes have recorded."""
         before = read_json(self._path) or {}
         self._seconds = before.get("seconds") or 0.0
         self._peak_gb = before.get("peak_memory_gb") or 0.0
@@ -43,5 +43,5 @@ class Cost:
         }
 
     def save(self) -> None:
-        """Write the total down; comes with every checkpoint."""
+        """Record the total; called with every checkpoint."""
         write_json(self._path, self.total())

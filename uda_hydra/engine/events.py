@@ -1,4 +1,4 @@
-"""What a running training tells those who watch it."""
+"""The events of a training, and the base of callbacks that observe them."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Evaluation(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """Who is training: everything a watcher may want to write down."""
+    """The identity of a training: everything that a callback may record."""
 
     name: str
     folder: Path
     steps: int
     start: int
-    """The step this process begins at; larger than 0 after a resume."""
+    """The step at which this process starts; larger than 0 after a resume."""
     config: dict[str, Any]
     """The resolved config as nested plain values."""
     facts: dict[str, str] = field(default_factory=dict)
@@ -49,16 +49,16 @@ class Run:
 
 
 class Callback:
-    """Watches a training and never touches it."""
+    """Observes a training and never changes it."""
 
     def on_start(self, run: Run) -> None:
-        """Before the first step of this process."""
+        """Called before the first step of this process."""
 
     def on_log(self, step: int, values: dict[str, float]) -> None:
-        """Every ``trainer.log_every`` steps: ``loss/*``, ``lr/*``, ``speed/*`` ..."""
+        """Called every ``trainer.log_every`` steps: ``loss/*``, ``lr/*``, ``speed/*`` ..."""
 
     def on_evaluate(self, evaluation: Evaluation) -> None:
-        """After every evaluation."""
+        """Called after every evaluation."""
 
     def on_end(self, status: str) -> None:
-        """Last event: ``status`` is "finished", "interrupted" or "failed"."""
+        """Called last; ``status`` is "finished", "interrupted" or "failed"."""

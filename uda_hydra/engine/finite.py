@@ -1,4 +1,4 @@
-"""Stops a training at the first loss that is no number, without waiting in every step."""
+"""Stops a training at the first loss that is not finite, without waiting in every step."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class FiniteWatch:
         self._steps.append((step, keys, values))
 
     def check(self) -> None:
-        """Raise NonFiniteLoss for the first bad step since the last look.
+        """Raise NonFiniteLoss for the first bad step since the last check.
 
-        Comes before anything is logged, scored or saved, so that no bad state reaches the disk.
+        Called before anything is logged, scored or saved, so that no bad state reaches the disk.
         """
         steps, self._steps = self._steps, []
         if not steps:

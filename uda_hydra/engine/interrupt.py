@@ -11,7 +11,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Stopped):
-    """A signal stopped the training after a step, or before the first one: ``where`` says it."""
+    """A signal stopped the training after a step, or before the first one, as ``where`` says."""
 
     def __init__(self, number: int, where: int | str) -> None:
         where = f"after step {where}" if isinstance(where, int) else where
@@ -25,7 +25,7 @@ class Interrupted(Stopped):
 
 
 class Interrupt:
-    """While entered, the first signal is only noted in ``received``; a second one acts at once."""
+    """While entered, the first signal is only stored in ``received``; a second acts at once."""
 
     def __init__(self) -> None:
         self.received: int | None = None

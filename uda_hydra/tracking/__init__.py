@@ -1,1 +1,1 @@
-"""The MLflow client: a log beside each run, and what sends it."""
+"""The MLflow client: a log in each run's folder, and what sends it to a store."""

@@ -1,7 +1,7 @@
-"""What a run tells, kept in files beside it: the truth of which MLflow holds a copy.
+"""What a run logs, kept in files in its folder; MLflow holds a copy of them.
 
-``metrics.jsonl`` has one line per step logged. ``tracking.json`` says whose metrics they are, where
-they are sent to and how the run ended; the training process alone writes both.
+``metrics.jsonl`` has one line per step logged. ``tracking.json`` describes the run, where
+its metrics are sent and how it ended. Only the training process writes them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def now() -> int:
     return int(time.time() * 1000)
 
 
-class Point(NamedTuple):
+class LoggedStep(NamedTuple):
     """The metrics logged at one step."""
 
     step: int
@@ -36,7 +36,7 @@ class Point(NamedTuple):
 
 @dataclass
 class RunRecord:
-    """Everything a tracking store is told about a run besides metrics and files."""
+    """Everything that a tracking store holds of a run besides metrics and files."""
 
     uri: str
     experiment: str
@@ -44,7 +44,7 @@ class RunRecord:
     """Root of the artifacts of a new experiment in a database; a server has its own."""
     name: str
     key: str
-    """Drawn when the run is first started; the store is asked for it before a run is created."""
+    """Drawn at the run's first start; a store is searched for it before a run is created."""
     parent: str | None
     """Folder of the run this one is a part of."""
     tags: dict[str, str]
@@ -55,18 +55,18 @@ class RunRecord:
     ended: int | None = None
 
     def write(self, folder: Path) -> None:
-        """Replace the folder's card."""
+        """Replace the record in ``folder``."""
         write_json(folder / RECORD, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord | None:
-        """The folder's card, if it has one."""
+        """The record in ``folder``, or None."""
         path = folder / RECORD
         return cls(**json.loads(path.read_text())) if path.exists() else None
 
 
 class MetricLog:
-    """Appends to a folder's metrics; whatever was logged after step ``start`` is forgotten first.
+    """Appends to a folder's metrics, after dropping what was logged after step ``start``.
 
     A resumed run computes those steps again, bit for bit.
     """
@@ -81,7 +81,7 @@ class MetricLog:
         self._file = path.open("ab", buffering=0)
 
     def append(self, step: int, values: dict[str, float]) -> None:
-        """Add a line. On a full disk lines are held in memory and written when it has room."""
+        """Add a line. On a full disk, lines wait in memory until there is room."""
         line = json.dumps({"step": step, "time": now(), "values": values})
         self._held += line.encode() + b"\n"
         try:
@@ -93,12 +93,12 @@ class MetricLog:
             self._failing = True
 
     def close(self) -> None:
-        """No more lines will come."""
+        """Close the file."""
         self._file.close()
 
 
 def rewind(path: Path, step: int) -> None:
-    """Drop the lines after ``step``, and one that a full disk cut short."""
+    """Drop the lines after ``step``, and a last line that a full disk cut short."""
     if not path.exists():
         return
     points, size = read(path, 0)
@@ -109,12 +109,12 @@ def rewind(path: Path, step: int) -> None:
     write_text(path, text)
 
 
-def read(path: Path, offset: int) -> tuple[list[Point], int]:
-    """The whole lines from byte ``offset`` on, and the offset of what follows them."""
+def read(path: Path, offset: int) -> tuple[list[LoggedStep], int]:
+    """The complete lines from byte ``offset`` on, and the offset behind them."""
     if not path.exists():
         return [], offset
     with path.open("rb") as file:
         file.seek(offset)
         lines = file.read()
     whole = lines[: lines.rfind(b"\n") + 1]
-    return [Point(**json.loads(line)) for line in whole.splitlines()], offset + len(whole)
+    return [LoggedStep(**json.loads(line)) for line in whole.splitlines()], offset + len(whole)

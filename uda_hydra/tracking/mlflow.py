@@ -1,4 +1,4 @@
-"""Tracking with MLflow that cannot hurt: a training writes files, a thread carries them over."""
+"""Tracking with MLflow that cannot harm a training: it writes files, and a thread sends them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 from uda_hydra.engine.events import Callback, Evaluation, Run
 from uda_hydra.files import write_atomically, write_json
-from uda_hydra.tracking import metric_log, store
+from uda_hydra.tracking import metric_log, mlflow_store
+from uda_hydra.tracking.formatting import legal, parameters
 from uda_hydra.tracking.metric_log import MetricLog, RunRecord
-from uda_hydra.tracking.names import legal, parameters
 from uda_hydra.tracking.sync import NOTES, MlflowSync
 from uda_hydra.tracking.system import System
 from uda_hydra.tracking.uploader import Uploader
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 PER_CLASS = "per_class.json"
 PERIOD, PATIENCE = 5.0, 10.0
-"""Seconds between two uploads, and that the end of a run may wait for the last one."""
+"""Seconds between two uploads, and seconds that the end of a run waits for the last one."""
 EVALUATION_SERIES, SYSTEM_SERIES = 10, 3
 SYNC = "python launch.py task=sync"
 
@@ -46,7 +46,7 @@ class Tracking(Callback):
         series: int = 28,
     ) -> None:
         self._store = {
-            "uri": store.absolute(uri),
+            "uri": mlflow_store.absolute(uri),
             "experiment": experiment,
             "artifacts": str(artifacts.absolute()),
             "parent": None if parent is None else str(parent.absolute()),
@@ -58,7 +58,7 @@ class Tracking(Callback):
         self._uploader: Uploader | None = None
 
     def on_start(self, run: Run) -> None:
-        """Go on with the folder's run if this is the same training, else begin a new one."""
+        """Continue the folder's run if this is the same training; otherwise start a new one."""
         self._folder = run.folder.absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
         params = parameters(run.config)
@@ -66,7 +66,7 @@ class Tracking(Callback):
         if before is not None and run.start == 0 and before.params != params:
             (self._folder / NOTES).unlink(missing_ok=True)
             before = None
-        self._card = RunRecord(
+        self._record = RunRecord(
             **self._store,
             name=run.name,
             key=before.key if before else uuid.uuid4().hex,
@@ -74,13 +74,13 @@ class Tracking(Callback):
             params=params,
             started=before.started if before else metric_log.now(),
         )
-        self._card.write(self._folder)
+        self._record.write(self._folder)
         self._log = MetricLog(self._folder, run.start)
         self._uploader = Uploader(self._folder, period=PERIOD, patience=PATIENCE)
         self._uploader.start()
 
     def on_log(self, step: int, values: dict[str, float]) -> None:
-        """One line for the disk."""
+        """Write one line to the log."""
         admitted = {}
         for name, value in values.items():
             if name not in self._names:
@@ -91,7 +91,7 @@ class Tracking(Callback):
         self._log.append(step, admitted | self._system.sample())
 
     def on_evaluate(self, evaluation: Evaluation) -> None:
-        """The means as curves; the classes as a table that the next evaluation replaces."""
+        """Log means as curves, and write the classes as a table that the next one replaces."""
         metrics = evaluation.scores.metrics()
         values = {"miou/last": metrics.pop("miou"), "miou/best": evaluation.best} | metrics
         values |= evaluation.label_free
@@ -102,16 +102,16 @@ class Tracking(Callback):
             log.warning("%s", error)
 
     def on_end(self, status: str) -> None:
-        """The classes of a finished run as single points, how it ended, and a bounded wait."""
+        """Log a finished run's classes, record how it ended, and wait a bounded time."""
         if self._uploader is None:
             return
         if status == "finished":
             self._append_per_class()
         self._log.close()
-        end(self._folder, self._card, status, self._uploader)
+        end(self._folder, self._record, status, self._uploader)
 
     def _append_per_class(self) -> None:
-        # From the file: the last evaluation may have been made by a process that was killed then.
+        # From the file: the process of the last evaluation may have been killed after it.
         path = self._folder / PER_CLASS
         if path.exists():
             table = json.loads(path.read_text())
@@ -121,16 +121,16 @@ class Tracking(Callback):
             )
 
     def _admit(self, name: str) -> None:
-        """Give a new curve its name, or None when there are too many."""
+        """Choose the name of a new curve, or None if there are too many already."""
         if sum(other is not None for other in self._names.values()) < self._room:
             self._names[name] = legal(name)
         else:
             self._names[name] = None
-            log.warning("MLflow gets %d logged curves at most; not %s", self._room, name)
+            log.warning("MLflow gets at most %d logged curves; %s is left out", self._room, name)
 
 
 def _tags(given: Mapping[str, object], folder: Path) -> dict[str, str]:
-    """As MLflow takes them, with the folder that a run's files are in."""
+    """Tags in MLflow's form, with the folder of the run's files."""
     named = {legal(name): str(value) for name, value in given.items()}
     return named | {"folder": str(folder.absolute())}
 
@@ -148,13 +148,13 @@ def open_parent(
 ) -> None:
     """Describe in ``folder`` the run that its stages are parts of (``Tracking(parent=folder)``).
 
-    ``parent`` is the folder of the run that this one in turn is a part of, a trial of its study.
+    ``parent`` is the folder of the run that this one in turn is a part of: a study, for a trial.
     Nothing is sent here: the first stage that finds the store creates the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     before = RunRecord.read(folder)
     RunRecord(
-        uri=store.absolute(uri),
+        uri=mlflow_store.absolute(uri),
         experiment=experiment,
         artifacts=str(artifacts.absolute()),
         name=name,
@@ -173,50 +173,50 @@ def close_parent(
     *,
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Say how the stages ended ("finished", ...) and their result; waits a bounded time."""
-    card = RunRecord.read(folder)
-    if card is None:
+    """Record how the stages ended ("finished", ...) and their result; waits a bounded time."""
+    record = RunRecord.read(folder)
+    if record is None:
         raise FileNotFoundError(f"{folder / metric_log.RECORD} is missing: open_parent comes first")
-    card.tags |= {legal(name): str(value) for name, value in (tags or {}).items()}
-    card.write(folder)
+    record.tags |= {legal(name): str(value) for name, value in (tags or {}).items()}
+    record.write(folder)
     values = {legal(name): float(value) for name, value in (metrics or {}).items()}
     before = metric_log.read(folder / metric_log.METRICS, 0)[0]
-    # Stages that are run again may have another result, which is one more point.
+    # Stages that run again may have another result, which becomes one more point.
     if values and (not before or before[-1].values != values):
         lines = MetricLog(folder, len(before))
         lines.append(len(before), values)
         lines.close()
     uploader = Uploader(folder, period=PERIOD, patience=PATIENCE)
     uploader.start()
-    end(folder, card, status, uploader)
+    end(folder, record, status, uploader)
 
 
-def end(folder: Path, card: RunRecord, status: str, uploader: Uploader) -> None:
-    """Write how a run ended and have the rest sent; one line if that takes too long."""
-    card.status, card.ended = status, metric_log.now()
+def end(folder: Path, record: RunRecord, status: str, uploader: Uploader) -> None:
+    """Record how a run ended and wait until all is sent; warn if that takes too long."""
+    record.status, record.ended = status, metric_log.now()
     try:
-        card.write(folder)
+        record.write(folder)
     except OSError as error:
         log.warning("%s", error)
     if not uploader.close():
-        log.warning("MLflow has not taken everything yet; %s sends the rest", SYNC)
+        log.warning("MLflow has not received everything yet; %s sends the rest", SYNC)
 
 
 def sync(root: Path) -> int:
-    """Send what MLflow lacks of every run below ``root``; the number of metric values sent.
+    """Send what MLflow lacks of every run below ``root``; return how many values were sent.
 
     Raises ConnectionError when a store does not answer. Runs that are being trained are left to
     their own process.
     """
-    cards = sorted(root.absolute().rglob(metric_log.RECORD))
-    return sum(send(card.parent, abandoned=True) for card in cards)
+    records = sorted(root.absolute().rglob(metric_log.RECORD))
+    return sum(send(record.parent, abandoned=True) for record in records)
 
 
 def send(folder: Path, *, abandoned: bool) -> int:
-    """Send what MLflow lacks of the run in ``folder``; the number of metric values sent.
+    """Send what MLflow lacks of the run in ``folder``; return how many values were sent.
 
-    ``abandoned`` says that no process works on it, so a run that never ended was killed. Raises
-    ConnectionError when the store does not answer; a run that is being sent is left alone.
+    ``abandoned``: no process works on the run, so one that never ended was killed. Raises
+    ConnectionError when the store does not answer. A run that is being sent is left alone.
     """
     client = MlflowSync(folder)
     try:
@@ -226,12 +226,12 @@ def send(folder: Path, *, abandoned: bool) -> int:
         return 0
     finally:
         client.close()
-    log.info("%s: %d values sent", folder, count)
+    log.info("%s: sent %d values", folder, count)
     return count
 
 
 def write_per_class(folder: Path, evaluation: Evaluation) -> None:
-    """The table of the classes for people (csv) and for programs (json, where nan is null)."""
+    """Write the table of classes, as CSV and as JSON (where nan is null)."""
     scores = evaluation.scores
     columns = (scores.names, scores.iou, scores.class_accuracy, scores.precision)
     rows = [(name, *map(float, numbers)) for name, *numbers in zip(*columns, strict=True)]

@@ -11,8 +11,8 @@ import torch
 class System:
     """Load of the machine, every ``period`` seconds, at the step that is logged then.
 
-    Steps and not times are the axis, as for every other metric: what is sent twice is then known
-    by its step.
+    The axis is steps and not times, as for every other metric, so that a value sent twice is
+    recognised by its step.
     """
 
     def __init__(self, period: float = 10.0) -> None:

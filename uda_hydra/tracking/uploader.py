@@ -1,4 +1,4 @@
-"""Sends a run's news while it trains, off the training's thread and never in its way."""
+"""Sends a run's new metrics and files while it trains, in a thread that never delays it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from uda_hydra.tracking.sync import MlflowSync
 log = logging.getLogger(__name__)
 
 LAST_TRY = 2.5
-"""Seconds that the end waits for a store which did not answer so far."""
+"""Seconds that the end of a run waits for a store that has not answered so far."""
 
 
 class Uploader:
-    """A thread that sends a folder's news until told that no more will come.
+    """A thread that sends what is new in a folder until ``close``.
 
-    A store that fails costs the training nothing: the thread tries again, ever more rarely.
+    A store that fails costs the training nothing: the thread retries, less and less often.
     """
 
     def __init__(self, folder: Path, *, period: float, patience: float) -> None:
@@ -30,11 +30,11 @@ class Uploader:
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start sending."""
         self._thread.start()
 
     def close(self) -> bool:
-        """Send the rest and stop, for a bounded time; whether all of it arrived."""
+        """Send the rest within a bounded time and stop; return whether all of it arrived."""
         self._closing.set()
         self._thread.join(min(self._patience, LAST_TRY) if self._failing else self._patience)
         return self._delivered
@@ -48,7 +48,7 @@ class Uploader:
                 self._sync.send()
                 self._recover()
                 self._delivered, wait = last, self._period
-            except Exception as error:  # whatever a store may do, training goes on
+            except Exception as error:  # no failure of a store may stop a training
                 self._fail(error)
                 wait = min(2 * wait, 60.0)
             if last:
@@ -59,7 +59,7 @@ class Uploader:
     def _fail(self, error: Exception) -> None:
         if not self._failing:
             reason = (str(error) or repr(error)).splitlines()[0]
-            log.warning("tracking waits, training goes on; metrics are kept on disk: %s", reason)
+            log.warning("tracking failed and will retry; metrics are kept on disk: %s", reason)
         self._failing = True
 
     def _recover(self) -> None:

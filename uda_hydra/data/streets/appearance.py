@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from uda_hydra.data.streets import ids
-from uda_hydra.data.streets.gap import Domain, Look, Rgb
+from uda_hydra.data.streets.gap import Photography, Rgb, StreetDomain
 from uda_hydra.data.streets.scene import Scene
 
 _OVERSAMPLING = 2
@@ -31,7 +31,7 @@ _SMOOTH = 0.03
 
 
 def photograph(
-    rng: np.random.Generator, scene: Scene, domain: Domain, size: tuple[int, int]
+    rng: np.random.Generator, scene: Scene, domain: StreetDomain, size: tuple[int, int]
 ) -> tuple[UInt8[np.ndarray, "h w rgb=3"], UInt8[np.ndarray, "h w"]]:
     """The picture and its raw ids at ``size`` (height, width)."""
     look = domain.look
@@ -48,7 +48,7 @@ def photograph(
 
 def _paint(
     scene: Scene,
-    domain: Domain,
+    domain: StreetDomain,
     air: Float[np.ndarray, "rgb=3"],
     haze: float,
     size: tuple[int, int],
@@ -76,7 +76,7 @@ def _paint(
 
 def _colours(
     scene: Scene,
-    domain: Domain,
+    domain: StreetDomain,
     points: Float[np.ndarray, "n xyz=3"],
     counts: np.ndarray,
     air: Float[np.ndarray, "rgb=3"],
@@ -99,7 +99,7 @@ def _colours(
 
 
 def _texture(
-    rng: np.random.Generator, label: UInt8[np.ndarray, "h w"], look: Look
+    rng: np.random.Generator, label: UInt8[np.ndarray, "h w"], look: Photography
 ) -> Float32[np.ndarray, "h w"]:
     """Relative change of brightness by surface: patches, and grain within them."""
     height, width = label.shape
@@ -120,7 +120,7 @@ def _texture(
 
 
 def _develop(
-    rng: np.random.Generator, light: Float32[np.ndarray, "h w rgb=3"], look: Look
+    rng: np.random.Generator, light: Float32[np.ndarray, "h w rgb=3"], look: Photography
 ) -> UInt8[np.ndarray, "h w rgb=3"]:
     """Lens, sensor and colour response; every picture has light of its own around the domain's."""
     height, width = light.shape[:2]

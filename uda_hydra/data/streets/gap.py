@@ -1,4 +1,4 @@
-"""All constants that make a domain: how it is photographed, and what its streets tend to hold.
+"""All constants of a domain: how it is photographed, and the statistics of its scenes.
 
 ``domain(name, gap)`` moves every number of this file from ``NEUTRAL`` (gap 0: all domains are one)
 in a straight line towards the domain's own (gap 1), and beyond.
@@ -18,7 +18,7 @@ STRENGTH = 0.4
 Rgb = tuple[float, float, float]
 
 
-class Look(NamedTuple):
+class Photography(NamedTuple):
     """How a scene becomes a picture."""
 
     balance: Rgb  # gain of each colour channel
@@ -35,8 +35,8 @@ class Look(NamedTuple):
     vignette: float  # light lost in the corners
 
 
-class Layout(NamedTuple):
-    """What a scene tends to hold: means, and probabilities per scene or per slot."""
+class SceneStatistics(NamedTuple):
+    """Statistics of a domain's scenes: means, and probabilities per scene or per slot."""
 
     focal: float  # in image heights
     horizon: float  # in image heights from the top
@@ -51,26 +51,28 @@ class Layout(NamedTuple):
     hood: float  # probability that the bonnet of the camera's own car is seen
 
 
-class Domain(NamedTuple):
+class StreetDomain(NamedTuple):
     """One domain at one gap."""
 
-    look: Look
-    layout: Layout
+    look: Photography
+    statistics: SceneStatistics
     tint: dict[int, Rgb]  # raw id to the colour gain of its surfaces
     absent: frozenset[int] = frozenset()  # raw ids that never occur
 
 
-NEUTRAL = Domain(
-    Look((1.0, 1.0, 1.0), 1.0, 1.0, 1.0, 1.0, 0.22, 0.35, 0.35, 0.014, 1.0, 0.5, 0.1),
-    Layout(1.5, 0.44, 1.55, 5.4, 4.2, 0.42, 2.6, 8.0, 0.5, 0.45, 0.5),
+NEUTRAL = StreetDomain(
+    Photography((1.0, 1.0, 1.0), 1.0, 1.0, 1.0, 1.0, 0.22, 0.35, 0.35, 0.014, 1.0, 0.5, 0.1),
+    SceneStatistics(1.5, 0.44, 1.55, 5.4, 4.2, 0.42, 2.6, 8.0, 0.5, 0.45, 0.5),
     {},
 )
 
 _DOMAINS = {
     # A sunny game: warm, saturated, crisp, far-sighted; wide roads, tall houses, few people.
-    "GTA5": Domain(
-        Look((1.1, 1.0, 0.84), 1.12, 0.88, 1.35, 1.15, 0.34, 0.18, 0.12, 0.004, 0.7, 0.35, 0.0),
-        Layout(1.35, 0.46, 1.75, 6.0, 5.2, 0.38, 2.6, 8.0, 0.45, 0.4, 0.15),
+    "GTA5": StreetDomain(
+        Photography(
+            (1.1, 1.0, 0.84), 1.12, 0.88, 1.35, 1.15, 0.34, 0.18, 0.12, 0.004, 0.7, 0.35, 0.0
+        ),
+        SceneStatistics(1.35, 0.46, 1.75, 6.0, 5.2, 0.38, 2.6, 8.0, 0.45, 0.4, 0.15),
         {
             ids.ROAD: (1.12, 1.06, 1.0),
             ids.SIDEWALK: (1.15, 1.08, 0.95),
@@ -83,9 +85,11 @@ _DOMAINS = {
         },
     ),
     # A rendered city seen from many heights: vivid, even, without a lens.
-    "SYNTHIA": Domain(
-        Look((0.98, 1.0, 1.06), 1.05, 0.92, 1.45, 1.1, 0.28, 0.3, 0.1, 0.003, 0.6, 0.65, 0.0),
-        Layout(1.3, 0.4, 2.5, 6.0, 4.4, 0.4, 2.6, 9.0, 0.45, 0.4, 0.0),
+    "SYNTHIA": StreetDomain(
+        Photography(
+            (0.98, 1.0, 1.06), 1.05, 0.92, 1.45, 1.1, 0.28, 0.3, 0.1, 0.003, 0.6, 0.65, 0.0
+        ),
+        SceneStatistics(1.3, 0.4, 2.5, 6.0, 4.4, 0.4, 2.6, 9.0, 0.45, 0.4, 0.0),
         {
             ids.ROAD: (1.05, 1.0, 0.98),
             ids.SIDEWALK: (1.1, 1.0, 0.92),
@@ -96,9 +100,11 @@ _DOMAINS = {
         frozenset({ids.TERRAIN, ids.TRUCK, ids.TRAIN}),
     ),
     # A camera behind a windscreen under a northern sky: cool, dull, hazy, noisy, soft.
-    "Cityscapes": Domain(
-        Look((0.84, 0.98, 0.95), 0.85, 1.08, 0.62, 0.85, 0.12, 0.6, 0.6, 0.024, 1.3, 0.65, 0.3),
-        Layout(1.65, 0.42, 1.35, 4.9, 4.0, 0.48, 3.0, 9.0, 0.55, 0.45, 0.9),
+    "Cityscapes": StreetDomain(
+        Photography(
+            (0.84, 0.98, 0.95), 0.85, 1.08, 0.62, 0.85, 0.12, 0.6, 0.6, 0.024, 1.3, 0.65, 0.3
+        ),
+        SceneStatistics(1.65, 0.42, 1.35, 4.9, 4.0, 0.48, 3.0, 9.0, 0.55, 0.45, 0.9),
         {
             ids.ROAD: (0.9, 0.94, 1.0),
             ids.SIDEWALK: (0.82, 0.86, 0.92),
@@ -113,14 +119,19 @@ _DOMAINS = {
 }
 
 
-def domain(name: str, gap: float) -> Domain:
+def domain(name: str, gap: float) -> StreetDomain:
     """The domain ``name`` (GTA5, SYNTHIA or Cityscapes) at ``gap``; 0 makes all of them equal."""
     if gap < 0:
         raise ValueError(f"dataset.gap must not be negative, got {gap}")
     far, share = _DOMAINS[name], gap * STRENGTH
-    return Domain(
-        Look(*(_between(*pair, share) for pair in zip(NEUTRAL.look, far.look, strict=True))),
-        Layout(*(_between(*pair, share) for pair in zip(NEUTRAL.layout, far.layout, strict=True))),
+    return StreetDomain(
+        Photography(*(_between(*pair, share) for pair in zip(NEUTRAL.look, far.look, strict=True))),
+        SceneStatistics(
+            *(
+                _between(*pair, share)
+                for pair in zip(NEUTRAL.statistics, far.statistics, strict=True)
+            )
+        ),
         {raw: _between((1.0, 1.0, 1.0), gain, share) for raw, gain in far.tint.items()},
         far.absent,
     )

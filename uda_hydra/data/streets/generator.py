@@ -23,14 +23,14 @@ from uda_hydra.data.streets.scene import compose
 from uda_hydra.files import locked
 
 GENERATOR_VERSION = 1
-"""Raise it with every change of what is drawn or written: old folders are then left alone."""
+"""To be raised with every change of what is drawn or written; old folders stay as they are."""
 
 _SMALLEST, _LARGEST = 64, 1024
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the content of the data set. Counts may be 0."""
+    """Everything that decides the content of the data set. Counts may be 0."""
 
     seed: int
     gap: float
@@ -57,13 +57,15 @@ class Recipe:
         return f"v{GENERATOR_VERSION}-{key}"
 
     @property
-    def jobs(self) -> list[Job]:
-        """One for each image."""
+    def jobs(self) -> list[ImageJob]:
+        """One job for each image."""
         counts = (self.source, self.synthia, self.target, self.validation)
-        return [Job(part, index) for part, count in enumerate(counts) for index in range(count)]
+        return [
+            ImageJob(part, index) for part, count in enumerate(counts) for index in range(count)
+        ]
 
 
-class Job(NamedTuple):
+class ImageJob(NamedTuple):
     """One image: a part of the data set (place in ``_PARTS``) and a number in it."""
 
     part: int
@@ -113,7 +115,7 @@ def generate(
 
 def _make(recipe: Recipe, final: Path, workers: int) -> None:
     """Fill a temporary sibling and give it its name last. The caller holds the lock."""
-    # Whoever began these is dead, else we should not have the lock.
+    # Their processes are dead, or they would hold the lock.
     for stale in final.parent.glob(f".{final.name}.partial-*"):
         shutil.rmtree(stale)
     partial_folder = final.parent / f".{final.name}.partial-{os.getpid()}"
@@ -141,7 +143,7 @@ def _draw_all(recipe: Recipe, folder: Path, workers: int) -> None:
         _report(done, len(jobs))
 
 
-def _draw(folder: Path, recipe: Recipe, tables: layouts.Tables, job: Job) -> None:
+def _draw(folder: Path, recipe: Recipe, tables: layouts.Tables, job: ImageJob) -> None:
     """Render one image and write it with its label."""
     name, split = _PARTS[job.part]
     image, raw = render(job, recipe)
@@ -154,14 +156,14 @@ def _draw(folder: Path, recipe: Recipe, tables: layouts.Tables, job: Job) -> Non
 
 
 def render(
-    job: Job, recipe: Recipe
+    job: ImageJob, recipe: Recipe
 ) -> tuple[UInt8[np.ndarray, "h w rgb=3"], UInt8[np.ndarray, "h w"]]:
     """Picture and raw ids of one job."""
     name, _ = _PARTS[job.part]
     at_gap = domain(name, recipe.gap)
     # Two streams: the size of the image, which the second one depends on, cannot move a house.
     scenery, camera = np.random.default_rng([recipe.seed, *job]).spawn(2)
-    scene = compose(scenery, at_gap.layout, at_gap.absent)
+    scene = compose(scenery, at_gap.statistics, at_gap.absent)
     return photograph(camera, scene, at_gap, layouts.image_size(name, recipe.height))
 
 

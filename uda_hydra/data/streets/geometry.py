@@ -14,14 +14,14 @@ NEAREST = 0.8
 
 Real = int | float
 Colour = tuple[Real, Real, Real]
-Point = tuple[Real, Real, Real]
+Position = tuple[Real, Real, Real]
 Outline = Sequence[tuple[Real, Real]]
 
 
 class Shape(NamedTuple):
     """A polygon of one surface; later shapes hide earlier ones."""
 
-    points: list[Point]
+    points: list[Position]
     id: int  # raw Cityscapes id
     colour: Colour  # RGB, 0..255, before light and air
     facing: int = 0  # -1: looks to the left, 1: to the right, 0: at the camera or up
@@ -37,14 +37,14 @@ class Camera(NamedTuple):
     bend: float  # sideways shift of the world, m per squared m of distance
 
     def project(self, points: Float[np.ndarray, "n xyz=3"]) -> Float[np.ndarray, "n uv=2"]:
-        """In image heights: right of the middle, down from the top."""
+        """Image positions in image heights: right of the middle, down from the top."""
         x, y, z = points.T
         z = np.maximum(z, NEAREST)
         u = self.focal * (x - self.x + self.bend * z * z) / z
         v = self.horizon + self.focal * (self.eye - y) / z
         return np.stack([u, v], axis=1)
 
-    def before(self, u: Real, v: Real) -> Point:
+    def before(self, u: Real, v: Real) -> Position:
         """The point one metre ahead that is seen at (u, v)."""
         x = u / self.focal + self.x - self.bend
         return (x, self.eye - (v - self.horizon) / self.focal, 1.0)
@@ -59,7 +59,7 @@ class Face(NamedTuple):
 
     @property
     def length(self) -> float:
-        """In metres."""
+        """Length of the plane in metres."""
         return math.hypot(self.stop[0] - self.start[0], self.stop[1] - self.start[1])
 
     def shape(self, outline: Outline, id: int, colour: Colour) -> Shape:
@@ -83,7 +83,7 @@ class Face(NamedTuple):
 
 
 def front(x: Real, z: Real, width: Real) -> Face:
-    """The plane of an object that looks at the camera, ``width`` metres around ``x``."""
+    """The plane of an object that faces the camera, ``width`` metres around ``x``."""
     return Face((x - width / 2, z), (x + width / 2, z))
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REAL_SIZES = {"GTA5": (1914, 1052), "SYNTHIA": (1280, 760), "Cityscapes": (2048, 1024)}
 """Width and height of the real images: the aspect ratio of ours, and their largest size."""
 
-# The scenes speak Cityscapes; what SYNTHIA knows beyond the 19 classes is void but for these lines.
+# Scenes use Cityscapes ids; of what SYNTHIA knows beyond the 19 classes only these lines are kept.
 _SYNTHIA_LANE_MARKING = 22
 
 _CITIES = {
@@ -32,7 +32,7 @@ _CITIES = {
 
 
 class Tables(NamedTuple):
-    """Look-ups from the raw ids of a scene."""
+    """Look-up tables from the raw ids of a scene."""
 
     palette: UInt8[np.ndarray, "raw=256 rgb=3"]  # official Cityscapes colours
     synthia: UInt8[np.ndarray, "raw=256"]  # SYNTHIA id
@@ -43,7 +43,7 @@ def make_tables(
     cityscapes_ids: Mapping[str, tuple[int, ...]],
     synthia_ids: Mapping[str, tuple[int, ...]],
 ) -> Tables:
-    """From the colours of the classes and their raw ids in both data sets."""
+    """Build the tables from the classes' colours and their raw ids in both data sets."""
     colours, synthia = np.zeros((256, 3), np.uint8), np.zeros(256, np.uint8)
     # Scenes hold two ignored ids, bonnet and bin, and both are officially black.
     for name, colour in zip(label_space.names, label_space.colours, strict=True):
@@ -70,7 +70,7 @@ def write_gta5(
     raw: UInt8[np.ndarray, "h w"],
     tables: Tables,
 ) -> None:
-    """``images/00001.png`` and an 8-bit palette label whose index is the Cityscapes id."""
+    """Write ``images/00001.png`` and an 8-bit palette label whose index is the Cityscapes id."""
     name = f"{index + 1:05d}.png"
     _write_image(root / "images" / name, image)
     label = Image.fromarray(_roads_whole(raw), "P")
@@ -86,7 +86,7 @@ def write_synthia(
     raw: UInt8[np.ndarray, "h w"],
     tables: Tables,
 ) -> None:
-    """``RGB/0000000.png`` and a 16-bit label: class in red, instance in green."""
+    """Write ``RGB/0000000.png`` and a 16-bit label: class in red, instance in green."""
     name = f"{index:07d}.png"
     _write_image(root / "RGB" / name, image)
     label = np.zeros((*raw.shape, 3), np.uint16)

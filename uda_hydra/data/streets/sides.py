@@ -34,7 +34,7 @@ def pick(rng: np.random.Generator, colours: tuple[Colour, ...], spread: Real = 0
 def house(
     rng: np.random.Generator, x: Real, z0: Real, z1: Real, side: int, storeys: int
 ) -> list[Shape]:
-    """A house whose facade runs along the street at ``x``; its gable looks at the camera."""
+    """A house whose facade runs along the street at ``x``; its gable faces the camera."""
     paint, roof = pick(rng, _PLASTER), pick(rng, _ROOFS)
     top = 3.2 * storeys + 0.6
     gable = front(x + side * 6, z0, 12)

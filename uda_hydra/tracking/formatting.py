@@ -1,4 +1,4 @@
-"""Config values and names, written the way MLflow takes them."""
+"""Config values and names in MLflow's form."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 PLACES = re.compile(r"output|start\.folder|trial\..*")
-"""Keys that say where a run's files are, not what it computes; its tag ``folder`` says it too."""
+"""Keys for where a run's files are; they do not change what it computes."""
 
 
 def parameters(config: Mapping[str, Any]) -> dict[str, str]:
-    """What the UI compares of two runs: all values but their places."""
+    """The parameters of a run: all values of its config except ``PLACES``."""
     return {key: value for key, value in flatten(config).items() if not PLACES.fullmatch(key)}
 
 
@@ -29,5 +29,5 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def legal(name: str) -> str:
-    """A name as MLflow allows it."""
+    """``name`` with the characters and the length that MLflow allows."""
     return re.sub(r"[^\w/ :.-]", "_", name)[:250]

@@ -9,15 +9,15 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from uda_hydra.benchmark.timing import Row, Setting
+from uda_hydra.benchmark.timing import Measurement, Setting
 
 PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "pillow", "mlflow")
-HEADINGS = ("comparison", "ours", "plain", "ratio", "quartiles", "", "demanded")
+HEADINGS = ("comparison", "ours", "plain", "ratio", "quartiles", "", "target")
 LINE = "{:28} {:>8} {:>8} {:>7}  {:16} {:13} {}"
 
 
 def facts(setting: Setting) -> dict[str, str]:
-    """Machine, versions and setting."""
+    """Facts about machine, versions and setting."""
     name = torch.backends.cpu.get_cpu_capability()
     if setting.device.type == "cuda":
         name = f"{torch.cuda.get_device_name(setting.device)}, CPU {name}"
@@ -41,13 +41,13 @@ def _version(package: str) -> str:
 
 
 def heading(facts: dict[str, str]) -> str:
-    """What stands above the rows."""
+    """The text above the rows."""
     known = [f"{name}: {fact}" for name, fact in facts.items()]
     return "\n".join([*known, "", LINE.format(*HEADINGS)])
 
 
-def line(row: Row) -> str:
-    """One comparison, and below it what it is about."""
+def line(row: Measurement) -> str:
+    """One comparison, and below it its sizes and remarks."""
     plain = ratio = quartiles = ""
     if row.plain is not None and row.ratio is not None:
         plain, ratio = _time(row.plain), f"{row.ratio.medians:.3g}"
@@ -64,7 +64,7 @@ def _time(seconds: float) -> str:
     return f"{seconds / 1e-6:.3g} us"
 
 
-def as_json(facts: dict[str, str], rows: Sequence[Row]) -> dict[str, object]:
+def as_json(facts: dict[str, str], rows: Sequence[Measurement]) -> dict[str, object]:
     """The same as values that JSON can hold; times in seconds."""
     return {
         "facts": facts,

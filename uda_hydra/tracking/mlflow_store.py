@@ -1,4 +1,4 @@
-"""The only door to MLflow, which is heavy and therefore imported late."""
+"""All access to MLflow, which is slow to import and therefore imported late."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 KEY = "uda_hydra.key"
-"""Tag that finds a run again whose id was never noted."""
+"""Tag by which a run is found whose id was never written down."""
 Value = tuple[str, float, int, int]
 """Name, value, milliseconds since 1970, step."""
 METRICS_A_BATCH, STRINGS_A_BATCH, LONGEST_PARAM, LONGEST_TAG = 1000, 100, 6000, 8000
 PATIENCE = 2.0
-"""Seconds a store is given to say that it is there."""
+"""Seconds that a store has to answer."""
 
-# We send again on our own terms, so MLflow's minutes of retries would only keep a thread stuck.
+# We retry by ourselves; MLflow's minutes of retries would only block the thread.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -40,37 +40,37 @@ ENVIRONMENT = {
 
 
 def absolute(uri: str) -> str:
-    """The same store, named independently of the current folder."""
+    """The URI of the same store, independent of the current folder."""
     if not uri.startswith(SQLITE):
         return uri
     return SQLITE + str(Path(uri.removeprefix(SQLITE)).absolute())
 
 
-def open_experiment(card: RunRecord) -> tuple[MlflowClient, str]:
-    """A client and the id of the card's experiment; the store is made if it is a missing file.
+def open_experiment(record: RunRecord) -> tuple[MlflowClient, str]:
+    """A client and the id of the record's experiment; the store is made if it is a missing file.
 
     Raises ConnectionError when the store does not answer.
     """
-    if not card.uri.startswith(SQLITE):
-        probe_server(card.uri)
-        return _experiment(card)
-    database = Path(card.uri.removeprefix(SQLITE))
-    # MLflow's first writers of a fresh database trip over each other.
+    if not record.uri.startswith(SQLITE):
+        probe_server(record.uri)
+        return _experiment(record)
+    database = Path(record.uri.removeprefix(SQLITE))
+    # Concurrent first writers of a new database fail in MLflow.
     with locked(database.with_name(database.name + ".lock")):
         if database.exists():
             probe_database(database)
         if not database.exists() or database.stat().st_size == 0:
             _create(database)
-        return _experiment(card)
+        return _experiment(record)
 
 
 def _create(database: Path) -> None:
-    """Make a database that appears whole: a half-made one would be refused ever after."""
+    """Create a database in one step: MLflow would refuse a half-made one for ever."""
     draft, whole = (database.with_name(f".{database.name}.{end}") for end in ("draft", "whole"))
     for left in database.parent.glob(f".{database.name}.*"):
         left.unlink()
     connect(f"{SQLITE}{draft}").search_experiments(max_results=1)
-    # A copy, since part of what was written may still lie beside the draft.
+    # A copy, because part of the content may still be in the draft's journal.
     with closing(sqlite3.connect(draft)) as made, closing(sqlite3.connect(whole)) as copy:
         made.backup(copy)
     whole.replace(database)
@@ -79,7 +79,7 @@ def _create(database: Path) -> None:
 
 
 def probe_server(uri: str) -> None:
-    """Raise ConnectionError unless something answers, be it with an error, at ``uri``."""
+    """Raise ConnectionError unless something answers at ``uri``, even with an error."""
     try:
         urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=PATIENCE).close()
     except urllib.error.HTTPError as answer:
@@ -94,25 +94,27 @@ def probe_database(path: Path) -> None:
         with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
             connection.execute("BEGIN IMMEDIATE")
     except sqlite3.Error as error:
-        raise ConnectionError(f"tracking.uri={SQLITE}{path} is no use now ({error})") from error
+        raise ConnectionError(f"tracking.uri={SQLITE}{path} is not writable ({error})") from error
 
 
-def _experiment(card: RunRecord) -> tuple[MlflowClient, str]:
-    client = connect(card.uri)
-    found = client.get_experiment_by_name(card.experiment)
+def _experiment(record: RunRecord) -> tuple[MlflowClient, str]:
+    client = connect(record.uri)
+    found = client.get_experiment_by_name(record.experiment)
     if found is None:
-        # A folder of this machine means nothing to a server, which has a place of its own.
-        root = Path(card.artifacts).as_uri() if card.uri.startswith(SQLITE) else None
-        # Tells the pages that these are trainings and not traces of language models.
+        # A server has its own place for artifacts and cannot use a folder of this machine.
+        root = Path(record.artifacts).as_uri() if record.uri.startswith(SQLITE) else None
+        # Makes the pages show trainings and not traces of language models.
         tags = {"mlflow.experimentKind": "custom_model_development"}
-        return client, client.create_experiment(card.experiment, artifact_location=root, tags=tags)
+        return client, client.create_experiment(
+            record.experiment, artifact_location=root, tags=tags
+        )
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return client, found.experiment_id
 
 
 def connect(uri: str) -> MlflowClient:
-    """A client that is silent and does not insist; what the user set in the environment stays."""
+    """A client that prints nothing and does not retry; the user's environment has priority."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # MLflow 3.17 still asks SQLAlchemy 2.1 for a strategy that the latter wants to drop.
@@ -123,7 +125,7 @@ def connect(uri: str) -> MlflowClient:
 
 
 def find_run(client: MlflowClient, experiment: str, run_id: str, key: str) -> StoredRun | None:
-    """The run of that id, or that was created with ``key`` by a process that died too early."""
+    """The run with this id, or the one created with ``key`` by a process that then died."""
     from mlflow.exceptions import MlflowException
 
     if run_id:
@@ -137,7 +139,7 @@ def find_run(client: MlflowClient, experiment: str, run_id: str, key: str) -> St
 
 
 def log_params(client: MlflowClient, run_id: str, params: dict[str, str]) -> None:
-    """Add parameters, cut to MLflow's longest."""
+    """Add parameters, cut to the length that MLflow allows."""
     from mlflow.entities import Param
 
     entries = [Param(name, value[:LONGEST_PARAM]) for name, value in params.items()]
@@ -146,7 +148,7 @@ def log_params(client: MlflowClient, run_id: str, params: dict[str, str]) -> Non
 
 
 def log_tags(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:
-    """Set tags, cut to MLflow's longest."""
+    """Set tags, cut to the length that MLflow allows."""
     from mlflow.entities import RunTag
 
     entries = [RunTag(name, value[:LONGEST_TAG]) for name, value in tags.items()]
@@ -155,7 +157,7 @@ def log_tags(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:
 
 
 def log_metrics(client: MlflowClient, run_id: str, values: list[Value]) -> None:
-    """Add values to the curves, in order; a batch arrives whole or not at all."""
+    """Add values to the curves, in order; each batch arrives completely or not at all."""
     from mlflow.entities import Metric
 
     for batch in _batches(values, METRICS_A_BATCH):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from uda_hydra.tracking.metric_log import RunRecord
-from uda_hydra.tracking.store import open_experiment
+from uda_hydra.tracking.mlflow_store import open_experiment
 
 
 def test_a_database_that_was_killed_half_made_is_made_again(tmp_path, monkeypatch):

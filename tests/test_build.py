@@ -91,19 +91,6 @@ def test_the_seed_decides_the_first_weights(streets):
     assert not torch.equal(one["backbone.conv1.weight"], other["backbone.conv1.weight"])
 
 
-def test_the_gate_waits_only_for_classes_that_the_source_shows(make_trainer):
-    streets_pair = make_trainer("method=caco/contrast")
-    streets_pair.restore()
-    assert streets_pair.method.queue.counted.all()
-    synthia = make_trainer(
-        "method=caco/contrast",
-        "dataset.source.layout=synthia",
-        "+dataset.counts.synthia=3",
-    )
-    synthia.restore()
-    assert synthia.method.queue.counted.logical_not().nonzero().flatten().tolist() == [9, 14, 16]
-
-
 def test_the_oracle_trains_on_the_labelled_target(make_trainer):
     oracle = make_trainer("method=source_only", "dataset.oracle=true").pair
     plain = make_trainer("method=source_only").pair

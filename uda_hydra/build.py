@@ -28,7 +28,7 @@ from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.published import check_name
 from uda_hydra.tracking.mlflow import Tracking
 
-ALLOWED = ("models", "methods", "data", "callbacks")
+ALLOWED = ("models", "methods", "data", "augment", "callbacks")
 """Subpackages of uda_hydra that a ``_target_`` may name things of; nothing else can be built."""
 
 
@@ -176,12 +176,13 @@ def pair(config: DictConfig) -> Pair:
     """The domain pair; generated where it is generated, looked for where it is not.
 
     Its validation images are as the evaluation protocol wants them, its training images are shown
-    as ``augmentation`` says.
+    as ``augmentation`` says, those of the source in the order of ``sampler``.
     """
     protocol = settings(config.evaluation)
     found = build(config.dataset, "dataset")
     sizes = input_sizes(protocol, found.validation.images.size)
-    found = found.augmented(settings(config.augmentation))
+    found = found.augmented(build(config.augmentation, "augmentation"))
+    found = found.sampled(build(config.sampler, "sampler"))
     return found.seen_at(sizes, filter=protocol.filter, shrink_labels=protocol.labels == "input")
 
 

@@ -199,37 +199,6 @@ class MemberSettings:
 
 
 @dataclass
-class AugmentationSettings:
-    """Random views of the training images of both domains; validation never sees them."""
-
-    mirror: float
-    """Probability of exchanging left and right."""
-    blur: float
-    """Probability of Pillow's Gaussian blur, of a radius drawn from [0, 1) pixels."""
-    scale_range: list[float] | None
-    """Smallest and largest of the random sizes, relative to ``scale_base``, of which a part of the
-    training size is seen; None shows the whole image."""
-    scale_base: list[int] | None
-    """Width and height; None for each domain's training size. Only read with a ``scale_range``."""
-
-    def __post_init__(self) -> None:
-        for key, value in (("mirror", self.mirror), ("blur", self.blur)):
-            _require(0 <= value <= 1, f"augmentation.{key}", "a probability, 0 to 1", value)
-        span, base = self.scale_range, self.scale_base
-        ordered = span is None or (len(span) == 2 and 0 < span[0] <= span[1])
-        _require(
-            ordered, "augmentation.scale_range", "[smallest, largest], both positive, or null", span
-        )
-        fits = base is None or (len(base) == 2 and min(base) > 0)
-        _require(fits, "augmentation.scale_base", "[width, height] in pixels or null", base)
-
-    @property
-    def active(self) -> bool:
-        """Whether anything can change."""
-        return self.mirror > 0 or self.blur > 0 or self.scale_range is not None
-
-
-@dataclass
 class StartSettings:
     """Where trainings that are compared begin: one checkpoint that all of them share."""
 

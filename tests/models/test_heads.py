@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from uda_hydra.models.aspp_cat import AsppCat, SqueezeExcite
 from uda_hydra.models.daformer import mix_transformer
@@ -153,16 +152,3 @@ def test_the_first_values_of_each_release():
 def test_errors_name_the_key(make, key):
     with pytest.raises(ValueError, match=key):
         make()
-
-
-def test_norms_of_transformers_are_spared_from_weight_decay():
-    segmenter = mix_transformer(num_classes=5, size="tiny", head_channels=8)
-    groups = segmenter.parameter_groups()
-    assert [group["name"] for group in groups] == ["backbone", "heads"] * 2
-    assert [group.get("weight_decay") for group in groups] == [None, None, 0.0, 0.0]
-    listed = [p for group in groups for p in group["params"]]
-    assert len(listed) == len({*listed}) == len([*segmenter.parameters()])
-    kinds = (nn.LayerNorm, nn.BatchNorm2d)
-    norms = [m for m in segmenter.modules() if isinstance(m, kinds)]
-    spared = {p for group in groups[2:] for p in group["params"]}
-    assert spared == {p for norm in norms for p in norm.parameters()}

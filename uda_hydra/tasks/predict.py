@@ -14,11 +14,11 @@ from jaxtyping import UInt8
 from omegaconf import DictConfig
 
 from uda_hydra import build
+from uda_hydra.augment.resize import resize_image
 from uda_hydra.config import settings
 from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.data.labels import label_space
 from uda_hydra.data.readers import read_rgb
-from uda_hydra.data.resize import resize_image_fast
 from uda_hydra.engine.device import find_device, uses_bfloat16
 from uda_hydra.engine.evaluator import check_classes
 from uda_hydra.engine.protocols import input_sizes, label_map, look
@@ -103,7 +103,7 @@ def _predictor(
     network = build.predictor(config).to(device).eval()
 
     def label_image(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
-        resized = (resize_image_fast(image, size, filter=protocol.filter) for size in sizes)
+        resized = (resize_image(image, size, filter=protocol.filter) for size in sizes)
         inputs = [torch.from_numpy(one).permute(2, 0, 1) for one in resized]
         looks = look(network, inputs, protocol, device=device, bfloat16=bfloat16)
         check_classes(looks, label_space)

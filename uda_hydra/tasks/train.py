@@ -94,7 +94,8 @@ def pair_opener() -> Callable[[DictConfig], Pair]:
     opened: dict[str, Pair] = {}
 
     def open_pair(config: DictConfig) -> Pair:
-        read = digest_of([plain(config[key]) for key in ("dataset", "augmentation", "evaluation")])
+        groups = ("dataset", "augmentation", "sampler", "evaluation")
+        read = digest_of([plain(config[key]) for key in groups])
         if read not in opened:
             opened[read] = build.pair(config)
         return opened[read]

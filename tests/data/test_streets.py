@@ -17,7 +17,7 @@ from uda_hydra.data.labels import CITYSCAPES19
 from uda_hydra.data.readers import cityscapes, synthia
 from uda_hydra.data.readers.image_set import class_table
 from uda_hydra.data.streets import gap, generate, generator, ids
-from uda_hydra.data.streets.generator import Job, Recipe, render
+from uda_hydra.data.streets.generator import ImageJob, Recipe, render
 from uda_hydra.data.streets.geometry import Camera, Face
 
 GTA5, SYNTHIA, TRAIN, VAL = range(4)
@@ -46,7 +46,7 @@ def counts() -> dict[int, np.ndarray]:
     return {
         part: np.stack(
             [
-                np.bincount(render(Job(part, n), recipe())[1].ravel(), minlength=256)
+                np.bincount(render(ImageJob(part, n), recipe())[1].ravel(), minlength=256)
                 for n in range(60)
             ]
         )
@@ -79,7 +79,7 @@ def test_gap_moves_every_constant_in_a_straight_line(monkeypatch: pytest.MonkeyP
     half = gap.domain("GTA5", 1.0)
     assert half.look.exposure == pytest.approx((near.look.exposure + far.look.exposure) / 2)
     assert half.look.balance[2] == pytest.approx((near.look.balance[2] + far.look.balance[2]) / 2)
-    assert half.layout.road == pytest.approx((near.layout.road + far.layout.road) / 2)
+    assert half.statistics.road == pytest.approx((near.statistics.road + far.statistics.road) / 2)
     assert half.tint[ids.SKY][0] == pytest.approx((1 + far.tint[ids.SKY][0]) / 2)
     assert min(gap.domain("GTA5", 100.0).look[1:]) == 0.0
     with pytest.raises(ValueError, match=r"dataset\.gap"):
@@ -90,12 +90,12 @@ def test_gap_moves_every_constant_in_a_straight_line(monkeypatch: pytest.MonkeyP
 
 
 def test_an_image_is_a_function_of_its_job_alone():
-    image, raw = render(Job(TRAIN, 5), recipe())
-    again, raw_again = render(Job(TRAIN, 5), recipe())
+    image, raw = render(ImageJob(TRAIN, 5), recipe())
+    again, raw_again = render(ImageJob(TRAIN, 5), recipe())
     assert np.array_equal(image, again) and np.array_equal(raw, raw_again)
-    for other in (Job(TRAIN, 6), Job(VAL, 5)):
+    for other in (ImageJob(TRAIN, 6), ImageJob(VAL, 5)):
         assert not np.array_equal(raw, render(other, recipe())[1])
-    assert not np.array_equal(raw, render(Job(TRAIN, 5), recipe(seed=1))[1])
+    assert not np.array_equal(raw, render(ImageJob(TRAIN, 5), recipe(seed=1))[1])
 
 
 @pytest.mark.parametrize("part", [GTA5, TRAIN])
@@ -121,8 +121,8 @@ def test_frequencies_are_those_of_streets(counts: dict[int, np.ndarray], part: i
 
 @pytest.mark.parametrize("part", [GTA5, SYNTHIA, TRAIN])
 def test_a_larger_image_shows_the_same_street(part: int):
-    image, raw = render(Job(part, 1), recipe(height=128))
-    large_image, large = render(Job(part, 1), recipe(height=256))
+    image, raw = render(ImageJob(part, 1), recipe(height=128))
+    large_image, large = render(ImageJob(part, 1), recipe(height=256))
     size = raw.shape[::-1]
     same = cv2.resize(large, size, interpolation=cv2.INTER_NEAREST) == raw
     assert same.mean() > 0.9
@@ -133,7 +133,9 @@ def test_a_larger_image_shows_the_same_street(part: int):
 def test_gap_separates_what_is_alike_without_it():
     def distance(at_gap: float) -> float:
         means = [
-            np.mean([render(Job(p, n), recipe(at_gap, 64))[0].mean((0, 1)) for n in range(24)], 0)
+            np.mean(
+                [render(ImageJob(p, n), recipe(at_gap, 64))[0].mean((0, 1)) for n in range(24)], 0
+            )
             for p in (GTA5, TRAIN)
         ]
         return float(np.abs(means[0] - means[1]).max())
@@ -151,7 +153,7 @@ def test_gta5_files_are_palette_pngs_of_cityscapes_ids(small: Path):
     label = Image.open(small / "GTA5" / "labels" / "00002.png")
     index = np.array(label)
     assert label.mode == "P" and index.shape == (70, 128)
-    _, raw = render(Job(GTA5, 1), recipe(height=64, seed=3))
+    _, raw = render(ImageJob(GTA5, 1), recipe(height=64, seed=3))
     assert np.array_equal(index, np.where(raw == ids.LANE_MARKING, ids.ROAD, raw))
     colours = np.array(label.convert("RGB"))
     valid = LUT[index] != 255
@@ -165,7 +167,7 @@ def test_synthia_files_are_16_bit_with_the_class_in_red(small: Path):
     label = cv2.imread(str(small / "SYNTHIA/GT/LABELS/0000001.png"), cv2.IMREAD_UNCHANGED)
     assert label.dtype == np.uint16 and label.shape == (76, 128, 3)
     blue, instance, red = label[..., 0], label[..., 1], label[..., 2]
-    _, raw = render(Job(SYNTHIA, 1), recipe(height=64, seed=3))
+    _, raw = render(ImageJob(SYNTHIA, 1), recipe(height=64, seed=3))
     lut = class_table(CITYSCAPES19.raw_ids(synthia.IDS), 256)
     assert np.array_equal(lut[red.astype(np.uint8)], LUT[raw])
     assert (red[raw == ids.LANE_MARKING] == 22).all() and (raw == ids.LANE_MARKING).any()
@@ -179,7 +181,7 @@ def test_synthia_files_are_16_bit_with_the_class_in_red(small: Path):
 def test_synthia_has_no_terrain_truck_or_train():
     seen = set()
     for n in range(30):
-        seen |= set(np.unique(render(Job(SYNTHIA, n), recipe(height=64))[1]).tolist())
+        seen |= set(np.unique(render(ImageJob(SYNTHIA, n), recipe(height=64))[1]).tolist())
     assert not seen & {ids.TERRAIN, ids.TRUCK, ids.TRAIN}
     assert seen >= set(RAW) - {ids.TERRAIN, ids.TRUCK, ids.TRAIN}
 
@@ -200,7 +202,7 @@ def test_cityscapes_files_have_official_names(small: Path):
 
 
 def test_images_are_stored_as_rgb(small: Path):
-    image, _ = render(Job(VAL, 0), recipe(height=64, seed=3))
+    image, _ = render(ImageJob(VAL, 0), recipe(height=64, seed=3))
     path = small / "Cityscapes/leftImg8bit/val/frankfurt/frankfurt_000000_000019_leftImg8bit.png"
     assert np.array_equal(np.array(Image.open(path)), image)
 

@@ -25,8 +25,8 @@ from uda_hydra.runs.identity import identity
         "uda_hydra.engine.trainer.Trainer",
         "uda_hydra.data.pairs.os.system",
         "uda_hydra.data.pairs.gta5",  # imported there, defined elsewhere
-        "uda_hydra.models.init.torch.load",
-        "uda_hydra.models.init.pickle",
+        "uda_hydra.models.initialization.torch.load",
+        "uda_hydra.models.initialization.pickle",
         "uda_hydra.data.pairs._pair",
         "uda_hydra.models.nothing.here",
         "uda_hydra.datasets.anything",
@@ -93,15 +93,16 @@ def test_the_seed_decides_the_first_weights(streets):
 
 def test_the_gate_waits_only_for_classes_that_the_source_shows(make_trainer):
     streets_pair = make_trainer("method=caco/contrast")
-    streets_pair.restore()
-    assert streets_pair.method.queue.counted.all()
+    streets_pair.prepare()
+    assert streets_pair.method.queue.counted[[9, 14]].all()
     synthia = make_trainer(
         "method=caco/contrast",
         "dataset.source.layout=synthia",
         "+dataset.counts.synthia=3",
     )
-    synthia.restore()
-    assert synthia.method.queue.counted.logical_not().nonzero().flatten().tolist() == [9, 14, 16]
+    synthia.prepare()
+    counted = synthia.method.queue.counted
+    assert counted.any() and not counted[[9, 14, 16]].any()
 
 
 def test_the_oracle_trains_on_the_labelled_target(make_trainer):

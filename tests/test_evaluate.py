@@ -33,7 +33,7 @@ def run(streets, tmp_path, weights):
         folder = tmp_path / "result"
         values = [f"task={name}", f"init={weights}", f"output={folder}", *overrides]
         tasks.run(composed(*SMALL, f"dataset.root={streets}", *values), values)
-        return json.loads((folder / "result.json").read_text())
+        return json.loads((folder / "evaluation.json").read_text())
 
     return task
 
@@ -44,6 +44,19 @@ def test_every_protocol_scores(run, name):
     result = run("evaluate", f"evaluation={name}", "evaluation.size=[48,24]")
     assert 0 < result["pixel_accuracy"] < 1
     assert 0 <= result["miou/last"] < 1
+
+
+def test_a_result_says_how_many_classes_are_scored_and_leaves_the_trainings_alone(run, tmp_path):
+    training = tmp_path / "result/result.json"
+    training.parent.mkdir()
+    training.write_text("{}")
+    result = run("evaluate")
+    assert training.read_text() == "{}"
+    undefined = {key.removeprefix("iou/") for key, value in result.items() if value is None}
+    assert (
+        undefined == {*result["classes_absent"]} and len(undefined) + result["classes_scored"] == 19
+    )
+    assert result["dataset"] == "streets"
 
 
 def test_protocols_differ_and_the_common_one_is_the_trainers(run, make_trainer):
@@ -116,9 +129,9 @@ def test_a_training_scores_by_its_protocol(make_trainer):
 def test_published_rows_stand_beside_and_in_the_result(run, capsys, monkeypatch):
     asked = []
 
-    def known(method: str, pair: str) -> list[Row]:
-        asked.append((method, pair))
-        return [Row(method, pair, "as told", "ResNet-101", "hearsay", miou=12.5)]
+    def known(method: str, pair: str, label_space: str) -> list[Row]:
+        asked.append((method, pair, label_space))
+        return [Row(method, pair, "as told", "ResNet-101", "hearsay", {"miou": 12.5})]
 
     monkeypatch.setattr("uda_hydra.tasks.evaluate.published", known)
     result = run("evaluate", "method=source_only")
@@ -126,9 +139,9 @@ def test_published_rows_stand_beside_and_in_the_result(run, capsys, monkeypatch)
     assert "[1] as told, ResNet-101: hearsay" in told
     (mean,) = [line for line in told.splitlines() if line.startswith("mean")]
     assert mean.split()[2] == "12.50"
-    assert result["published"][0]["miou"] == 12.5
+    assert result["published"][0]["scores"] == {"miou": 12.5}
     run("evaluate", "dataset.oracle=true")
-    assert asked == [("source_only", "streets"), ("oracle", "streets")]
+    assert asked == [(name, "streets", "cityscapes19") for name in ("source_only", "oracle")]
 
 
 def test_a_scan_counts_the_source_and_goes_on(streets, tmp_path, capsys):

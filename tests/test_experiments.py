@@ -88,9 +88,9 @@ def test_an_experiment_runs_on_streets_and_shows_what_was_published(
 ):
     asked = []
 
-    def known(method: str, pair: str) -> list[Row]:
+    def known(method: str, pair: str, label_space: str) -> list[Row]:
         asked.append((method, pair))
-        return [Row(method, pair, f"{method} as told", "ResNet-101", "hearsay", miou=12.5)]
+        return [Row(method, pair, f"{method} as told", "ResNet-101", "hearsay", {"miou": 12.5})]
 
     monkeypatch.setattr("uda_hydra.tasks.train.published", known)
     network = "deeplabv3plus_tiny" if name.endswith("v3plus") else "deeplabv2_tiny"

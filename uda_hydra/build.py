@@ -22,13 +22,13 @@ from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import UserError, nearest
 from uda_hydra.files import is_number
 from uda_hydra.methods.base import Method
-from uda_hydra.methods.ensemble import Ensemble
-from uda_hydra.models.init import load_weights
+from uda_hydra.models.checkpoints.loading import load_weights
+from uda_hydra.models.ensemble import Ensemble
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.published import check_name
 from uda_hydra.tracking.mlflow import Tracking
 
-ALLOWED = ("models", "methods", "data", "callbacks")
+ALLOWED = ("models", "methods", "data", "augment", "callbacks")
 """Subpackages of uda_hydra that a ``_target_`` may name things of; nothing else can be built."""
 
 
@@ -144,14 +144,26 @@ def segmenter(config: DictConfig) -> Segmenter:
     return network
 
 
-def ensemble(config: DictConfig) -> Ensemble:
-    """The networks of ``ensemble``, each of them the one that ``model`` names."""
-    members = [settings(member) for member in config.ensemble]
-    for member in members:
+def check_predictor(config: DictConfig) -> None:
+    """The weights of ``init``, or those of every member of ``ensemble``, must be there."""
+    if not config.ensemble and config.init is None:
+        raise UserError(
+            f"task={config.task} needs init=FILE: the weights of the network; "
+            "or ensemble=[{init: FILE}, ...]"
+        )
+    for member in map(settings, config.ensemble):
         if not Path(member.init).is_file():
-            raise UserError(f"ensemble: there is no file {member.init} with weights to score")
+            raise UserError(f"ensemble: there is no file {member.init} with weights")
+    if not config.ensemble:
+        check_init(config)
+
+
+def predictor(config: DictConfig) -> Segmenter | Ensemble:
+    """The network with the weights of ``init``, or those of ``ensemble`` together."""
+    check_predictor(config)
+    members = [settings(member) for member in config.ensemble]
     networks = [segmenter(OmegaConf.merge(config, {"init": member.init})) for member in members]
-    return Ensemble(networks, [member.weight for member in members])
+    return Ensemble(networks, [m.weight for m in members]) if members else segmenter(config)
 
 
 def method(config: DictConfig, network: Segmenter) -> Method:
@@ -164,12 +176,13 @@ def pair(config: DictConfig) -> Pair:
     """The domain pair; generated where it is generated, looked for where it is not.
 
     Its validation images are as the evaluation protocol wants them, its training images are shown
-    as ``augmentation`` says.
+    as ``augmentation`` says, those of the source in the order of ``sampler``.
     """
     protocol = settings(config.evaluation)
     found = build(config.dataset, "dataset")
     sizes = input_sizes(protocol, found.validation.images.size)
-    found = found.augmented(settings(config.augmentation))
+    found = found.augmented(build(config.augmentation, "augmentation"))
+    found = found.sampled(build(config.sampler, "sampler"))
     return found.seen_at(sizes, filter=protocol.filter, shrink_labels=protocol.labels == "input")
 
 
@@ -190,7 +203,6 @@ def trainer(config: DictConfig, data: Pair, folder: Path, callbacks: list[Callba
         optimizer=settings(config.optimizer),
         evaluation=settings(config.evaluation),
         weights=plain(config.loss),
-        normalization=network.normalization,
         seed=config.seed,
         device=device,
         bfloat16=uses_bfloat16(chosen.precision, device),

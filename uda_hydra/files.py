@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import socket
@@ -41,8 +42,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: object) -> None:
-    """Write plain values atomically, as JSON."""
-    write_text(path, json.dumps(values, indent=1) + "\n")
+    """Write plain values atomically, as JSON; a number that is not finite becomes null."""
+    write_text(path, json.dumps(_finite(values), indent=1, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """The same plain values with None for every number that is not finite."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

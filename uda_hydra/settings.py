@@ -168,7 +168,8 @@ class EvaluationSettings:
     aux_weight: float
     """Share of the auxiliary head's logits; 0 leaves the main head's alone."""
     average: str
-    """defined: a class that never occurs joins no mean; all: it counts as 0."""
+    """Classes of the mean IoU: occurring, those in the truth; defined, those in truth or
+    prediction; all, where a class in neither counts as 0."""
 
     def __post_init__(self) -> None:
         fits = self.size is None or (len(self.size) == 2 and min(self.size) > 0)
@@ -180,7 +181,7 @@ class EvaluationSettings:
         _choose("evaluation.rescale", self.rescale, "image", "input")
         _choose("evaluation.softmax", self.softmax, "before", "after")
         _choose("evaluation.labels", self.labels, "full", "input")
-        _choose("evaluation.average", self.average, "defined", "all")
+        _choose("evaluation.average", self.average, "occurring", "defined", "all")
 
 
 @dataclass
@@ -195,37 +196,6 @@ class MemberSettings:
     def __post_init__(self) -> None:
         known = 0 < self.weight < math.inf
         _require(known, f"the weight of {self.init} in ensemble", "positive", self.weight)
-
-
-@dataclass
-class AugmentationSettings:
-    """Random views of the training images of both domains; validation never sees them."""
-
-    mirror: float
-    """Probability of exchanging left and right."""
-    blur: float
-    """Probability of Pillow's Gaussian blur, of a radius drawn from [0, 1) pixels."""
-    scale_range: list[float] | None
-    """Smallest and largest of the random sizes, relative to ``scale_base``, of which a part of the
-    training size is seen; None shows the whole image."""
-    scale_base: list[int] | None
-    """Width and height; None for each domain's training size. Only read with a ``scale_range``."""
-
-    def __post_init__(self) -> None:
-        for key, value in (("mirror", self.mirror), ("blur", self.blur)):
-            _require(0 <= value <= 1, f"augmentation.{key}", "a probability, 0 to 1", value)
-        span, base = self.scale_range, self.scale_base
-        ordered = span is None or (len(span) == 2 and 0 < span[0] <= span[1])
-        _require(
-            ordered, "augmentation.scale_range", "[smallest, largest], both positive, or null", span
-        )
-        fits = base is None or (len(base) == 2 and min(base) > 0)
-        _require(fits, "augmentation.scale_base", "[width, height] in pixels or null", base)
-
-    @property
-    def active(self) -> bool:
-        """Whether anything can change."""
-        return self.mirror > 0 or self.blur > 0 or self.scale_range is not None
 
 
 @dataclass

@@ -4,7 +4,8 @@ from torch import nn
 
 import uda_hydra.losses as L
 from tests.toys.networks import STEP
-from uda_hydra.methods.source_only import SourceOnly, shuffled
+from uda_hydra.augment.photometric import shuffle_channels
+from uda_hydra.methods.source_only import SourceOnly
 from uda_hydra.types import Prediction, Source, Target
 
 
@@ -50,7 +51,8 @@ def test_without_an_auxiliary_head_its_term_is_missing():
 def test_channels_by_hand():
     pixel = torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1)
     images = pixel.expand(3, -1, -1, -1)
-    official, permuted = (shuffled(images, [0, 1, 2], kind) for kind in ("official", "permute"))
+    kinds = ("official", "permute")
+    official, permuted = (shuffle_channels(images, [0, 1, 2], kind) for kind in kinds)
     assert official.flatten(1).tolist() == [[10, 20, 30], [30, 30, 30], [20, 30, 20]]
     assert permuted.flatten(1).tolist() == [[10, 20, 30], [30, 10, 20], [20, 30, 10]]
 
@@ -65,7 +67,7 @@ def test_every_image_is_drawn_for_itself_from_the_global_generator():
 
     first, second = segmenter.seen
     assert first.equal(second)
-    kinds = [shuffled(source.image, [c] * 300, "permute") for c in range(3)]
+    kinds = [shuffle_channels(source.image, [c] * 300, "permute") for c in range(3)]
     counts = [(first == kind).flatten(1).all(dim=1).sum().item() for kind in kinds]
     assert sum(counts) == 300
     assert min(counts) > 70

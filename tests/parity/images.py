@@ -15,6 +15,7 @@ from uda_hydra.data.readers.cityscapes import cityscapes
 from uda_hydra.data.readers.gta5 import gta5
 from uda_hydra.data.readers.synthia import synthia
 from uda_hydra.models.normalizations import normalization
+from uda_hydra.types import Crop, Resize, View
 
 STEM = "aachen/aachen_000000_000019"
 PLACES = {
@@ -46,6 +47,22 @@ def stored(
     if name == "gta5":
         return gta5(root, label_space=label_space)
     return cityscapes(root, label_space=label_space, split="train")
+
+
+def opened(found: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
+    """RGB image and class numbers of the one sample."""
+    (sample,) = found.samples
+    image = torch.from_numpy(found.read_image(sample)).permute(2, 0, 1)
+    return image, torch.from_numpy(found.read_label(sample))
+
+
+def centre_view(size: tuple[int, int], wanted: tuple[int, int]) -> View:
+    """The middle, after the shortest resizing that covers ``wanted``: MaxSquare's validation."""
+    (width, height), covering = size, (wanted[0], int(size[1] * wanted[0] / size[0]))
+    if wanted[0] / width < wanted[1] / height:
+        covering = int(width * wanted[1] / height), wanted[1]
+    x, y = (round((have - want) / 2) for have, want in zip(covering, wanted, strict=True))
+    return View(size, (Resize(*covering), Crop(x, y, *wanted)))
 
 
 def normalised(image: np.ndarray, name: str = "caffe") -> torch.Tensor:

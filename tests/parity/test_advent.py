@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 import uda_hydra.losses as L
 from tests.conftest import composed, protocol
+from tests.label_spaces import numbered
 from tests.parity.official_networks import load, official_weights, renamed, small
 from uda_hydra.config import settings
 from uda_hydra.engine.evaluator import count_pixels
@@ -18,11 +19,11 @@ from uda_hydra.engine.protocols import label_map, look
 from uda_hydra.engine.schedule import rate_factor
 from uda_hydra.engine.scores import Scores
 from uda_hydra.methods.base import Player
-from uda_hydra.methods.ensemble import Ensemble
 from uda_hydra.methods.output_adversarial import OutputAdversarial
 from uda_hydra.models.discriminators import FcPix2pix
+from uda_hydra.models.ensemble import Ensemble
 from uda_hydra.models.segmenter import Segmenter
-from uda_hydra.types import IGNORE, Prediction, Target
+from uda_hydra.types import IGNORE, Normalization, Prediction, Target
 
 PRECISIONS = (torch.float32, torch.float64)
 MAPS = ("basic", "saturated", "onehot", "uniform")
@@ -257,6 +258,9 @@ def test_parameter_groups(reference, level):
 class Recorded(nn.Module):
     """Answers image ``i``, whose every pixel is i, with the i-th of the recorded logits."""
 
+    normalization = Normalization("rgb", scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    predict = Segmenter.predict
+
     def __init__(self, logits: Tensor) -> None:
         super().__init__()
         self.logits = logits
@@ -274,12 +278,12 @@ def test_ensemble(reference):
     confusion = torch.zeros(size, size, dtype=torch.long)
     for i, label in enumerate(case.inputs["labels"]):
         image = torch.full((3, 8, 8), i, dtype=torch.uint8)
-        looks = look(both, [image], chosen, lambda images: images.float())
+        looks = look(both, [image], chosen, device=torch.device("cpu"), bfloat16=False)
         prediction = label_map(looks, tuple(label.shape), chosen)
         assert prediction.long().equal(case.out["predictions"][i])
         truth = torch.where((label >= 0) & (label < size), label, IGNORE)
         confusion += count_pixels(truth.to(torch.uint8), prediction, size)
     assert confusion.equal(case.out["hist"])
-    scores = Scores(confusion.numpy(), tuple(f"class {i}" for i in range(size)))
+    scores = Scores(confusion.numpy(), numbered(size))
     np.testing.assert_allclose(scores.iou, case.out["iou"], rtol=1e-9)
     assert round(100 * scores.miou, 2) == case.out["miou_percent"]

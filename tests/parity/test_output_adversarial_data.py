@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.parity.images import normalised, stored
+from tests.parity.images import centre_view, normalised, opened, stored
+from uda_hydra.augment.training import RandomView
+from uda_hydra.augment.warp import warp
 from uda_hydra.data.labels import CITYSCAPES19, SYNTHIA13, SYNTHIA16
 from uda_hydra.data.readers import cityscapes as city
 from uda_hydra.data.readers import synthia
 from uda_hydra.data.readers.city_split import PARTS
 from uda_hydra.data.readers.image_set import class_table
-from uda_hydra.data.transforms import Labelled, centre_crop, maxsquare_view
 from uda_hydra.types import IGNORE
 
 LABELS = {
@@ -45,25 +46,21 @@ class Scripted(Random):
 
 
 @pytest.fixture
-def opened(reference, tmp_path):
+def sample(reference, tmp_path):
     """Image and train ids of a case, read from files."""
 
     def read(case):
-        found = stored(
-            tmp_path, "cityscapes", CITYSCAPES19, case.inputs["image"], case.inputs["label_ids"]
-        )
-        (sample,) = found.samples
-        return Labelled(found.read_image(sample), found.read_label(sample))
+        inputs = case.inputs["image"], case.inputs["label_ids"]
+        return opened(stored(tmp_path, "cityscapes", CITYSCAPES19, *inputs))
 
     return read
 
 
-def assert_equal(case, found: Labelled, family: str = "caffe") -> None:
+def assert_equal(case, image: torch.Tensor, label: torch.Tensor, family: str = "caffe") -> None:
     # Made with Pillow 13: another version may differ by a grey level in rare pixels.
-    expected = case.out["image"]
-    torch.testing.assert_close(normalised(found.image, family), expected, rtol=0, atol=1e-3)
-    label = case.out["label"].where(case.out["label"] >= 0, IGNORE)
-    assert torch.equal(torch.from_numpy(found.label).long(), label)
+    found = normalised(image.permute(1, 2, 0).numpy(), family)
+    torch.testing.assert_close(found, case.out["image"], rtol=0, atol=1e-3)
+    assert torch.equal(label.long(), case.out["label"].where(case.out["label"] >= 0, IGNORE))
 
 
 @pytest.mark.parametrize("name", LABELS)
@@ -76,36 +73,34 @@ def test_label_maps(reference, name):
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_training_views(reference, opened, name):
+def test_training_views(reference, sample, name):
     case = reference("output_adversarial")[name]
     args = case.args
     crop = args["crop_w"], args["crop_h"]
-    base, blur, drawn = None, 0.0, [0.0]
+    scales = base = None
+    blur, drawn = 0.0, [0.0]
     if "base_w" in args:
-        base = args["base_w"], args["base_h"]
+        scales, base = [0.5, 2.0], [args["base_w"], args["base_h"]]
         drawn += [args["short_size"], args["x1"], args["y1"]]
     drawn += [0.0]
     if "blur_radius" in args:
         blur = 1.0
         drawn += [args["blur_radius"]]
     random = Scripted(*drawn)
-    view = maxsquare_view(
-        opened(case),
-        crop=crop,
-        base=base,
-        scales=(0.5, 2.0),
-        mirror=float(args.get("mirror", 0)),
-        blur=blur,
-        random=random,
-    )
+    mirror = float(args.get("mirror", 0))
+    augmentation = RandomView(mirror=mirror, blur=blur, scale_range=scales, scale_base=base)
+    seen = augmentation.source(*sample(case), crop, random)
     assert not random.numbers
-    assert_equal(case, view, "torchvision" if name.endswith("rgb") else "caffe")
+    family = "torchvision" if name.endswith("rgb") else "caffe"
+    assert_equal(case, seen.image, seen.label, family)
 
 
-def test_validation_view(reference, opened):
+def test_validation_view(reference, sample):
     case = reference("output_adversarial")["transform_center_crop"]
+    image, label = sample(case)
     crop = case.args["crop_w"], case.args["crop_h"]
-    assert_equal(case, centre_crop(opened(case), crop))
+    view = centre_view((image.shape[2], image.shape[1]), crop)
+    assert_equal(case, warp(image, view, kind="image"), warp(label, view, kind="label"))
 
 
 def test_city_lists(reference, tmp_path):

@@ -156,8 +156,8 @@ def test_an_interrupted_trial_goes_on_from_its_own_checkpoint(tmp_path, number):
     assert states[:2] == [("failed", "0000"), ("complete", "0000")]
     whole = launch(tmp_path, *long[:-1], "output=whole", "tracking=none")
     assert whole.returncode == 0, whole.stderr
-    assert (folder / "trials/0000/last.pt").read_bytes() == (
-        tmp_path / "whole/last.pt"
+    assert (folder / "trials/0000/source_only/last.pt").read_bytes() == (
+        tmp_path / "whole/source_only/last.pt"
     ).read_bytes()
 
 

@@ -42,7 +42,7 @@ COMMON = EvaluationSettings(
     via_input_size=False,
     labels="full",
     aux_weight=0.0,
-    average="defined",
+    average="occurring",
 )
 """The protocol of conf/evaluation/common.yaml."""
 
@@ -130,7 +130,9 @@ def trainer_of(
     callbacks: Sequence[Callback] = (),
 ) -> Trainer:
     """A training of what ``make`` makes of a network; in bf16 on CUDA, as by default."""
-    segmenter = deeplabv2(num_classes=CLASSES, blocks=scale.blocks, width=scale.width, init="he")
+    segmenter = deeplabv2(
+        num_classes=CLASSES, blocks=scale.blocks, width=scale.width, initialization="he"
+    )
     return Trainer(
         make(segmenter),
         pair,
@@ -138,7 +140,6 @@ def trainer_of(
         optimizer=_optimizer_settings(),
         evaluation=COMMON,
         weights=weights,
-        normalization=segmenter.normalization,
         seed=0,
         device=device,
         bfloat16=device.type == "cuda",

@@ -21,7 +21,7 @@ from uda_hydra.errors import UserError
 from uda_hydra.files import locked
 
 # Raise it with every change of what ResizedImages returns for a file, or of the form of an entry.
-_VERSION = 1
+_VERSION = 2
 _JOB_FILES = 8
 # Below this, starting a process takes longer than the work it takes over.
 _WORKER_FILES = 100

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from uda_hydra.augment.resize import resize_image, resize_label
 from uda_hydra.data.readers import ImageSet
-from uda_hydra.data.resize import resize_image_fast, resize_label
 
 
 class ResizedImages:
@@ -32,7 +32,7 @@ class ResizedImages:
         """RGB."""
         image = self.images.read_image(self.images.samples[index])
         if self.size is not None:
-            image = resize_image_fast(image, self.size, filter=self.filter)
+            image = resize_image(image, self.size, filter=self.filter)
         return torch.from_numpy(image).permute(2, 0, 1).contiguous()
 
     def label(self, index: int) -> UInt8[Tensor, "h w"]:

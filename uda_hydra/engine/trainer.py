@@ -20,7 +20,7 @@ from uda_hydra.engine.evaluator import evaluate
 from uda_hydra.engine.events import Callback, Evaluation, Panel, Run
 from uda_hydra.engine.finite import FiniteWatch, largest
 from uda_hydra.engine.interrupt import Interrupt, Interrupted
-from uda_hydra.engine.label_free import LabelFree, plain
+from uda_hydra.engine.label_free import LabelFree, single_look
 from uda_hydra.engine.optimizers import build_optimizers, set_rates
 from uda_hydra.engine.passes import Passes
 from uda_hydra.engine.scores import Scores
@@ -28,7 +28,7 @@ from uda_hydra.engine.weights import Weights
 from uda_hydra.errors import Stopped
 from uda_hydra.methods.base import Losses, Method, Update, check_weights
 from uda_hydra.settings import EvaluationSettings, OptimizerSettings, TrainerSettings
-from uda_hydra.types import Normalization, Source, Step, Target
+from uda_hydra.types import Source, Step, Target
 
 
 class Trainer:
@@ -47,7 +47,6 @@ class Trainer:
         optimizer: OptimizerSettings,
         evaluation: EvaluationSettings,
         weights: dict[str, float],
-        normalization: Normalization,
         seed: int,
         device: torch.device,
         bfloat16: bool,
@@ -62,13 +61,13 @@ class Trainer:
         self.settings = settings
         self.optimization = optimizer
         self.protocol = evaluation
-        self.normalize = normalization
+        self.normalize = method.normalization
         self.seed = seed
         self.device = device
         self.bfloat16 = bfloat16
         self.folder = folder
         self.callbacks = callbacks
-        self.to_device = DeviceBatches(normalization, device, layout)
+        self.to_device = DeviceBatches(self.normalize, device, layout)
         players = method.players()
         self.players = {
             name: [p for p in player.module.parameters() if p.requires_grad]
@@ -168,14 +167,13 @@ class Trainer:
 
     def batches(self) -> Iterator[tuple[Source, Target]]:
         """Normalised batches on the device, one copied ahead of the one in use."""
-        stored = self.method.stored()
         stream = self.pair.streams(
             seed=self.seed,
             steps=range(self.done, self.settings.steps),
             batch_size=self.settings.batch_size,
             workers=self.settings.workers,
             pin=self.device.type == "cuda",
-            **({"stored": stored} if stored else {}),
+            stored=self.method.stored(),
         )
         return one_ahead(self.to_device(*batch) for batch in stream)
 
@@ -200,7 +198,7 @@ class Trainer:
         self.label_free = seen.means()
         held_out = self.pair.source_validation
         if held_out is not None:
-            source, _ = self._score(held_out, plain(self.protocol), panels=0)
+            source, _ = self._score(held_out, single_look(self.protocol), panels=0)
             self.label_free["miou/source_val"] = source.miou
         if self.last.miou > self.best:
             self.best, self.best_step = self.last.miou, self.done
@@ -218,9 +216,8 @@ class Trainer:
             self.method,
             images.stream(workers=self.settings.workers),
             protocol=protocol,
-            classes=self.pair.label_space.names,
+            label_space=self.pair.label_space,
             count=len(images),
-            normalize=self.normalize,
             device=self.device,
             bfloat16=self.bfloat16,
             **options,
@@ -292,9 +289,7 @@ class Trainer:
         self.done, self.best, self.best_step = state["step"], state["best"], state["best_step"]
         if state["confusion"] is not None:
             confusion = state["confusion"].numpy()
-            self.last = Scores(
-                confusion, self.pair.label_space.names, average=self.protocol.average
-            )
+            self.last = Scores(confusion, self.pair.label_space, average=self.protocol.average)
         # Checkpoints of earlier versions hold none.
         self.label_free = state.get("label_free", {})
         self.watch.nonzero = {*state.get("nonzero", ())}

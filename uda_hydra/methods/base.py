@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkab
 from torch import Tensor, nn
 
 from uda_hydra.data.scan import Statistics
-from uda_hydra.types import Source, Step, Target
+from uda_hydra.types import Normalization, Source, Step, Target
 
 
 class Update:
@@ -152,27 +152,17 @@ class Method(nn.Module, ABC):
         """
         return {}
 
+    @property
+    def normalization(self) -> Normalization:
+        """How uint8 RGB becomes the segmenter's input."""
+        return self.segmenter.normalization
+
     def predict(self, image: Tensor, *, aux_weight: float = 0.0) -> Tensor:
         """Logits (b, classes, h, w) of a normalised image, at any resolution; used in eval mode.
 
         ``aux_weight`` times those of the auxiliary head are added where it is not 0.
         """
-        seen = self.segmenter(image)
-        if aux_weight == 0:
-            return seen.main
-        if seen.aux is None:
-            raise ValueError("evaluation.aux_weight must be 0: this model has no auxiliary head")
-        return seen.main + aux_weight * seen.aux
-
-
-class Untrained(Method):
-    """A segmenter that is only looked at: weights from a file, to be scored."""
-
-    terms = ()
-
-    def losses(self, source: Source, target: Target, step: Step) -> Losses:
-        """There are none."""
-        raise TypeError("these weights are scored and not trained")
+        return self.segmenter.predict(image, aux_weight=aux_weight)
 
 
 def check_weights(terms: Sequence[str], weights: dict[str, float]) -> None:

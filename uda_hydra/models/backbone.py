@@ -1,4 +1,4 @@
-"""What every backbone is: four maps of an image, from fine to coarse."""
+"""The base of every backbone: from an image to four maps, from fine to coarse."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def recomputed(
     """
 
     @contextmanager
-    def statistics_stay() -> Iterator[None]:
+    def statistics_frozen() -> Iterator[None]:
         # The second pass sees the same batch again, which must not count twice.
         norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
         momenta = [norm.momentum for norm in norms]
@@ -86,5 +86,5 @@ def recomputed(
         x,
         use_reentrant=False,
         preserve_rng_state=random,
-        context_fn=lambda: (nullcontext(), statistics_stay()),
+        context_fn=lambda: (nullcontext(), statistics_frozen()),
     )

@@ -8,6 +8,7 @@ from typing import TypedDict
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from uda_hydra.errors import UserError
 from uda_hydra.models.backbone import Backbone
 from uda_hydra.types import Normalization, Prediction
 
@@ -57,7 +58,7 @@ class Segmenter(nn.Module):
         self.main_reads, self.aux_reads = tuple(main_reads), tuple(aux_reads)
         self.projector_reads = projector_reads
         self.keep_stages = False
-        """Return the maps of all stages; without it, their memory is free after the backward."""
+        """Return the maps of all stages; otherwise their memory is freed after the backward."""
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Prediction:
         """Logits and features of a normalised image, at feature resolution."""
@@ -78,6 +79,20 @@ class Segmenter(nn.Module):
             projection=projection,
             stages=tuple(stages) if self.keep_stages else None,
         )
+
+    def predict(
+        self, image: Float[Tensor, "b 3 h w"], *, aux_weight: float = 0.0
+    ) -> Float[Tensor, "b k _ _"]:
+        """Logits of a normalised image at feature resolution.
+
+        ``aux_weight`` times those of the auxiliary head are added where it is not 0.
+        """
+        prediction = self(image)
+        if aux_weight == 0:
+            return prediction.main
+        if prediction.aux is None:
+            raise UserError("evaluation.aux_weight must be 0: this model has no auxiliary head")
+        return prediction.main + aux_weight * prediction.aux
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Every trainable parameter once, in the groups "backbone" and "heads"."""

@@ -41,8 +41,10 @@ def check_training(config: DictConfig) -> None:
     Network and method are built without memory for their weights, so that values which only their
     constructors know to be wrong are reported before the stages before have been trained.
     """
-    for group in (config.trainer, config.optimizer, config.evaluation, config.augmentation):
+    for group in (config.trainer, config.optimizer, config.evaluation):
         settings(group)
+    build.build(config.augmentation, "augmentation")
+    build.build(config.sampler, "sampler")
     find_device(config.trainer.device)
     with without_memory():
         classes = len(label_space(config.dataset.classes))

@@ -7,7 +7,6 @@ from typing import Any
 
 from uda_hydra.settings import (
     NEUTRAL,
-    AugmentationSettings,
     EvaluationSettings,
     MemberSettings,
     OptimizerSettings,
@@ -39,7 +38,8 @@ class RunSchema:
     optimizer: OptimizerSettings
     trainer: TrainerSettings
     evaluation: EvaluationSettings
-    augmentation: AugmentationSettings
+    augmentation: Any
+    sampler: Any
     tracking: TrackingSettings = field(metadata=NEUTRAL)
     callbacks: Any = field(metadata=NEUTRAL)
     stages: dict[str, list[str]] = field(metadata=NEUTRAL)

@@ -27,7 +27,7 @@ def run(config: DictConfig, overrides: list[str]) -> float | list[float] | None:
     """Run ``config.task``."""
     if config.task not in TASKS:
         raise UserError(f"there is no task {config.task!r}{nearest(config.task, TASKS)}")
-    for group in ("trainer", "optimizer", "evaluation", "augmentation", "tracking"):
+    for group in ("trainer", "optimizer", "evaluation", "tracking"):
         settings(config[group])
     known = multiprocessing.get_all_start_methods()
     if multiprocessing.get_start_method() not in known:

@@ -9,12 +9,11 @@ from omegaconf import DictConfig
 
 from uda_hydra import build
 from uda_hydra.data.pool import count_up
+from uda_hydra.data.samplers import SCANS
 from uda_hydra.data.scan import Statistics
 from uda_hydra.data.scan import scan as count
 from uda_hydra.errors import UserError
 from uda_hydra.files import write_text
-
-FOLDER = Path("outputs/scan")
 
 
 def scan(config: DictConfig, overrides: list[str]) -> None:
@@ -26,15 +25,14 @@ def scan(config: DictConfig, overrides: list[str]) -> None:
     pair = build.pair(config)
     if pair.oracle:
         raise UserError("task=scan counts the source; set dataset.oracle=false")
-    folder = Path(config.output or FOLDER)
-    name = f"{pair.name}-{pair.label_space.name}"
+    folder = Path(config.output or SCANS)
     found = count(
         pair.source.images,
         workers=config.trainer.workers,
         journal=folder / f"{pair.name}.jsonl",
         progress=partial(count_up, "scan"),
     )
-    path = folder / f"{name}.json"
+    path = folder / pair.scan_file.name
     write_text(path, found.to_json())
     print(f"{_text(found)}\nwritten to {path}")
 

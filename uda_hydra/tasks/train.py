@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from uda_hydra import build
 from uda_hydra.config import plain, settings
+from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair
 from uda_hydra.engine.checkpoint import Checkpoints
 from uda_hydra.engine.events import Callback, Run
@@ -93,7 +94,8 @@ def pair_opener() -> Callable[[DictConfig], Pair]:
     opened: dict[str, Pair] = {}
 
     def open_pair(config: DictConfig) -> Pair:
-        read = digest_of([plain(config[key]) for key in ("dataset", "augmentation", "evaluation")])
+        groups = ("dataset", "augmentation", "sampler", "evaluation")
+        read = digest_of([plain(config[key]) for key in groups])
         if read not in opened:
             opened[read] = build.pair(config)
         return opened[read]
@@ -212,8 +214,8 @@ def train_stage(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str
             facts=facts,
         )
     )
-    rows = published(build.published_as(stage.config), pair.name)
-    result = _result(trainer, facts) | {"published": [asdict(row) for row in rows]}
+    result = _result(trainer, facts)
+    result["published"] = [asdict(row) for row in _published(stage, result)]
     write_json(folder / "result.json", result)
     return result
 
@@ -254,14 +256,11 @@ def _facts(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str]) ->
 
 def _result(trainer: Trainer, facts: dict[str, str]) -> Result:
     """Final scores, and what produced them."""
-    means = trainer.last.metrics()
     return {
-        "miou/last": means.pop("miou"),
+        **trainer.last.result(),
         "miou/best": trainer.best,
         "miou/best_step": trainer.best_step,
         "miou/best_is": "selected on target labels; miou/last is not",
-        **means,
-        **trainer.last.per_class(),
         **trainer.label_free,
         **({"zero_terms": trainer.watch.zero_terms} if trainer.watch.zero_terms else {}),
         "steps": trainer.done,
@@ -272,7 +271,8 @@ def _result(trainer: Trainer, facts: dict[str, str]) -> Result:
 
 def _published(stage: Stage, result: Result) -> list[Row]:
     """What is known of the stage's method on its data."""
-    return published(build.published_as(stage.config), result["dataset"])
+    space = label_space(stage.config.dataset.classes)
+    return published(build.published_as(stage.config), result["dataset"], space.name)
 
 
 def _score(result: Result, name: str, stage: Stage) -> float:
@@ -282,4 +282,6 @@ def _score(result: Result, name: str, stage: Stage) -> float:
             f"objective={name} is not in {stage.folder / 'result.json'}, which an earlier version "
             "has written; choose another output=..., or move this run away"
         )
+    if result[name] is None:
+        raise UserError(f"objective={name} is not defined: the validation labels lack the class")
     return result[name]

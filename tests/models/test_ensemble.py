@@ -6,12 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from uda_hydra.methods.ensemble import Ensemble
-from uda_hydra.types import Prediction
+from uda_hydra.models.ensemble import Ensemble
+from uda_hydra.models.segmenter import Segmenter
+from uda_hydra.types import Normalization, Prediction
 
 
 class Constant(nn.Module):
     """Answers the same whatever it is shown."""
+
+    normalization = Normalization("rgb", scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    predict = Segmenter.predict
 
     def __init__(self, main: list[float], aux: list[float], dtype: torch.dtype) -> None:
         super().__init__()

@@ -116,6 +116,7 @@ def test_callbacks_change_nothing(made, tmp_path, method):
 def test_an_update_trains_its_own_players_alone(made, method):
     """Also where fooling a discriminator sends a gradient through it."""
     trainer = made(method, "trainer.steps=2")
+    trainer.prepare()
     real, reached = trainer.method.losses, set()
 
     def watched(*batch):
@@ -140,6 +141,7 @@ def gradients(module):
 @pytest.mark.parametrize("toy", TOYS)
 def test_every_player_of_a_toy_moves_and_nothing_else_does(made, toy):
     trainer = made(toy, "trainer.steps=1")
+    trainer.prepare()
     played = {p for parameters in trainer.players.values() for p in parameters}
     before = {p: p.detach().clone() for p in trainer.method.parameters()}
     trainer.step(*next(trainer.batches()), Step(0, 0.0))

@@ -18,7 +18,6 @@ from tests.conftest import ROOT, SMALL, composed
 from tests.test_laws import run_of
 from uda_hydra import build
 from uda_hydra.data.scan import scan
-from uda_hydra.engine.artifacts import Stored
 from uda_hydra.engine.interrupt import Interrupt, Interrupted
 from uda_hydra.engine.passes import Passes
 from uda_hydra.types import Source, Target
@@ -240,7 +239,8 @@ def test_workers_change_nothing(make_passes, tmp_path):
 
 def test_one_pass_fills_several_artifacts_and_only_what_they_lack(make_passes):
     passes = make_passes()
-    stored = {"soft": Stored("float16", stride=4), "hard": Stored("uint8", kind="label")}
+    soft, hard = {"encoding": "float16", "stride": 4}, {"encoding": "uint8", "kind": "label"}
+    stored = {"soft": soft, "hard": hard}
     counted = Counted(passes)
 
     def compute(batch):

@@ -3,7 +3,7 @@
 The laws hold for each of ``TOYS`` as for the methods in conf/method; a new toy is added here.
 """
 
-from tests.toys.methods import ClassMix, Fooling, Projected
+from tests.toys.methods import ClassMix, Fooling, Projected, SelfTrained
 
-TOYS = [ClassMix, Fooling, Projected]
+TOYS = [ClassMix, Fooling, Projected, SelfTrained]
 """Called with a segmenter; every term has the weight 1."""

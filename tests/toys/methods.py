@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
 from uda_hydra.memory import EmaTeacher, ema_momentum
-from uda_hydra.methods.base import Losses, Method, Player, Update
+from uda_hydra.methods.base import Losses, Method, Passes, Player, Store, Update
 from uda_hydra.types import Source, Step, Target
 
 
@@ -94,3 +96,40 @@ class Fooling(Method):
         yield Update("segmenter", seg=seg, adv=adv)
         scores = self.discriminator(logits.detach())
         yield Update("discriminator", disc=L.gan(scores, L.TARGET, kind="ls"))
+
+
+class SelfTrained(Method):
+    """Hard labels of the target, stored before the first step, for a mirrored view of each image.
+
+    Classes that are rare among the stored labels weigh more.
+    """
+
+    terms = ("seg", "pseudo")
+
+    def __init__(self, segmenter: nn.Module) -> None:
+        super().__init__(segmenter)
+        self.register_buffer("weight", torch.ones(segmenter.num_classes))
+        self.labels: Store | None = None
+
+    def prepare(self, passes: Passes) -> None:
+        self.labels = passes.run(
+            "labels", over="target", compute=self.label, batch=4, encoding="uint8", kind="label"
+        )
+        self.weight.copy_(passes.summary("weight", self.class_weight, of=self.labels))
+
+    def label(self, target: Target) -> Tensor:
+        return L.logits(self.segmenter(target.image), target.image.shape[-2:])["main"].argmax(1)
+
+    def class_weight(self, labels: Iterator[Tensor]) -> Tensor:
+        count = sum(label.flatten().bincount(minlength=len(self.weight)) for label in labels)
+        return 1 / (1 + count / count.sum())
+
+    def losses(self, source: Source, target: Target, step: Step) -> Losses:
+        prediction = self.segmenter(source.image)
+        yield Update("segmenter", seg=L.segmentation(prediction.main, source.label))
+
+        # Until the stream joins stored items to the batch.
+        label = torch.stack([self.labels.read(key) for key in target.key]).long()
+        mirrored = self.segmenter(target.image.flip(3)).main
+        pseudo = L.segmentation(mirrored, label.flip(2), self.weight[label.flip(2)])
+        yield Update("segmenter", pseudo=pseudo)

@@ -19,9 +19,7 @@ from torch import Tensor
 
 from uda_hydra.errors import UserError
 from uda_hydra.files import write_json
-
-Item = Tensor | dict[str, Tensor]
-"""What is stored of one sample."""
+from uda_hydra.methods.base import Item
 
 FORMAT = 1
 """Raise it with every change of what an item's bytes mean."""

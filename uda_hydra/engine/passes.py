@@ -56,12 +56,12 @@ class Passes:
 
         ``encoding``, ``kind`` and ``stride`` as in ``Stored``.
         """
-        stored = {name: Stored(encoding, kind, stride)}
+        stored = {name: {"encoding": encoding, "kind": kind, "stride": stride}}
         return self.run_all(stored, compute=lambda batch: {name: compute(batch)}, **options)[name]
 
     def run_all(
         self,
-        artifacts: Mapping[str, Stored],
+        artifacts: Mapping[str, Mapping[str, Any]],
         *,
         over: str,
         compute: Callable[[Any], Mapping[str, Item]],
@@ -71,9 +71,10 @@ class Passes:
         train: bool = False,
         depends_on: Mapping[str, Any] | None = None,
     ) -> dict[str, Artifact]:
-        """Several artifacts from one pass over "source" or "target".
+        """Several artifacts, each with the options of ``Stored``, from one pass over a domain.
 
-        ``compute`` gets normalised batches on the device and returns, for each artifact, a tensor
+        ``over`` is "source" or "target"; only source batches have labels. ``compute`` gets
+        normalised batches on the device and returns, for each artifact, a tensor
         or a dictionary of them, with one row for each sample; it must not depend on earlier
         batches. Its settings belong into ``depends_on``, as plain values: where they, the data,
         the method's weights or the other arguments change, the pass is made again.
@@ -96,7 +97,7 @@ class Passes:
             "bfloat16": self.bfloat16,
         }
         opened = {
-            name: Artifact(self.folder / name, identity=identity, stored=stored)
+            name: Artifact(self.folder / name, identity=identity, stored=Stored(**stored))
             for name, stored in artifacts.items()
         }
         images = Ordered(self.pair, over, batch=batch, size=size, mirror=mirror)

@@ -73,7 +73,7 @@ class Passes(Protocol):
 
     def run_all(
         self,
-        artifacts: Mapping[str, Any],
+        artifacts: Mapping[str, Mapping[str, Any]],
         *,
         over: str,
         compute: Callable[..., Any],

@@ -79,7 +79,7 @@ def test_gap_moves_every_constant_in_a_straight_line(monkeypatch: pytest.MonkeyP
     half = gap.domain("GTA5", 1.0)
     assert half.look.exposure == pytest.approx((near.look.exposure + far.look.exposure) / 2)
     assert half.look.balance[2] == pytest.approx((near.look.balance[2] + far.look.balance[2]) / 2)
-    assert half.statistics.road == pytest.approx((near.statistics.road + far.statistics.road) / 2)
+    assert half.style.road == pytest.approx((near.style.road + far.style.road) / 2)
     assert half.tint[ids.SKY][0] == pytest.approx((1 + far.tint[ids.SKY][0]) / 2)
     assert min(gap.domain("GTA5", 100.0).look[1:]) == 0.0
     with pytest.raises(ValueError, match=r"dataset\.gap"):

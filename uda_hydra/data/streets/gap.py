@@ -35,7 +35,7 @@ class Photography(NamedTuple):
     vignette: float  # light lost in the corners
 
 
-class SceneStatistics(NamedTuple):
+class Style(NamedTuple):
     """Statistics of a domain's scenes: means, and probabilities per scene or per slot."""
 
     focal: float  # in image heights
@@ -55,14 +55,14 @@ class StreetDomain(NamedTuple):
     """One domain at one gap."""
 
     look: Photography
-    statistics: SceneStatistics
+    style: Style
     tint: dict[int, Rgb]  # raw id to the colour gain of its surfaces
     absent: frozenset[int] = frozenset()  # raw ids that never occur
 
 
 NEUTRAL = StreetDomain(
     Photography((1.0, 1.0, 1.0), 1.0, 1.0, 1.0, 1.0, 0.22, 0.35, 0.35, 0.014, 1.0, 0.5, 0.1),
-    SceneStatistics(1.5, 0.44, 1.55, 5.4, 4.2, 0.42, 2.6, 8.0, 0.5, 0.45, 0.5),
+    Style(1.5, 0.44, 1.55, 5.4, 4.2, 0.42, 2.6, 8.0, 0.5, 0.45, 0.5),
     {},
 )
 
@@ -72,7 +72,7 @@ _DOMAINS = {
         Photography(
             (1.1, 1.0, 0.84), 1.12, 0.88, 1.35, 1.15, 0.34, 0.18, 0.12, 0.004, 0.7, 0.35, 0.0
         ),
-        SceneStatistics(1.35, 0.46, 1.75, 6.0, 5.2, 0.38, 2.6, 8.0, 0.45, 0.4, 0.15),
+        Style(1.35, 0.46, 1.75, 6.0, 5.2, 0.38, 2.6, 8.0, 0.45, 0.4, 0.15),
         {
             ids.ROAD: (1.12, 1.06, 1.0),
             ids.SIDEWALK: (1.15, 1.08, 0.95),
@@ -89,7 +89,7 @@ _DOMAINS = {
         Photography(
             (0.98, 1.0, 1.06), 1.05, 0.92, 1.45, 1.1, 0.28, 0.3, 0.1, 0.003, 0.6, 0.65, 0.0
         ),
-        SceneStatistics(1.3, 0.4, 2.5, 6.0, 4.4, 0.4, 2.6, 9.0, 0.45, 0.4, 0.0),
+        Style(1.3, 0.4, 2.5, 6.0, 4.4, 0.4, 2.6, 9.0, 0.45, 0.4, 0.0),
         {
             ids.ROAD: (1.05, 1.0, 0.98),
             ids.SIDEWALK: (1.1, 1.0, 0.92),
@@ -104,7 +104,7 @@ _DOMAINS = {
         Photography(
             (0.84, 0.98, 0.95), 0.85, 1.08, 0.62, 0.85, 0.12, 0.6, 0.6, 0.024, 1.3, 0.65, 0.3
         ),
-        SceneStatistics(1.65, 0.42, 1.35, 4.9, 4.0, 0.48, 3.0, 9.0, 0.55, 0.45, 0.9),
+        Style(1.65, 0.42, 1.35, 4.9, 4.0, 0.48, 3.0, 9.0, 0.55, 0.45, 0.9),
         {
             ids.ROAD: (0.9, 0.94, 1.0),
             ids.SIDEWALK: (0.82, 0.86, 0.92),
@@ -126,12 +126,7 @@ def domain(name: str, gap: float) -> StreetDomain:
     far, share = _DOMAINS[name], gap * STRENGTH
     return StreetDomain(
         Photography(*(_between(*pair, share) for pair in zip(NEUTRAL.look, far.look, strict=True))),
-        SceneStatistics(
-            *(
-                _between(*pair, share)
-                for pair in zip(NEUTRAL.statistics, far.statistics, strict=True)
-            )
-        ),
+        Style(*(_between(*pair, share) for pair in zip(NEUTRAL.style, far.style, strict=True))),
         {raw: _between((1.0, 1.0, 1.0), gain, share) for raw, gain in far.tint.items()},
         far.absent,
     )

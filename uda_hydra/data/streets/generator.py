@@ -163,7 +163,7 @@ def render(
     at_gap = domain(name, recipe.gap)
     # Two streams: the size of the image, which the second one depends on, cannot move a house.
     scenery, camera = np.random.default_rng([recipe.seed, *job]).spawn(2)
-    scene = compose(scenery, at_gap.statistics, at_gap.absent)
+    scene = compose(scenery, at_gap.style, at_gap.absent)
     return photograph(camera, scene, at_gap, layouts.image_size(name, recipe.height))
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from uda_hydra.data.streets import ids, sides, things
-from uda_hydra.data.streets.gap import SceneStatistics
+from uda_hydra.data.streets.gap import Style
 from uda_hydra.data.streets.geometry import Camera, Shape, flat, front, shaded
 from uda_hydra.data.streets.vehicles import vehicle
 
@@ -61,9 +61,9 @@ class Plan(NamedTuple):
 Standing = list[tuple[float, list[Shape]]]
 
 
-def compose(rng: np.random.Generator, statistics: SceneStatistics, absent: frozenset[int]) -> Scene:
-    """Draw a street from its statistics, without the classes in ``absent``."""
-    half = statistics.road * rng.uniform(0.8, 1.25)
+def compose(rng: np.random.Generator, style: Style, absent: frozenset[int]) -> Scene:
+    """Draw a street in a style, without the classes in ``absent``."""
+    half = style.road * rng.uniform(0.8, 1.25)
     plan = Plan(
         half,
         rng.uniform(0.9, 2.2) if rng.random() < 0.35 and ids.TERRAIN not in absent else 0.0,
@@ -71,23 +71,23 @@ def compose(rng: np.random.Generator, statistics: SceneStatistics, absent: froze
         rng.uniform(16, 40) if rng.random() < 0.4 else None,
     )
     camera = Camera(
-        statistics.focal * rng.uniform(0.9, 1.1),
-        statistics.horizon + rng.normal(0, 0.02),
-        statistics.eye * rng.uniform(0.92, 1.08),
+        style.focal * rng.uniform(0.9, 1.1),
+        style.horizon + rng.normal(0, 0.02),
+        style.eye * rng.uniform(0.92, 1.08),
         half * rng.uniform(0.15, 0.5),
         float(np.clip(rng.normal(0, 0.0008), -0.0016, 0.0016)),
     )
     standing: Standing = []
     shapes = _skyline(rng) + _ground(rng, plan, absent)
     for side in (-1, 1):
-        shapes += _building_line(rng, plan, statistics, side)
+        shapes += _building_line(rng, plan, style, side)
         shapes += _barriers(rng, plan, side)
-        standing += _furniture(rng, plan, statistics, side)
-        standing += _pavement_life(rng, plan, statistics, side)
-    standing += _traffic(rng, plan, statistics, camera.x, absent)
+        standing += _furniture(rng, plan, style, side)
+        standing += _pavement_life(rng, plan, style, side)
+    standing += _traffic(rng, plan, style, camera.x, absent)
     for _, thing in sorted(standing, key=lambda pair: -pair[0]):
         shapes += thing
-    if rng.random() < statistics.hood:
+    if rng.random() < style.hood:
         shapes.append(_hood(rng, camera))
     return Scene(camera, shapes, rng.uniform(-1, 1))
 
@@ -147,9 +147,7 @@ def _markings(rng: np.random.Generator, plan: Plan) -> list[Shape]:
     return shapes
 
 
-def _building_line(
-    rng: np.random.Generator, plan: Plan, statistics: SceneStatistics, side: int
-) -> list[Shape]:
+def _building_line(rng: np.random.Generator, plan: Plan, style: Style, side: int) -> list[Shape]:
     """Lots of houses or trees along one side, the farthest first."""
     lots, z = [], 1.0
     while z < _FAR:
@@ -157,10 +155,10 @@ def _building_line(
         if plan.junction and z + length > plan.junction - 1 and z < plan.junction + 9:
             length, z = rng.uniform(8, 14), plan.junction + 10
         x = side * (plan.line + rng.uniform(0, 0.6))
-        if rng.random() < statistics.vegetation:
+        if rng.random() < style.vegetation:
             lots.append(sides.grove(rng, x, z, z + length, side))
         else:
-            storeys = max(1, round(statistics.storeys + rng.normal(0, 1.1)))
+            storeys = max(1, round(style.storeys + rng.normal(0, 1.1)))
             lots.append(sides.house(rng, x, z, z + length - 0.2, side, storeys))
         z += length
     return [shape for lot in reversed(lots) for shape in lot]
@@ -180,16 +178,14 @@ def _barriers(rng: np.random.Generator, plan: Plan, side: int) -> list[Shape]:
     return build(rng, x, z0, z1, side) if z1 - z0 > 3 else []
 
 
-def _furniture(
-    rng: np.random.Generator, plan: Plan, statistics: SceneStatistics, side: int
-) -> Standing:
+def _furniture(rng: np.random.Generator, plan: Plan, style: Style, side: int) -> Standing:
     """Trees, lamps, lights, signs and bins along the kerb of one side."""
     standing: Standing = []
     kerb = side * (plan.half + 0.6)
     lamp = rng.uniform(8, 24)
     for z in np.arange(lamp, 90, rng.uniform(20, 30)).tolist():
         standing.append((z, things.lamp_post(rng, kerb, z, side)))
-    for z in rng.uniform(10, 70, rng.poisson(statistics.trees)).tolist():
+    for z in rng.uniform(10, 70, rng.poisson(style.trees)).tolist():
         standing.append((z, sides.tree(rng, side * (plan.half + 1.0), z)))
     if rng.random() < _CHANCE[ids.LIGHT] * (1.0 if side > 0 else 0.6):
         z = plan.junction - 5 if plan.junction else rng.uniform(9, 26)
@@ -205,12 +201,10 @@ def _furniture(
     return standing
 
 
-def _pavement_life(
-    rng: np.random.Generator, plan: Plan, statistics: SceneStatistics, side: int
-) -> Standing:
+def _pavement_life(rng: np.random.Generator, plan: Plan, style: Style, side: int) -> Standing:
     """Walkers, alone or together, and parked cycles on one side."""
     standing: Standing = []
-    for _ in range(rng.poisson(statistics.persons / 3)):
+    for _ in range(rng.poisson(style.persons / 3)):
         z, x = rng.uniform(7, 38), side * rng.uniform(plan.walk + 0.4, plan.line - 0.4)
         for _ in range(rng.integers(1, 3)):
             standing.append((z, things.person(rng, x, z)))
@@ -229,7 +223,7 @@ def _pavement_life(
 def _traffic(
     rng: np.random.Generator,
     plan: Plan,
-    statistics: SceneStatistics,
+    style: Style,
     eye: float,
     absent: frozenset[int],
 ) -> Standing:
@@ -252,30 +246,28 @@ def _traffic(
     for x, taken in lanes.items():
         for z in np.arange(rng.uniform(9, 16), 80, rng.uniform(11, 16)).tolist():
             free = all(z + 6 < big or z > big + 25 for big in taken)
-            if free and rng.random() < statistics.traffic:
+            if free and rng.random() < style.traffic:
                 standing.append((z, vehicle(rng, ids.CAR, x, z, eye)))
     for side in (-1, 1):
-        standing += _parked(rng, plan, statistics, side, eye)
+        standing += _parked(rng, plan, style, side, eye)
     standing += _riders(rng, plan)
     if plan.junction and rng.random() < 0.5:
         z = plan.junction + rng.uniform(1, 6)
         standing.append((z, vehicle(rng, ids.CAR, rng.uniform(-9, 9), z, eye, crossing=True)))
-    for _ in range(rng.poisson(0.35 * statistics.persons / 3)):
+    for _ in range(rng.poisson(0.35 * style.persons / 3)):
         z = plan.junction - 2.5 if plan.junction else rng.uniform(10, 30)
         standing.append((z, things.person(rng, rng.uniform(-plan.half, plan.half), z)))
     return standing
 
 
-def _parked(
-    rng: np.random.Generator, plan: Plan, statistics: SceneStatistics, side: int, eye: float
-) -> Standing:
+def _parked(rng: np.random.Generator, plan: Plan, style: Style, side: int, eye: float) -> Standing:
     """A row of parked cars along the kerb, or none."""
     standing: Standing = []
     if rng.random() < 0.35:
         return standing
     for z in np.arange(rng.uniform(5, 9), 70, 6.0).tolist():
         crossed = plan.junction and plan.junction - 9 < z < plan.junction + 10
-        if not crossed and rng.random() < statistics.parked:
+        if not crossed and rng.random() < style.parked:
             car = vehicle(rng, ids.CAR, side * (plan.half - 1.05), z, eye)
             standing.append((z, car))
     return standing

@@ -6,7 +6,7 @@ import pytest
 from hydra import initialize_config_dir
 
 from tests.conftest import CONF, METHODS, ROOT, choices, composed
-from tests.studies.test_question import question
+from tests.studies.test_spec import question
 from uda_hydra import build
 from uda_hydra.engine.events import Run
 

@@ -10,7 +10,7 @@ import pytest
 from tests.processes import until
 from tests.studies.postgresql import server
 from tests.studies.test_sweeper import AUX, began, refused, start, study, sweep
-from uda_hydra.studies.study import load
+from uda_hydra.studies.load import load
 
 pytestmark = pytest.mark.slow
 

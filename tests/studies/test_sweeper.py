@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.processes import refused, until
 from uda_hydra.errors import UserError
-from uda_hydra.studies.study import load
+from uda_hydra.studies.load import load
 
 APP = ROOT / "tests/studies/app.py"
 GENTLE = (signal.SIGTERM, signal.SIGINT)

@@ -14,7 +14,7 @@ from tests.processes import logged, start, until
 from tests.test_launch import launch
 from uda_hydra.files import digest
 from uda_hydra.runs.stages import plan
-from uda_hydra.studies.study import load
+from uda_hydra.studies.load import load
 from uda_hydra.tracking.store import connect
 
 TINY = (

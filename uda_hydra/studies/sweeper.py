@@ -1,4 +1,4 @@
-"""Runs a study: trainings are taken from its ledger until none is left, then it is reported."""
+"""Runs a study: trainings are taken from its queue until none is left, then it is reported."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from uda_hydra.engine.device import free_memory
 from uda_hydra.errors import Stopped, UserError
 from uda_hydra.provenance import provenance
 from uda_hydra.studies import publish, storage
-from uda_hydra.studies.ledger import Job, Ledger
-from uda_hydra.studies.owner import Heartbeat
+from uda_hydra.studies.liveness import Heartbeat
+from uda_hydra.studies.load import described, load
 from uda_hydra.studies.pruning import STORAGE, Pruned
-from uda_hydra.studies.question import Question, asked
-from uda_hydra.studies.study import described, load
+from uda_hydra.studies.queue import Job, TrialQueue
+from uda_hydra.studies.spec import StudySpec
 
 
 def sweep(
@@ -40,10 +40,10 @@ def sweep(
     task: TaskFunction,
 ) -> None:
     """Run what is left of the study of ``arguments``, or with ``task=report`` only report it."""
-    question = asked(arguments, options, config)
+    question = parse_study(arguments, options, config)
     if config.task == "report":
         study = load(question.folder, question.storage)
-        report = publish.written(study, question.tolerance)
+        report = publish.shown_value(study, question.tolerance)
         publish.Parent(question).attach(study)
         print(f"{report.text}\nreport: {report.page}")
         return
@@ -51,19 +51,19 @@ def sweep(
     url = storage.url_of(question.folder, question.storage)
     question.folder.mkdir(parents=True, exist_ok=True)
     os.environ[STORAGE] = url
-    ledger = Ledger(
+    queue = TrialQueue(
         question.folder,
         url,
         directions=question.directions,
         design=question.design,
         sampler=question.sampler,
     )
-    ledger.describe(question.facts(provenance([])))
-    _run(question, ledger, _launcher(question, config, context, task))
+    queue.describe(question.facts(provenance([])))
+    _run(question, queue, _launcher(question, config, context, task))
 
 
 def _launcher(
-    question: Question, config: DictConfig, context: HydraContext, task: TaskFunction
+    question: StudySpec, config: DictConfig, context: HydraContext, task: TaskFunction
 ) -> Any:
     """Hydra's launcher, whose own files go to the study's folder."""
     # Each job's config is composed anew, from these overrides and its own.
@@ -75,29 +75,29 @@ def _launcher(
     )
 
 
-def _run(question: Question, ledger: Ledger, launcher: Any) -> None:
+def _run(question: StudySpec, queue: TrialQueue, launcher: Any) -> None:
     """Take, run and record until nothing is left; report whatever happens."""
     tracked = publish.Parent(question)
     tracked.open()
     status = "failed"
     try:
-        with _terminated(), Heartbeat(ledger.sign):
-            _work(question, ledger, launcher)
+        with _terminated(), Heartbeat(queue.sign):
+            _work(question, queue, launcher)
         status = "finished"
     except (Stopped, KeyboardInterrupt, SystemExit):
         status = "interrupted"
         raise
     finally:
-        study = described(ledger.study, question.folder)
+        study = described(queue.study, question.folder)
         running = [t.number for t in study.trials if t.state == "running"]
-        report = publish.written(study, question.tolerance)
+        report = publish.shown_value(study, question.tolerance)
         print(f"{report.text}\nreport: {report.page}")
         if running:
             print(f"trials {', '.join(map(str, running))} are run by other processes")
             status = "running"
         tracked.close(status, study, report)
         gc.unfreeze()
-    if notes := ledger.failed():
+    if notes := queue.failed():
         raise Faulty(
             f"{len(notes)} trials failed, the last for: {notes[-1]}; "
             "hydra.sweeper.retry_failed=true tries them again"
@@ -108,9 +108,9 @@ class Faulty(UserError):
     """A study has trials that failed."""
 
 
-def _work(question: Question, ledger: Ledger, launcher: Any) -> None:
+def _work(question: StudySpec, queue: TrialQueue, launcher: Any) -> None:
     failures = 0
-    while jobs := ledger.take(question.at_once):
+    while jobs := queue.take(question.at_once):
         lines = [question.overrides(job) for job in jobs]
         for job in jobs:
             print(f"\ntrial {job.number} of {question.folder.name}: {question.shown(job)}")
@@ -120,8 +120,8 @@ def _work(question: Question, ledger: Ledger, launcher: Any) -> None:
         finally:
             # Empty after a signal between the steps of a training.
             for job in jobs[len(returned) :]:
-                ledger.interrupt(job, "interrupted")
-        outcomes = [_record(question, ledger, *pair) for pair in zip(jobs, returned, strict=True)]
+                queue.interrupt(job, "interrupted")
+        outcomes = [_record(question, queue, *pair) for pair in zip(jobs, returned, strict=True)]
         free_memory()
         if not gc.get_freeze_count():
             # Modules and databases stay; to look through them after every trial takes a second.
@@ -137,8 +137,8 @@ def _work(question: Question, ledger: Ledger, launcher: Any) -> None:
             )
 
 
-def _record(question: Question, ledger: Ledger, job: Job, returned: JobReturn) -> object:
-    """Tell the ledger how a job ended; what stopped it or made it fail, else None."""
+def _record(question: StudySpec, queue: TrialQueue, job: Job, returned: JobReturn) -> object:
+    """Tell the queue how a job ended; what stopped it or made it fail, else None."""
     # The property of that name raises the error, after a line on the terminal.
     value = returned._return_value
     if returned.status == JobStatus.COMPLETED:
@@ -146,18 +146,18 @@ def _record(question: Question, ledger: Ledger, job: Job, returned: JobReturn) -
         told = zip(question.objectives, values, strict=True)
         bad = [name for name, v in told if v is None or not math.isfinite(v)]
         if not bad:
-            ledger.tell(job, TrialState.COMPLETE, values, "")
+            queue.tell(job, TrialState.COMPLETE, values, "")
             return None
         value = UserError(f"{bad[0]} of the result is no finite number")
     note = (str(value) or repr(value)).splitlines()[0]
     if isinstance(value, Pruned):
-        ledger.tell(job, TrialState.PRUNED, None, note)
+        queue.tell(job, TrialState.PRUNED, None, note)
         print(f"trial {job.number}: {note}")
         return None
     if isinstance(value, Stopped):
-        ledger.interrupt(job, f"interrupted: {note}")
+        queue.interrupt(job, f"interrupted: {note}")
         return value
-    ledger.tell(job, TrialState.FAIL, None, note)
+    queue.tell(job, TrialState.FAIL, None, note)
     print(f"trial {job.number} failed: {note}", file=sys.stderr)
     folder = question.folder / job.folder
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from tests.studies.made import KEY, curve, trial
 from tests.studies.test_report import CLEAR
 from tests.studies.test_report_many import grid, scores, two_curves
 from uda_hydra.studies import figures, heat, report
-from uda_hydra.studies.answer import Answer
+from uda_hydra.studies.report.analyse import StudyAnalysis
 
 CLASSES = ("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light")
 CLASSES += ("traffic sign", "vegetation", "sky", "person", "rider", "car", "bus", "motorcycle")
@@ -57,7 +57,7 @@ def full():
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def shown_value(tmp_path_factory):
     return report.write(full(), tmp_path_factory.mktemp("report"))
 
 
@@ -114,8 +114,8 @@ def test_summary_fits_a_terminal(made):
 
 
 def test_curve_draws_means_band_trials_and_the_papers_value():
-    answer = Answer(full())
-    axes = figures.response(answer, "miou/last").axes[0]
+    analysis = StudyAnalysis(full())
+    axes = figures.response(analysis, "miou/last").axes[0]
     line = axes.lines[0]
     assert list(line.get_xdata()) == [*CLEAR]
     assert line.get_ydata() == pytest.approx([sum(v) / 3 for v in CLEAR.values()])
@@ -124,12 +124,12 @@ def test_curve_draws_means_band_trials_and_the_papers_value():
     dots = [len(c.get_offsets()) for c in axes.collections if c.get_offsets().shape[0] == 3]
     assert len(dots) == 5
     band = axes.collections[0].get_paths()[0].vertices
-    mean = answer.mean(answer.points.all[0])
+    mean = analysis.mean(analysis.points.all[0])
     assert band[:, 1].min() <= mean.low < mean.high <= band[:, 1].max()
 
 
 def test_two_curves_share_a_figure():
-    axes = figures.response(Answer(two_curves()), "miou/last").axes[0]
+    axes = figures.response(StudyAnalysis(two_curves()), "miou/last").axes[0]
     names = [line.get_label() for line in axes.lines if not line.get_label().startswith("_")]
     assert [name.split(":")[0] for name in names] == [
         "method.disc_target_label=0",
@@ -138,8 +138,8 @@ def test_two_curves_share_a_figure():
 
 
 def test_heat_map_has_every_class_both_means_and_the_change():
-    answer = Answer(full())
-    drawn = heat.classes(answer, answer.points.all, [str(value) for value in CLEAR])
+    analysis = StudyAnalysis(full())
+    drawn = heat.classes(analysis, analysis.points.all, [str(value) for value in CLEAR])
     left, right = drawn.axes[:2]
     rows = [label.get_text() for label in left.get_yticklabels()]
     assert rows == [*CLASSES, "mIoU", "mIoU*"]

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from uda_hydra.errors import UserError
 from uda_hydra.studies import owner, storage
-from uda_hydra.studies.space import Point, Space, key
+from uda_hydra.studies.space import Space, key
 
 Sampler = Callable[[int], optuna.samplers.BaseSampler]
 """Makes a sampler from a seed: what is drawn depends on it and on the trials so far alone."""
@@ -53,7 +53,7 @@ class Job(NamedTuple):
     continues: int | None
 
 
-class Ledger:
+class TrialQueue:
     """A study in its database. Every change is made while no other process looks."""
 
     def __init__(

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from uda_hydra.errors import UserError
 from uda_hydra.studies import owner, storage
-from uda_hydra.studies.ledger import interrupted
+from uda_hydra.studies.queue import interrupted
 from uda_hydra.studies.records import Study, Trial
 from uda_hydra.studies.space import key
 

@@ -21,7 +21,7 @@ from uda_hydra.provenance import command
 from uda_hydra.runs.identity import identity
 from uda_hydra.runs.stages import plan
 from uda_hydra.studies import storage
-from uda_hydra.studies.ledger import Design, Job
+from uda_hydra.studies.queue import Design, Job
 from uda_hydra.studies.space import Space, parse
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
@@ -33,7 +33,7 @@ SET_BY_US = ("seed", "output", "start.folder", "trial")
 
 
 @dataclass(frozen=True)
-class Question:
+class StudySpec:
     """A study before it is run."""
 
     folder: Path
@@ -152,7 +152,7 @@ class Question:
         }
 
 
-def asked(arguments: list[str], options: dict[str, Any], config: DictConfig) -> Question:
+def parse_study(arguments: list[str], options: dict[str, Any], config: DictConfig) -> StudySpec:
     """The question that a command line asks; UserError where it makes no sense."""
     choices = dict(config.hydra.runtime.choices)
     options = {name: plain(value) for name, value in options.items()}
@@ -178,7 +178,7 @@ def asked(arguments: list[str], options: dict[str, Any], config: DictConfig) -> 
     name = [choices.get("sweep") or "grid", choices["method"], choices["dataset"]]
     label = "-".join(name).replace("/", "-")
     folder = bare.output or f"outputs/studies/{label}-{digest_of(recipe)}"
-    return Question(
+    return StudySpec(
         Path(folder),
         fixed,
         design,

@@ -1,4 +1,4 @@
-"""What a report says of studies whose answer is known."""
+"""What a report says of studies whose analysis is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.studies.made import KEY, curve, study, trial
 from uda_hydra.studies import report, tables
-from uda_hydra.studies.answer import Answer
+from uda_hydra.studies.report.analyse import StudyAnalysis
 from uda_hydra.studies.words import statements
 
 CLEAR = {
@@ -77,7 +77,7 @@ def test_pruned_failed_and_infinite_trials_are_listed_and_left_out():
         lambda n: trial(n, point, 5, math.nan),
     ]
     with_them, without = curve(CLEAR, extra=extra), curve(CLEAR)
-    assert tables.points(Answer(with_them)) == tables.points(Answer(without))
+    assert tables.points(StudyAnalysis(with_them)) == tables.points(StudyAnalysis(without))
     text = said(with_them)
     assert "15 of 18 trials complete: 5 points, 3 seeds; 1 failed, 1 pruned, 1 not finite" in text
     assert "failed: trial 16 (loss.lambda_adv=0.001, seed 4): out of memory" in text
@@ -114,19 +114,19 @@ def test_unfinished_trials_are_counted():
 
 def test_a_point_with_a_lucky_seed_is_not_ranked_before_it_has_the_others():
     table = {**CLEAR, 0.03: [60.0]}
-    answer = Answer(curve(table))
-    assert answer.points.seeds == (0, 1, 2)
-    assert answer.best is not None and answer.best.params == {KEY: 0.002}
+    analysis = StudyAnalysis(curve(table))
+    assert analysis.points.seeds == (0, 1, 2)
+    assert analysis.best is not None and analysis.best.params == {KEY: 0.002}
     assert "5 of 6 points that have seeds 0, 1, 2" in said(curve(table))
 
 
 def test_points_of_an_unfinished_seed_are_compared_over_the_seeds_they_share():
     # One point is ahead with a third, bad seed: its mean of two is what counts.
     table = {0.001: [40.0, 41.0, 10.0], 0.002: [39.0, 40.0], 0.004: [38.0, 39.0]}
-    answer = Answer(curve(table))
-    assert answer.points.seeds == (0, 1)
-    assert answer.best is not None and answer.best.params == {KEY: 0.001}
-    assert answer.mean(answer.best).mean == pytest.approx(40.5)
+    analysis = StudyAnalysis(curve(table))
+    assert analysis.points.seeds == (0, 1)
+    assert analysis.best is not None and analysis.best.params == {KEY: 0.001}
+    assert analysis.mean(analysis.best).mean == pytest.approx(40.5)
 
 
 def test_table_of_points_by_hand(tmp_path):
@@ -142,7 +142,7 @@ def test_table_of_points_by_hand(tmp_path):
 
 def test_published_values_stand_beside_ours():
     facts = {"method": "adaptsegnet", "dataset": "gta2city"}
-    rows = tables.points(Answer(curve(CLEAR, facts=facts)))
+    rows = tables.points(StudyAnalysis(curve(CLEAR, facts=facts)))
     column = rows[0].index("published 1")
     assert {row[0]: row[column] for row in rows[1:]} == {
         "0.0001": "-",
@@ -172,10 +172,10 @@ def test_the_best_is_the_smallest_where_small_is_good():
         objectives=("entropy/target",),
         directions=("minimize",),
     )
-    answer = Answer(made)
-    assert answer.best is not None and answer.best.params == {KEY: 0.002}
+    analysis = StudyAnalysis(made)
+    assert analysis.best is not None and analysis.best.params == {KEY: 0.002}
     # Not a share: one percent of the best is the default width.
-    assert answer.tolerance == pytest.approx(0.00405)
+    assert analysis.tolerance == pytest.approx(0.00405)
 
 
 def test_the_best_of_many_evaluations_is_called_what_it_is():
@@ -191,9 +191,9 @@ def test_categories_have_no_neighbours():
 
 
 def test_null_among_numbers_is_a_category():
-    answer = Answer(curve({0.9: [40.0], None: [41.0]}, reference=None))
-    assert answer.points.scale(KEY) == "category"
-    assert answer.best is not None and answer.best.name == "loss.lambda_adv=null"
+    analysis = StudyAnalysis(curve({0.9: [40.0], None: [41.0]}, reference=None))
+    assert analysis.points.scale(KEY) == "category"
+    assert analysis.best is not None and analysis.best.name == "loss.lambda_adv=null"
 
 
 def test_a_difference_that_is_told_may_still_be_small():
@@ -206,16 +206,16 @@ def test_a_pruned_trial_is_no_response_even_with_a_value():
     pruned = replace(last, state="pruned")
     made = curve(CLEAR)
     with_it = replace(made, trials=(*made.trials, pruned))
-    assert tables.points(Answer(with_it)) == tables.points(Answer(made))
+    assert tables.points(StudyAnalysis(with_it)) == tables.points(StudyAnalysis(made))
     # A repeated seed counts with its last complete trial.
-    again = Answer(replace(made, trials=(last, *made.trials)))
+    again = StudyAnalysis(replace(made, trials=(last, *made.trials)))
     assert again.best is not None
     assert again.best.scores("miou/last")[2] == pytest.approx(99.0)
 
 
 def test_a_study_of_seeds_alone_tells_their_spread():
     trials = [trial(seed, {}, seed, value) for seed, value in enumerate((0.31, 0.33, 0.35))]
-    lines = statements(Answer(study(trials, reference={})))
+    lines = statements(StudyAnalysis(study(trials, reference={})))
     assert lines[0] == (
         "mIoU 33.00 % (mean of 3 seeds); between seeds it varies by 2.00 points "
         "(standard deviation)."

@@ -9,8 +9,8 @@ from hydra import initialize_config_dir
 
 from tests.conftest import CONF, composed
 from uda_hydra.errors import UserError
-from uda_hydra.studies.ledger import Job
-from uda_hydra.studies.question import asked
+from uda_hydra.studies.queue import Job
+from uda_hydra.studies.spec import parse_study
 
 AUX = "loss.lambda_seg_aux"
 
@@ -22,7 +22,7 @@ def question(*overrides: str):
         given = ["method=source_only", *given]
     config = composed(*given, with_hydra=True)
     options = {k: v for k, v in config.hydra.sweeper.items() if k not in ("_target_",)}
-    return asked([o for o in overrides if not o.startswith("hydra")], options, config)
+    return parse_study([o for o in overrides if not o.startswith("hydra")], options, config)
 
 
 def checked(*overrides: str) -> None:

@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: demo test slow lint ui setup
 demo: setup
-	$(BIN)/python launch.py
+	$(BIN)/python launch.py experiment=demo
 
 test: setup lint
 	$(BIN)/python -m pytest -q -n 2

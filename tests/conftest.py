@@ -23,6 +23,7 @@ SMALL = (
     "dataset.target.size=[96,48]",
     "trainer.batch_size=2",
     "trainer.device=cpu",
+    "trainer.threads=1",
     "dataset.cache=false",
     "tracking=none",
     "callbacks=none",
@@ -60,13 +61,20 @@ def streets(tmp_path_factory):
 
 @pytest.fixture
 def make_trainer(streets, tmp_path):
-    """A trainer as ``launch.py`` builds it: ``make_trainer("method=source_only")``."""
+    """A trainer as ``launch.py`` builds it: ``make_trainer("method=source_only")``.
 
-    def make(*overrides: str, folder: Path = tmp_path, callbacks=(), pair=None):
+    With ``toy``, what it makes of the network is trained in place of the config's method.
+    """
+
+    def make(*overrides: str, folder: Path = tmp_path, callbacks=(), pair=None, toy=None):
         config = composed(*SMALL, f"dataset.root={streets}", *overrides)
         pair = pair or build.pair(config)
         folder.mkdir(parents=True, exist_ok=True)
-        return build.trainer(config, pair, folder, list(callbacks))
+        with pytest.MonkeyPatch.context() as patch:
+            if toy is not None:
+                config.loss = {f"lambda_{term}": 1.0 for term in toy.terms}
+                patch.setattr(build, "method", lambda _, network: toy(network))
+            return build.trainer(config, pair, folder, list(callbacks))
 
     return make
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from tests.conftest import SMALL, composed
+from tests.conftest import ROOT, SMALL, composed
 from uda_hydra import build
+from uda_hydra.engine.device import find_device, without_memory
 from uda_hydra.errors import UserError
+from uda_hydra.runs.identity import identity
 
 
 @pytest.mark.parametrize(
@@ -19,8 +25,8 @@ from uda_hydra.errors import UserError
         "uda_hydra.engine.trainer.Trainer",
         "uda_hydra.data.pairs.os.system",
         "uda_hydra.data.pairs.gta5",  # imported there, defined elsewhere
-        "uda_hydra.models.init.torch.load",
-        "uda_hydra.models.init.pickle",
+        "uda_hydra.models.initialization.torch.load",
+        "uda_hydra.models.initialization.pickle",
         "uda_hydra.data.pairs._pair",
         "uda_hydra.models.nothing.here",
         "uda_hydra.datasets.anything",
@@ -69,11 +75,11 @@ def test_a_signature_is_a_schema(values, complaint):
 
 @pytest.mark.parametrize(
     ("name", "complaint"),
-    [("cuda:77", "is not there"), ("tpu", "no device"), ("mps", "not supported")],
+    [("cuda:77", "is not available"), ("tpu", "not a valid device"), ("mps", "not a valid device")],
 )
 def test_a_device_that_is_not_there_is_an_error(name, complaint):
     with pytest.raises(UserError, match=rf"trainer.device={name}.*{complaint}"):
-        build.device(name)
+        find_device(name)
 
 
 def test_the_seed_decides_the_first_weights(streets):
@@ -87,15 +93,16 @@ def test_the_seed_decides_the_first_weights(streets):
 
 def test_the_gate_waits_only_for_classes_that_the_source_shows(make_trainer):
     streets_pair = make_trainer("method=caco/contrast")
-    streets_pair.restore()
-    assert streets_pair.method.queue.counted.all()
+    streets_pair.prepare()
+    assert streets_pair.method.queue.counted[[9, 14]].all()
     synthia = make_trainer(
         "method=caco/contrast",
         "dataset.source.layout=synthia",
         "+dataset.counts.synthia=3",
     )
-    synthia.restore()
-    assert synthia.method.queue.counted.logical_not().nonzero().flatten().tolist() == [9, 14, 16]
+    synthia.prepare()
+    counted = synthia.method.queue.counted
+    assert counted.any() and not counted[[9, 14, 16]].any()
 
 
 def test_the_oracle_trains_on_the_labelled_target(make_trainer):
@@ -105,3 +112,28 @@ def test_the_oracle_trains_on_the_labelled_target(make_trainer):
     assert plain.source.keys != oracle.source.keys
     assert oracle.oracle
     assert not plain.oracle
+
+
+def test_threads_are_those_of_the_config(make_trainer):
+    make_trainer("method=source_only", "trainer.threads=2")
+    assert torch.get_num_threads() == 2
+    assert identity(composed("trainer.threads=3")) != identity(composed("trainer.threads=2"))
+
+
+def test_threads_wait_passively_unless_the_user_says_otherwise():
+    code = "import os, uda_hydra; print(os.environ['OMP_WAIT_POLICY'])"
+    for own, expected in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
+        left = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=left | own, capture_output=True, text=True
+        )
+        assert done.stdout.strip() == expected, done.stderr
+
+
+def test_nothing_is_drawn_and_no_memory_taken_to_check_a_config():
+    state = torch.random.get_rng_state()
+    with without_memory():
+        config = composed("model=advent_resnet101")
+        network = build.build(config.model, "model", num_classes=19)
+    assert {p.device.type for p in network.parameters()} == {"meta"}
+    assert torch.equal(torch.random.get_rng_state(), state)

@@ -10,16 +10,16 @@ from torch import Tensor
 from tests.conftest import composed
 from uda_hydra import tasks
 from uda_hydra.errors import UserError
+from uda_hydra.models.checkpoints.loading import load_weights
 from uda_hydra.models.deeplabv2 import deeplabv2
 from uda_hydra.models.deeplabv2_cat import deeplabv2_cat
-from uda_hydra.models.init import load_weights
 
 SMALL = {"num_classes": 3, "blocks": (1, 1, 1, 1), "width": 2}
 
 
 def convert(init: object, output: object, *overrides: str) -> None:
     config = composed("task=convert", f"init={init}", f"output={output}", *overrides)
-    tasks.run(config, [], "label")
+    tasks.run(config, [])
 
 
 @pytest.fixture
@@ -110,14 +110,14 @@ def test_what_only_the_official_code_uses_is_kept_for_the_way_back(tmp_path):
 @pytest.mark.parametrize(
     ("output", "overrides", "told"),
     [
-        ("a.pth", ["layout=advnet"], "layout=advnet is no official layout"),
-        ("a.pth", ["layout=advent/nested"], "layout=advent/nested is no official layout"),
-        ("a.pth", ["layout=uda_hydra"], "layout=uda_hydra is no official layout"),
+        ("a.pth", ["layout=advnet"], "layout=advnet is not an official layout"),
+        ("a.pth", ["layout=advent/nested"], "layout=advent/nested is not an official layout"),
+        ("a.pth", ["layout=uda_hydra"], "layout=uda_hydra is not an official layout"),
         ("a.pth", [], r"output=.*a\.pth does not go with layout=None"),
         ("a.safetensors", ["layout=advent"], "does not go with layout=advent"),
-        ("a.pth", ["layout=proda"], r"has no place for.*layouts that fit .* are: advent, adapt"),
+        ("a.pth", ["layout=proda"], r"has no name for.*layouts that fit .* are: advent, adapt"),
         ("a.pth", ["layout=cfcontra_moco"], r"\(CFContra.*needs head\.0\., head\.2\.; layouts"),
-        ("a.pth", ["layout=adaptseg_single"], r"has no place for aux_head\.branches\.0\.weight"),
+        ("a.pth", ["layout=adaptseg_single"], r"has no name for aux_head\.branches\.0\.weight"),
         ("a.pth", ["layout=advent", "init=nowhere.pth"], r"init=nowhere\.pth: there is no such"),
         ("a.pth", ["layout=advent", "init=null"], "needs init=FILE"),
         ("a.pth", ["layout=advent", "output=null"], "needs output=FILE"),

@@ -14,6 +14,7 @@ from uda_hydra import build, tasks
 from uda_hydra.data.scan import Statistics
 from uda_hydra.errors import UserError, explain
 from uda_hydra.published import Row
+from uda_hydra.runs.checks import check_training
 
 
 @pytest.fixture
@@ -31,8 +32,8 @@ def run(streets, tmp_path, weights):
     def task(name: str, *overrides: str) -> dict:
         folder = tmp_path / "result"
         values = [f"task={name}", f"init={weights}", f"output={folder}", *overrides]
-        tasks.run(composed(*SMALL, f"dataset.root={streets}", *values), values, "label")
-        return json.loads((folder / "result.json").read_text())
+        tasks.run(composed(*SMALL, f"dataset.root={streets}", *values), values)
+        return json.loads((folder / "evaluation.json").read_text())
 
     return task
 
@@ -43,6 +44,19 @@ def test_every_protocol_scores(run, name):
     result = run("evaluate", f"evaluation={name}", "evaluation.size=[48,24]")
     assert 0 < result["pixel_accuracy"] < 1
     assert 0 <= result["miou/last"] < 1
+
+
+def test_a_result_says_how_many_classes_are_scored_and_leaves_the_trainings_alone(run, tmp_path):
+    training = tmp_path / "result/result.json"
+    training.parent.mkdir()
+    training.write_text("{}")
+    result = run("evaluate")
+    assert training.read_text() == "{}"
+    undefined = {key.removeprefix("iou/") for key, value in result.items() if value is None}
+    assert (
+        undefined == {*result["classes_absent"]} and len(undefined) + result["classes_scored"] == 19
+    )
+    assert result["dataset"] == "streets"
 
 
 def test_protocols_differ_and_the_common_one_is_the_trainers(run, make_trainer):
@@ -115,9 +129,9 @@ def test_a_training_scores_by_its_protocol(make_trainer):
 def test_published_rows_stand_beside_and_in_the_result(run, capsys, monkeypatch):
     asked = []
 
-    def known(method: str, pair: str) -> list[Row]:
-        asked.append((method, pair))
-        return [Row(method, pair, "as told", "ResNet-101", "hearsay", miou=12.5)]
+    def known(method: str, pair: str, label_space: str) -> list[Row]:
+        asked.append((method, pair, label_space))
+        return [Row(method, pair, "as told", "ResNet-101", "hearsay", {"miou": 12.5})]
 
     monkeypatch.setattr("uda_hydra.tasks.evaluate.published", known)
     result = run("evaluate", "method=source_only")
@@ -125,27 +139,29 @@ def test_published_rows_stand_beside_and_in_the_result(run, capsys, monkeypatch)
     assert "[1] as told, ResNet-101: hearsay" in told
     (mean,) = [line for line in told.splitlines() if line.startswith("mean")]
     assert mean.split()[2] == "12.50"
-    assert result["published"][0]["miou"] == 12.5
+    assert result["published"][0]["scores"] == {"miou": 12.5}
     run("evaluate", "dataset.oracle=true")
-    assert asked == [("source_only", "streets"), ("oracle", "streets")]
+    assert asked == [(name, "streets", "cityscapes19") for name in ("source_only", "oracle")]
 
 
 def test_a_scan_counts_the_source_and_goes_on(streets, tmp_path, capsys):
     values = [f"dataset.root={streets}", f"output={tmp_path / 'scan'}", "trainer.workers=0"]
     config = composed(*SMALL, *values, "task=scan")
-    tasks.run(config, [], "label")
+    tasks.run(config, [])
     images = build.pair(config).source.images
-    found = Statistics.from_json((tmp_path / "scan/streets-19.json").read_text()).of(images)
+    found = Statistics.from_json((tmp_path / "scan/streets-cityscapes19.json").read_text()).of(
+        images
+    )
     label = images.read_label(images.samples[0])
     assert found.pixels[0].tolist() == np.bincount(label[label < 19], minlength=19).tolist()
     assert "GTA5: 6 labels" in capsys.readouterr().out
-    tasks.run(composed(*SMALL, *values, "task=scan"), [], "label")
+    tasks.run(composed(*SMALL, *values, "task=scan"), [])
     assert "6/6" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"dataset\.oracle"):
-        tasks.run(composed(*SMALL, *values, "task=scan", "dataset.oracle=true"), [], "label")
+        tasks.run(composed(*SMALL, *values, "task=scan", "dataset.oracle=true"), [])
 
 
 def test_an_absent_auxiliary_head_is_told_before_a_training_begins():
     with pytest.raises(UserError, match=r"evaluation\.aux_weight"):
-        build.check(composed(*SMALL, "evaluation=caco_retrain", "model.multi_level=false"))
-    build.check(composed(*SMALL, "evaluation=caco_retrain"))
+        check_training(composed(*SMALL, "evaluation=caco_retrain", "model.multi_level=false"))
+    check_training(composed(*SMALL, "evaluation=caco_retrain"))

@@ -8,9 +8,10 @@ import pytest
 from hydra import initialize_config_dir
 
 from tests.conftest import CONF, SMALL, composed
-from tests.test_stages import planned
-from uda_hydra import build, tasks
+from tests.runs.test_stages import planned
+from uda_hydra import tasks
 from uda_hydra.published import Row
+from uda_hydra.runs.checks import check_training
 
 # Steps of the adaptation (two epochs of the target), images a step, auxiliary head.
 RECIPES = {
@@ -29,7 +30,7 @@ def test_the_stages_are_those_of_the_papers_rows(name):
     configs = {name: stage.config for name, stage in stages.items()}
     assert [*configs] == ["pretrain", "adapt_official_bug", "adapt"]
     for config in configs.values():
-        build.check(config)
+        check_training(config)
         assert config.dataset.name == name.split("_")[0]
         assert config.dataset.source.size == [1280, 720]
         assert config.trainer.batch_size == batch
@@ -46,7 +47,10 @@ def test_the_stages_are_those_of_the_papers_rows(name):
         assert 2 * config.trainer.evaluate_every == steps
         weights = config.loss.lambda_adv, config.loss.lambda_adv_aux, config.loss.lambda_seg_aux
         assert weights == (1e-3, 2e-4, 0.1)
-    assert (bug.method.disc_target_label, adapt.method.disc_target_label) == (0, 1)
+    assert (bug.method.discriminator_target_label, adapt.method.discriminator_target_label) == (
+        0,
+        1,
+    )
 
 
 def test_the_user_has_the_last_word():
@@ -84,9 +88,9 @@ def test_an_experiment_runs_on_streets_and_shows_what_was_published(
 ):
     asked = []
 
-    def known(method: str, pair: str) -> list[Row]:
+    def known(method: str, pair: str, label_space: str) -> list[Row]:
         asked.append((method, pair))
-        return [Row(method, pair, f"{method} as told", "ResNet-101", "hearsay", miou=12.5)]
+        return [Row(method, pair, f"{method} as told", "ResNet-101", "hearsay", {"miou": 12.5})]
 
     monkeypatch.setattr("uda_hydra.tasks.train.published", known)
     network = "deeplabv3plus_tiny" if name.endswith("v3plus") else "deeplabv2_tiny"
@@ -95,7 +99,7 @@ def test_an_experiment_runs_on_streets_and_shows_what_was_published(
     given += [f"dataset.root={streets}", f"output={tmp_path / 'run'}"]
     config = composed(*given)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        tasks.run(config, given, "label")
+        tasks.run(config, given)
 
     told = capsys.readouterr().out
     assert "mIoU gain of adapt over pretrain" in told

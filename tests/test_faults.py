@@ -52,13 +52,13 @@ def whole(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     done = launch(folder, *QUIET, *data)
     assert done.returncode == 0, done.stderr
-    return folder / "run"
+    return folder / "run/source_only"
 
 
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGINT, 2)])
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, data, whole, number, workers):
     command = [*SOURCE_ONLY, *data, f"trainer.workers={workers}"]
-    run, uri = tmp_path / "run", f"sqlite:///{tmp_path}/outputs/mlflow.db"
+    run, uri = tmp_path / "run/source_only", f"sqlite:///{tmp_path}/outputs/mlflow.db"
     process = start(tmp_path, *command)
     until(lambda: len(logged(run)) >= 2, process)
     # To the whole group, data loading workers included: a Ctrl-C in a terminal does that.
@@ -113,24 +113,25 @@ def test_a_keyboard_interrupt_outside_of_a_step_is_one_line(capsys):
     with pytest.raises(SystemExit) as stopped, reported():
         raise KeyboardInterrupt
     assert stopped.value.code == 128 + signal.SIGINT
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
 
 
 def test_a_second_process_is_refused_and_the_first_unharmed(tmp_path, data, whole):
     process = start(tmp_path, *QUIET, *data)
-    until((tmp_path / "run/last.pt").exists, process)
+    run = tmp_path / "run/source_only"
+    until((run / "last.pt").exists, process)
     # Held still, so that it is at work however long the second one takes to start.
     process.send_signal(signal.SIGSTOP)
-    before = contents(tmp_path / "run")
+    before = contents(run)
     message = refused(launch(tmp_path, *QUIET, *data))
     assert f"pid {process.pid} on" in message
-    assert "is at work in run" in message
+    assert "holds run/.lock" in message
     assert "output=" in message
-    assert contents(tmp_path / "run") == before
+    assert contents(run) == before
     process.send_signal(signal.SIGCONT)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 0, said
-    assert_as_undisturbed(tmp_path / "run", whole)
+    assert_as_undisturbed(tmp_path / "run/source_only", whole)
 
 
 HOLDER = """
@@ -226,14 +227,14 @@ def test_a_disk_that_takes_no_more_costs_nothing_that_was_saved(
     tmp_path, data, disk, whole, obstacle
 ):
     command = [*QUIET, *data, "output=disk/run", "trainer.evaluate_every=24"]
-    run = disk / "run"
+    run = disk / "run/source_only"
     process = start(tmp_path, *command)
     until((run / "last.pt").exists, process)
     with obstacle(disk, process):
         out, said = process.communicate(timeout=120)
         finished = subprocess.CompletedProcess(command, process.returncode, out, said)
         message = refused(finished)
-        assert "cannot write next.pt into disk/run" in message
+        assert "cannot write next.pt into disk/run/source_only" in message
         assert "the same command" in message
         # 8.3 MB of weights and momentum, of which not half fits into what is left.
         if disk.is_mount() and obstacle is filled:
@@ -268,7 +269,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, data, obstacle):
 
 
 def test_a_database_that_is_locked_costs_the_training_nothing(tmp_path, data, whole):
-    run, uri = tmp_path / "run", f"sqlite:///{tmp_path}/outputs/mlflow.db"
+    run, uri = tmp_path / "run/source_only", f"sqlite:///{tmp_path}/outputs/mlflow.db"
     (tmp_path / "outputs").mkdir()
     with closing(sqlite3.connect(tmp_path / "outputs/mlflow.db")) as holder:
         holder.execute("BEGIN EXCLUSIVE")
@@ -290,7 +291,7 @@ def test_a_server_that_is_gone_costs_the_training_nothing(tmp_path, data, whole)
     done = launch(tmp_path, *SOURCE_ONLY, *data, "tracking.uri=http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
     assert "task=sync sends the rest" in done.stderr
-    assert_as_undisturbed(tmp_path / "run", whole)
-    assert logged(tmp_path / "run") == [*range(1, STEPS + 1)]
+    assert_as_undisturbed(tmp_path / "run/source_only", whole)
+    assert logged(tmp_path / "run/source_only") == [*range(1, STEPS + 1)]
     message = refused(launch(tmp_path, "task=sync", "output=run"))
     assert "no answer from tracking.uri=http://127.0.0.1:9" in message

@@ -61,7 +61,7 @@ def test_a_loss_that_is_no_number_ends_in_one_message(tmp_path, data):
     command = [*QUIET, *data, "optimizer.lr=1e9", "trainer.save_every=1"]
     message = refused(launch(tmp_path, *command))
     assert "loss/seg is nan" in message
-    assert "run/last.pt" in message
+    assert "run/source_only/last.pt" in message
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -39,7 +39,7 @@ SHORT = (
 
 
 def folders(run: Path) -> list[Path]:
-    """The folders of the stages that have begun; the run's own where it has none."""
+    """The folders of the stages that have begun."""
     return sorted(path.parent for path in run.rglob("identity.json"))
 
 
@@ -120,7 +120,9 @@ def test_six_runs_started_at_once_on_a_fresh_folder_all_succeed(tmp_path):
         said = run.communicate(timeout=600)[1]
         assert run.returncode == 0, said
     assert launch(tmp_path, "task=sync").returncode == 0
-    results = [json.loads(p.read_text()) for p in tmp_path.glob("outputs/runs/*/result.json")]
+    results = [
+        json.loads(p.read_text()) for p in tmp_path.glob("outputs/runs/*/source_only/result.json")
+    ]
     assert len({result["miou/last"] for result in results}) == 6
     client = connect(f"sqlite:///{tmp_path}/outputs/mlflow.db")
     experiment = client.get_experiment_by_name("uda_hydra")
@@ -165,5 +167,5 @@ def test_what_a_dead_server_missed_reaches_it_when_it_lives(tmp_path, streets):
         for _ in range(2):
             synced = launch(tmp_path, "task=sync", "output=run")
             assert synced.returncode == 0, synced.stderr
-            assert history(tmp_path / "run", uri) == [*range(1, STEPS + 1)]
+            assert history(tmp_path / "run/source_only", uri) == [*range(1, STEPS + 1)]
         assert synced.stdout.splitlines()[-1] == "0 values sent"

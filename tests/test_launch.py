@@ -57,6 +57,11 @@ MISTAKES = {
     "model._target_=torch.load": ["model._target_", "torch.load"],
     "+stage.sorce.seed=1": ["sorce", "source"],
     "stage.source.seed=1": ["+stage.source.seed"],
+    "init=epoch=3.ckpt": ["quotes", "init='epoch=3.ckpt'"],
+    "dataset.root=~/d": ["quotes", "dataset.root='~/d'"],
+    "dataset.root=/mnt/données": ["quotes", "dataset.root='/mnt/données'"],
+    "task=report": ["task=report needs the study", "sweep=..."],
+    "trainer.threads=0": ["trainer.threads", "positive"],
     "objective=miou/lats": ["objective", "miou/last"],
 }
 
@@ -97,7 +102,7 @@ def test_two_stages_leave_their_results_and_a_second_start_does_nothing(tmp_path
     assert (tmp_path / "run/caco/last.pt").stat().st_mtime_ns == before
 
 
-def test_a_changed_stage_is_redone_with_all_after_it_and_nothing_is_lost(tmp_path):
+def test_a_changed_stage_is_redone_with_all_that_read_it_and_nothing_is_lost(tmp_path):
     first = [*QUICK, "output=run", "tracking=none", "callbacks=none"]
     assert launch(tmp_path, *first).returncode == 0
     later = launch(tmp_path, *first, "loss.lambda_contrast=0.5")
@@ -123,25 +128,34 @@ def test_a_damaged_intermediate_file_is_noticed_and_remade(tmp_path):
     assert last.read_bytes() == whole
 
 
-def test_another_config_on_the_same_folder_is_refused_naming_the_difference(tmp_path):
+def test_a_folder_belongs_to_one_run(tmp_path):
     command = [*QUICK, "method=source_only", "output=run", "tracking=none", "callbacks=none"]
     assert launch(tmp_path, *command).returncode == 0
+    # Other values: the former training is kept beside the new one.
     other = launch(tmp_path, *command, "seed=1")
+    assert "seed: 0 -> 1" in other.stdout
+    assert (tmp_path / "run/source_only.before-1/last.pt").is_file()
+    assert json.loads((tmp_path / "run/result.json").read_text())["seed"] == "1"
+    # Other stages: refused, and nothing is touched.
+    before = (tmp_path / "run/result.json").read_bytes()
+    other = launch(tmp_path, *QUICK, "output=run")
     assert other.returncode == 1
-    assert "seed: 0 -> 1" in other.stderr
+    assert "run holds another run (training of source_only; this is" in other.stderr
     assert "output=" in other.stderr
+    assert (tmp_path / "run/result.json").read_bytes() == before
+    assert not (tmp_path / "run/source").exists()
 
 
 def test_evaluate_predict_and_check_data(tmp_path):
     command = [*QUICK, "method=source_only", "output=run", "tracking=none", "callbacks=none"]
     assert launch(tmp_path, *command).returncode == 0
-    weights = ["init=run/last.pt", *QUICK]
+    weights = ["init=run/source_only/last.pt", *QUICK]
     scored = launch(tmp_path, "task=evaluate", *weights, "output=scores")
     assert scored.returncode == 0, scored.stderr
     trained = json.loads((tmp_path / "run/result.json").read_text())
     result = json.loads((tmp_path / "scores/result.json").read_text())
     assert result["miou/last"] == trained["miou/last"]
-    assert result["init"] == "run/last.pt"
+    assert result["init"] == "run/source_only/last.pt"
 
     images = next((tmp_path / "data/streets").glob("v*")) / "GTA5/images"
     drawn = launch(tmp_path, "task=predict", *weights, f"input={images}", "output=drawn")
@@ -183,3 +197,16 @@ def test_a_plain_multirun_gives_every_point_a_folder_of_its_own(tmp_path):
     ]
     assert len(results) == 2
     assert len({result["miou/last"] for result in results}) == 2
+
+
+@pytest.mark.parametrize("name", ["données", "[run1] caco"])
+def test_any_name_of_a_folder_works_with_stages_and_with_m(tmp_path, name):
+    command = [*QUICK, "tracking=none", "callbacks=none", "trainer.steps=1"]
+    staged = launch(tmp_path, *command, f"output='{name}'")
+    assert staged.returncode == 0, staged.stderr
+    assert (tmp_path / name / "caco/last.pt").is_file()
+    swept = ["method=source_only", "seed=0,1", f"output='{name} swept'"]
+    done = launch(tmp_path, "-m", *command, *swept)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / f"{name} swept"
+    assert len([*folder.glob("trials/*/source_only/last.pt")]) == 2

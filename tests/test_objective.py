@@ -22,12 +22,12 @@ def test_label_free_scores_are_objectives_and_a_missing_one_is_named(streets, tm
         overrides = [*given, f"objective={name}"]
         config = composed(*overrides)
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return tasks.run(config, overrides, "label")
+            return tasks.run(config, overrides)
 
     found = {name: value(name) for name in DIRECTIONS}
-    result = json.loads((folder / "result.json").read_text())
+    result = json.loads((folder / "source_only/result.json").read_text())
     assert found == {name: result[name] for name in DIRECTIONS}
     del result["snd/target"]
-    (folder / "result.json").write_text(json.dumps(result))
-    with pytest.raises(UserError, match=r"objective=snd/target is not in .*run/result.json"):
+    (folder / "source_only/result.json").write_text(json.dumps(result))
+    with pytest.raises(UserError, match=r"objective=snd/target is not in .*source_only/result"):
         value("snd/target")

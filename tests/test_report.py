@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 import os
 
+from uda_hydra.published import Row
 from uda_hydra.report import browse, comparison, spread, summary
 
-BEFORE = {"iou/road": 0.5, "iou/train": float("nan"), "miou/last": 0.25, "miou/best": 0.26}
+BEFORE = {"iou/road": 0.5, "iou/train": None, "miou/last": 0.25, "miou/best": 0.26}
 BEFORE |= {"miou/best_step": 3}
 AFTER = BEFORE | {"iou/road": 0.75, "miou/last": 0.375}
 
@@ -19,6 +20,27 @@ def test_comparison_shows_both_stages_and_the_gain():
         "-",
         "-",
     ]
+
+
+def test_controls_between_the_first_and_the_last_stage_have_their_gains():
+    control = BEFORE | {"miou/last": 0.35}
+    text = comparison({"source": BEFORE, "statistics": control, "caco": AFTER})
+    road = next(line for line in text.splitlines() if line.startswith("road"))
+    assert road.split() == ["road", "50.00", "50.00", "75.00"]
+    for line in ("statistics over source: +10.00", "caco over source: +12.50"):
+        assert f"mIoU gain of {line} points" in text
+    assert "mIoU gain of caco over statistics: +2.50 points" in text
+
+
+def test_subsets_and_absent_classes_come_from_the_result():
+    result = BEFORE | {"miou_13": 0.3, "classes_scored": 1, "classes_absent": ["train"]}
+    row = Row("m", "p", "Theirs", "net", "paper", {"miou_13": 44.0}, {"road": 60.0})
+    lines = summary(result, [row]).splitlines()
+    assert next(line for line in lines if line.startswith("road")).split()[1:] == ["50.00", "60.00"]
+    starred = next(line for line in lines if line.startswith("mIoU 13"))
+    assert starred.split()[2:] == ["30.00", "44.00"]
+    assert "1 classes scored; absent: train" in lines
+    assert "mIoU 13 44.00, Theirs, net: paper" in lines[-1]
 
 
 def test_the_best_is_marked_as_selected_on_target_labels():

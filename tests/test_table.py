@@ -12,20 +12,20 @@ from hydra import initialize_config_dir
 
 from tests.conftest import CONF, METHODS, SMALL, composed
 from tests.processes import start, until
+from tests.runs.test_stages import planned
 from tests.test_launch import launch
-from tests.test_stages import planned
 from uda_hydra import tasks
 from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.errors import Unfinished, UserError
 from uda_hydra.table import Kind, write
-from uda_hydra.tasks.train import _run
+from uda_hydra.tasks.train import train_stage
 
 ROWS = [Kind("source", {"a": 1}, ""), Kind("oracle", {"a": 1}, ""), Kind("ours", {"a": 2}, "x=3")]
 
 TINY = ("experiment=streets_table", *SMALL, "trainer.steps=2", "trainer.save_every=1")
 LEFT_OUT = ("longer", "statistics", "adaptsegnet", "advent", "maxsquare", "caco")
 WITHOUT = tuple(f"~stages.{name}" for name in LEFT_OUT)
-TUNED = "['method=minent','init=${output}/source/last.pt','loss.lambda_ent=0.5']"
+TUNED = "['method=minent','init=${stage:source}/last.pt','loss.lambda_ent=0.5']"
 
 
 def finish(run: Path, stage: str, miou: float, *, a: int, **more: float) -> None:
@@ -35,13 +35,13 @@ def finish(run: Path, stage: str, miou: float, *, a: int, **more: float) -> None
     result = {"miou/last": miou, "steps": 9, "seconds": 10.0, "peak_memory_gb": 1.0}
     result |= {"dataset": "streets", "seed": run.name[-1], "git commit": "abc"} | more
     (folder / "result.json").write_text(json.dumps(result))
-    identity = {"a": a, "seed": run.name, "init": "digest", "file": f"{run}/warmup/last.pt"}
-    (folder / "identity.json").write_text(json.dumps(identity))
+    trained = {"a": a, "seed": run.name, "init": "<file>", "file": "${stage:warmup}/last.pt"}
+    (folder / "identity.json").write_text(json.dumps({"config": trained}))
 
 
 @pytest.fixture
 def rows():
-    return [r._replace(identity=r.identity | {"file": "warmup/last.pt"}) for r in ROWS]
+    return [r._replace(identity=r.identity | {"file": "${stage:warmup}/last.pt"}) for r in ROWS]
 
 
 def cells(text: str, name: str) -> list[str]:
@@ -71,7 +71,7 @@ def test_mean_spread_and_gap_are_those_worked_out_by_hand(tmp_path, rows):
     ]
     assert "seeds 0, 1" in text
     assert "trained on target labels" in text
-    assert "mIoU*" not in text
+    assert "mIoU 13" not in text
     assert (tmp_path / "table.md").read_text() in text
     with (tmp_path / "table.csv").open() as file:
         ours = [*csv.DictReader(file)][2]
@@ -86,7 +86,7 @@ def test_what_is_not_finished_is_a_dash_and_what_is_different_is_left_out(tmp_pa
     finish(tmp_path / "seed1", "source", 0.3, a=1, miou_13=0.4)
     finish(tmp_path / "seed1", "ours", 0.5, a=99)
     text = write(tmp_path, rows)
-    assert cells(text, "training")[1:3] == ["mIoU %", "mIoU* %"]
+    assert cells(text, "training")[1:3] == ["mIoU %", "mIoU 13 %"]
     # No oracle, no gap.
     assert cells(text, "source")[1:4] == ["20.00 ± 14.14", "30.00 ± 14.14", "-"]
     assert cells(text, "ours")[1:] == ["-", "-", "-", "-", "-", "-", "0", "x=3"]
@@ -102,7 +102,11 @@ def test_every_method_that_is_one_training_has_a_row():
     lists = composed("experiment=streets_table").stages
     chosen = [line for own in lists.values() for line in own if line.startswith("method=")]
     assert {line.removeprefix("method=") for line in chosen} == set(METHODS)
-    begins = {name for name, own in lists.items() if any("/source/last.pt" in o for o in own)}
+    begins = {
+        name
+        for name, stage in planned("experiment=streets_table", "output=run").items()
+        if stage.config.init == "run/source/last.pt"
+    }
     assert begins == {*lists} - {"source"}
     assert "dataset.oracle=true" in lists.oracle
 
@@ -125,14 +129,14 @@ def run(streets, tmp_path):
         given = [*TINY, f"dataset.root={streets}", f"table={tmp_path / 'table'}", *overrides]
         config = composed(*given)
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            tasks.run(config, given, "label")
+            tasks.run(config, given)
         return (tmp_path / "table/table.md").read_text()
 
     return train
 
 
 def test_a_failed_training_costs_only_those_that_need_it(run, capsys, tmp_path):
-    given = [*WITHOUT, "+stages.later=['method=minent','init=${output}/minent/last.pt']"]
+    given = [*WITHOUT, "+stages.later=['method=minent','init=${stage:minent}/last.pt']"]
     given += [f"+stages.tuned={TUNED}", "+stage.minent.optimizer.lr=3e38"]
     with pytest.raises(Unfinished, match=r"2 of 5 trainings.*minent: step 2.*later: needs minent"):
         run(*given)
@@ -155,9 +159,9 @@ def test_an_interrupted_seed_leaves_the_table_of_what_is_finished(run, tmp_path,
     def stopped(stage, *rest, **more):
         if stage.name == "oracle":
             raise Interrupted(signal.SIGTERM, 1)
-        return _run(stage, *rest, **more)
+        return train_stage(stage, *rest, **more)
 
-    monkeypatch.setattr("uda_hydra.tasks.train._run", stopped)
+    monkeypatch.setattr("uda_hydra.tasks.train.train_stage", stopped)
     with pytest.raises(Interrupted):
         run(*WITHOUT)
     text = (tmp_path / "table/table.md").read_text()

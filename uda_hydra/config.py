@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -23,9 +24,10 @@ def settings(node: DictConfig) -> Any:
 
 
 def quoted(line: str) -> str:
-    """``key=value`` with the value quoted where a path could confuse Hydra's grammar."""
-    key, _, value = line.partition("=")
-    if value.startswith(("{", "[", "'", '"')) or value.replace("/", "").isalnum():
+    """``key=text`` with the text quoted where Hydra's grammar would read something else in it."""
+    key, _, text = line.partition("=")
+    if text.isascii() and text.replace("/", "").replace("_", "").isalnum():
         return line
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    # A backslash counts only before a quote, and at the end.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
     return f"{key}='{escaped}'"

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from uda_hydra.files import flat
+
 CONF = Path(__file__).parents[1] / "conf"
 FULL = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"
 
@@ -57,7 +59,7 @@ def reported(*, leave: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         if isinstance(error, leave):
             raise
         if isinstance(error, Stopped):
-            print(f"stopped by {error}; the same command goes on from there", file=sys.stderr)
+            print(f"stopped by {error}; the same command resumes there", file=sys.stderr)
             sys.exit(error.exit_code)
         message = None if FULL else explain(error)
         if message is None:
@@ -65,7 +67,7 @@ def reported(*, leave: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         print(f"error: {message}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("stopped; the same command resumes from the last checkpoint", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
 
 
@@ -87,13 +89,15 @@ def no_worker_left() -> Iterator[None]:
 
 def explain(error: BaseException) -> str | None:
     """The message for an error that the user can mend; None for a fault of ours."""
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
     if isinstance(error, UserError | OSError):
         return _own_words(str(error))
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
     text = str(error)
     key = re.search(r"Could not override '([\w.@/]+)'", text)
     if key and key[1] in _valid_keys():
@@ -110,6 +114,17 @@ def explain(error: BaseException) -> str | None:
     lines = [*text.splitlines(), *str(error.__cause__ or "").splitlines()]
     wanted = (line.strip().rstrip(".") for line in lines if line and not line.startswith(" "))
     return ": ".join(dict.fromkeys(wanted))
+
+
+def _unreadable(override: str) -> str:
+    """That Hydra's grammar does not allow an override, and how it is quoted."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"{override!r} cannot be read: an override is <key>=<value>"
+    return (
+        f"{override} cannot be read. A value with letters outside ASCII or one of = ~ : , ( ) [ ] "
+        f"{{ }} needs quotes within quotes: \"{key}='{value}'\""
+    )
 
 
 def _own_words(text: str) -> str:
@@ -140,7 +155,9 @@ def _valid_keys() -> list[str]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = OmegaConf.to_container(compose("config", _choices()), resolve=False)
-    return [*_flat(config), *(p.name for p in CONF.iterdir() if p.is_dir())]
+    parts = [key.split(".") for key in flat(config)]
+    keys = {".".join(names[:end]) for names in parts for end in range(1, len(names) + 1)}
+    return sorted(keys | {path.name for path in CONF.iterdir() if path.is_dir()})
 
 
 def _choices() -> list[str]:
@@ -152,10 +169,3 @@ def _choices() -> list[str]:
 def _options(group: str) -> list[str]:
     folder = CONF / group
     return [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")]
-
-
-def _flat(node: object, prefix: str = "") -> list[str]:
-    if not isinstance(node, dict):
-        return [prefix]
-    inner = [key for name, child in node.items() for key in _flat(child, f"{prefix}.{name}")]
-    return [key.removeprefix(".") for key in ([prefix] if prefix else []) + inner]

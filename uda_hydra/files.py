@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import socket
@@ -41,8 +42,26 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: object) -> None:
-    """Write plain values atomically, as JSON."""
-    write_text(path, json.dumps(values, indent=1) + "\n")
+    """Write plain values atomically, as JSON; a number that is not finite becomes null."""
+    write_text(path, json.dumps(_finite(values), indent=1, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """The same plain values with None for every number that is not finite."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is no such file, or it is damaged."""
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
 
 
 def _reason(error: Exception, folder: Path, size: int) -> str:
@@ -78,6 +97,14 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def is_number(value: object) -> bool:
     """Whether a plain value is an integer or a float; truth values are neither."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters escaped, so that no file name can command a terminal."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -15,9 +15,9 @@ TABLE = Path(__file__).with_name("published.yaml")
 SENSITIVITY = Path(__file__).with_name("sensitivity.yaml")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
-    """One row of a table on Cityscapes, in percent; None or empty where it is not reported."""
+    """One row of a published table; its scores are in percent."""
 
     method: str
     """Module of the method, "oracle", or a name that only ``published=<name>`` finds."""
@@ -27,19 +27,16 @@ class Row:
     """What the source calls it."""
     network: str
     source: str
-    miou: float | None = None
-    miou_13: float | None = None
-    """mIoU*."""
-    iou: tuple[float, ...] = ()
-    """By class, in the order of the train ids."""
+    scores: Mapping[str, float]
+    """Means by metric, as results name them: miou, and those of the label space's subsets."""
+    iou: Mapping[str, float] = field(default_factory=dict)
+    """By name of the class; empty where the classes are not reported."""
     remark: str = ""
-    """What is not certain about the row."""
+    """What is uncertain about the row."""
 
-    def column(self, classes: Sequence[str]) -> dict[str, float]:
-        """Shares in 0..1 by class name, ``mean`` and ``mean*``: a column of ``Scores.table``."""
-        percent = dict(zip(classes, self.iou, strict=True)) if self.iou else {}
-        percent |= {"mean": self.miou, "mean*": self.miou_13}
-        return {name: value / 100 for name, value in percent.items() if value is not None}
+    def column(self) -> dict[str, float]:
+        """Shares in 0..1 by class name and by metric: a column of ``Scores.table``."""
+        return {name: value / 100 for name, value in {**self.iou, **self.scores}.items()}
 
     def note(self) -> str:
         """What the row is and where it comes from."""
@@ -64,25 +61,33 @@ class Curve:
 
 
 @cache
-def _rows() -> tuple[Row, ...]:
-    entries = OmegaConf.to_container(OmegaConf.load(TABLE))
-    return tuple(Row(**{**entry, "iou": tuple(entry.get("iou", ()))}) for entry in entries)
+def _table() -> tuple[dict[str, str], tuple[Row, ...]]:
+    """Name of the label space that each pair is scored in, and all rows."""
+    table = OmegaConf.to_container(OmegaConf.load(TABLE))
+    return table["classes"], tuple(Row(**entry) for entry in table["rows"])
 
 
-def published(method: str, pair: str) -> list[Row]:
-    """What is known of a method on a data set pair, in the order of the table."""
-    return [row for row in _rows() if (row.method, row.pair) == (method, pair)]
+def published(method: str, pair: str, label_space: str) -> list[Row]:
+    """The published rows of a method on a data set pair, in the order of the table.
+
+    There are none in another label space than the published one: means over other classes are not
+    comparable.
+    """
+    label_spaces, rows = _table()
+    if label_spaces.get(pair) != label_space:
+        return []
+    return [row for row in rows if (row.method, row.pair) == (method, pair)]
 
 
 def check_name(name: str | None) -> None:
     """Raise UserError unless ``published=<name>`` names rows of the table."""
-    known = {row.method for row in _rows()}
+    known = {row.method for row in _table()[1]}
     if name is not None and name not in known:
         raise UserError(f"published={name} names no rows of published.yaml{nearest(name, known)}")
 
 
 def sensitivity(method: str, pair: str, parameter: str) -> list[Curve]:
-    """What is known of how a method's mIoU depends on a parameter."""
+    """The published curves of a method's mIoU against a parameter."""
     entries = OmegaConf.to_container(OmegaConf.load(SENSITIVITY))
     curves = [Curve(**{**e, "points": tuple(sorted(e["points"].items()))}) for e in entries]
     wanted = (method, pair, parameter)

@@ -1,15 +1,15 @@
-"""What a finished run says on the terminal."""
+"""The outcome of a finished run, as text for the terminal."""
 
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from uda_hydra.engine.scores import MEAN, heading, subset_metrics
 from uda_hydra.published import Row
 
 Result = dict[str, Any]
@@ -26,62 +26,70 @@ def summary(result: Result, rows: Sequence[Row] = ()) -> str:
 def comparison(results: dict[str, Result], rows: Sequence[Row] = ()) -> str:
     """Per-class IoU of all stages side by side, the gains, and published rows beside them."""
     (first, before), *later = results.items()
-    gains = {name: 100 * (after["miou/last"] - before["miou/last"]) for name, after in later}
+    gains = [_gain(name, after, first, before) for name, after in later]
+    # What the last one brings beyond its controls, which begin where it begins.
+    gains += [_gain(*later[-1], *control) for control in later[:-1]]
     return "\n".join(
         [
             *_table(results, rows),
-            *(f"mIoU gain of {name} over {first}: {g:+.2f} points" for name, g in gains.items()),
+            *gains,
             *_notes([*results.values()][-1]),
             *_legend(rows),
         ]
     )
 
 
+def _gain(name: str, after: Result, other: str, before: Result) -> str:
+    """A line with the difference of two mIoUs."""
+    gain = 100 * (after[MEAN] - before[MEAN])
+    return f"mIoU gain of {name} over {other}: {gain:+.2f} points"
+
+
 def _table(columns: dict[str, Result], rows: Sequence[Row]) -> list[str]:
-    """A line per class and the means below, ours and the published rows that tell classes.
+    """A line per class and the means below, ours and the published rows that report classes.
 
     Two of ours are followed by their difference.
     """
     ours = [*columns.values()]
-    names = {key: key.removeprefix("iou/") for key in ours[0] if key.startswith("iou/")}
-    means = {"miou/last": "mean"} | ({"miou_13": "mean*"} if "miou_13" in ours[0] else {})
-    beside = [row.column([*names.values()]) for row in rows if row.iou]
+    classes = {key: key.removeprefix("iou/") for key in ours[0] if key.startswith("iou/")}
+    means = {MEAN: "miou"} | {metric: metric for metric in subset_metrics(ours[0])}
+    beside = [row.column() for row in rows if row.iou]
     heads = [*columns, *([""] if len(ours) == 2 else []), *_numbers(rows)]
     widths = [max(10, len(head) + 2) for head in heads]
+    first = max(16, *(len(name) + 1 for name in classes.values()))
 
     def aligned(cells: list[str]) -> str:
         return "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
     def line(label: str, key: str, name: str) -> str:
-        values = [result[key] for result in ours]
+        values = [result.get(key) for result in ours]
         cells = [_percent(value) for value in values]
         if len(values) == 2:
-            cells.append(f"{100 * (values[1] - values[0]):+.2f}".replace("+nan", ""))
+            cells.append("" if None in values else f"{100 * (values[1] - values[0]):+.2f}")
         cells += [_percent(column.get(name)) for column in beside]
-        return f"{label:<16}{aligned(cells)}"
+        return f"{label:<{first}}{aligned(cells)}"
 
     return [
-        header := " " * 16 + aligned(heads),
-        *(line(name, key, name) for key, name in names.items()),
+        header := " " * first + aligned(heads),
+        *(line(name, key, name) for key, name in classes.items()),
         "-" * len(header),
-        *(line(name.replace("mean", "mIoU"), key, name) for key, name in means.items()),
+        *(line(heading(metric), key, metric) for key, metric in means.items()),
     ]
 
 
 def _numbers(rows: Sequence[Row]) -> list[str]:
-    """How the published rows that tell classes are headed."""
+    """Headings of the published rows that report classes."""
     return [f"[{number + 1}]" for number in range(sum(bool(row.iou) for row in rows))]
 
 
 def _legend(rows: Sequence[Row]) -> list[str]:
-    """What the numbered columns are, and the published rows that tell the means alone."""
+    """What the numbered columns are, and the published rows that report means alone."""
     if not rows:
         return []
     lines = [f"published on {rows[0].pair}:"]
     numbers = iter(_numbers(rows))
     for row in rows:
-        starred = "" if row.miou_13 is None else f"mIoU* {row.miou_13:.2f}, "
-        means = ("" if row.miou is None else f"mIoU {row.miou:.2f}, ") + starred
+        means = "".join(f"{heading(metric)} {v:.2f}, " for metric, v in row.scores.items())
         lines.append(f"{next(numbers) if row.iou else '':>6} {means}{row.note()}")
     return lines
 
@@ -91,17 +99,20 @@ def _notes(result: Result) -> list[str]:
         f"best of all evaluations {100 * result['miou/best']:.2f} at step "
         f"{result['miou/best_step']} (selected on target labels)"
     ]
+    # Results of earlier versions do not say.
+    if absent := result.get("classes_absent"):
+        notes.append(f"{result['classes_scored']} classes scored; absent: {', '.join(absent)}")
     if "oracle" in result:
         notes.append(f"oracle: {result['oracle']}")
     return notes
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{100 * value:.2f}"
+    return "-" if value is None else f"{100 * value:.2f}"
 
 
 def browse(folder: Path, uri: str | None) -> str:
-    """Where the run is, and the command that shows it."""
+    """The folder of the run, and the command that shows it in a browser."""
     lines = [f"run: {folder} (result.json, pictures/, train.log in each stage's folder)"]
     if uri:
         lines.append(f"browse: mlflow ui --workers 1 --backend-store-uri {uri}   (or: make ui)")
@@ -121,9 +132,7 @@ def spread(folders: list[Path]) -> str:
         stages = [path for path in stages if ".before-" not in path.parent.name]
         if len(stages) < 2:
             raise SystemExit(f"{folder} holds no finished run of several stages")
-        first, last = (
-            100 * json.loads(path.read_text())["miou/last"] for path in (stages[0], stages[-1])
-        )
+        first, last = (100 * json.loads(path.read_text())[MEAN] for path in (stages[0], stages[-1]))
         columns.append((first, last, last - first))
         rows.append(f"{folder.name:<40}{first:8.2f}{last:8.2f}{last - first:+8.2f}")
     for name, reduce in (("mean", mean), ("spread", stdev)):

@@ -7,12 +7,30 @@ checked when an instance is made.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+
+NEUTRAL = {"neutral": True}
+"""Metadata of a field that changes no number of a result: not part of a training's identity."""
+
+
+def neutral_keys(settings: type) -> frozenset[str]:
+    """The names of a dataclass's neutral fields."""
+    return frozenset(one.name for one in fields(settings) if one.metadata == NEUTRAL)
 
 
 def _require(condition: bool, key: str, wanted: str, value: object) -> None:
     if not condition:
         raise ValueError(f"{key} must be {wanted}, got {value}")
+
+
+def _positive(group: str, **values: float | int) -> None:
+    for key, value in values.items():
+        _require(value > 0, f"{group}.{key}", "positive", value)
+
+
+def _not_negative(group: str, **values: float | int) -> None:
+    for key, value in values.items():
+        _require(value >= 0, f"{group}.{key}", "0 or more", value)
 
 
 def _choose(key: str, value: str, *known: str) -> None:
@@ -21,20 +39,31 @@ def _choose(key: str, value: str, *known: str) -> None:
 
 @dataclass
 class OptimizerSettings:
-    """Rates of the segmenter (SGD or AdamW) and its adversaries (Adam), and how both decay."""
+    """Rates of the segmenter (SGD or AdamW) and of discriminators (Adam), and how both change."""
 
     algorithm: str
     """sgd or adamw, for the segmenter; adamw reads no momentum and no nesterov."""
     lr: float
     head_lr_factor: float
+    """Rate of every head, relative to the backbone's."""
+    layer_decay: float
+    """Rate of a block of the backbone, relative to the next one's; 1 treats all alike."""
     momentum: float
     weight_decay: float
+    decay_norms: str
+    """all, heads or none: where weight decay also shrinks scale and shift of the norms."""
     nesterov: bool
-    adversary_lr: float
-    adversary_betas: list[float]
+    discriminator_lr: float
+    discriminator_betas: list[float]
     power: float
     horizon: int
     """Steps after which the polynomial reaches 0; may lie beyond the end of the training."""
+    warmup_steps: int
+    """Steps in which a line leads up from ``warmup_start`` to the full rate; 0 begins with it."""
+    warmup_start: float
+    """Share of the rate at the first step of the warm-up."""
+    warmup_decays: bool
+    """Whether the polynomial counts during the warm-up too, or only after it."""
     backbone_repeats: bool
     """Update backbone parameters as often as the official code lists them."""
     accumulate_decay: bool
@@ -43,13 +72,20 @@ class OptimizerSettings:
     """One kernel for all parameters of an optimiser."""
 
     def __post_init__(self) -> None:
-        for key in ("lr", "adversary_lr", "horizon"):
-            value = self.__dict__[key]
-            _require(value > 0, f"optimizer.{key}", "positive", value)
-        for key in ("momentum", "weight_decay", "power", "head_lr_factor"):
-            value = self.__dict__[key]
-            _require(value >= 0, f"optimizer.{key}", "0 or more", value)
+        _positive("optimizer", lr=self.lr, horizon=self.horizon)
+        _positive("optimizer", discriminator_lr=self.discriminator_lr)
+        _not_negative(
+            "optimizer",
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            power=self.power,
+            head_lr_factor=self.head_lr_factor,
+            warmup_steps=self.warmup_steps,
+        )
+        for key, share in (("layer_decay", self.layer_decay), ("warmup_start", self.warmup_start)):
+            _require(0 <= share <= 1, f"optimizer.{key}", "in [0, 1]", share)
         _choose("optimizer.algorithm", self.algorithm, "sgd", "adamw")
+        _choose("optimizer.decay_norms", self.decay_norms, "all", "heads", "none")
         repeated = self.backbone_repeats and self.algorithm != "sgd"
         _require(not repeated, "optimizer.backbone_repeats", "false with adamw", True)
         clash = self.fused and self.backbone_repeats
@@ -66,14 +102,17 @@ class TrainerSettings:
     accumulate: int
     """Parts into which the batch of a step is split to save memory; gradients add up."""
     evaluate_every: int
-    save_every: int
-    log_every: int
-    device: str
+    save_every: int = field(metadata=NEUTRAL)
+    log_every: int = field(metadata=NEUTRAL)
+    device: str = field(metadata=NEUTRAL)
     """auto, cpu, cuda or cuda:<n>; auto takes a GPU where there is one."""
     precision: str
     """auto, fp32 or bf16; auto is bf16 autocast on CUDA and fp32 elsewhere."""
-    workers: int
+    workers: int = field(metadata=NEUTRAL)
     """Processes that decode ahead; 0 decodes in the training process."""
+    threads: int | None
+    """CPU threads that share the arithmetic of a step. The number decides how sums are rounded, so
+    it is part of a run's identity. None leaves it to OMP_NUM_THREADS, or to the machine's cores."""
     channels_last: bool
     """Store maps pixel by pixel; the same numbers up to rounding, at another speed."""
     compile: bool
@@ -86,17 +125,18 @@ class TrainerSettings:
     """Recompute the backbone's activations in the backward pass instead of storing them."""
 
     def __post_init__(self) -> None:
-        for key in (
-            "steps",
-            "batch_size",
-            "accumulate",
-            "evaluate_every",
-            "save_every",
-            "log_every",
-        ):
-            value = self.__dict__[key]
-            _require(value > 0, f"trainer.{key}", "positive", value)
-        _require(self.workers >= 0, "trainer.workers", "0 or more", self.workers)
+        _positive(
+            "trainer",
+            steps=self.steps,
+            batch_size=self.batch_size,
+            accumulate=self.accumulate,
+            evaluate_every=self.evaluate_every,
+            save_every=self.save_every,
+            log_every=self.log_every,
+        )
+        _not_negative("trainer", workers=self.workers)
+        fits = self.threads is None or self.threads > 0
+        _require(fits, "trainer.threads", "positive or null", self.threads)
         whole = self.batch_size % self.accumulate == 0
         _require(whole, "trainer.accumulate", "a divisor of trainer.batch_size", self.accumulate)
         _choose("trainer.precision", self.precision, "auto", "fp32", "bf16")
@@ -121,14 +161,15 @@ class EvaluationSettings:
     """after or before the enlargement; the mean over all looks is one of probabilities."""
     align_corners: bool
     """How maps are enlarged."""
-    detour: bool
+    via_input_size: bool
     """Enlarge to the input's size first, and from there to the label's."""
     labels: str
     """full: at their own size; input: resized to the input's."""
     aux_weight: float
     """Share of the auxiliary head's logits; 0 leaves the main head's alone."""
     average: str
-    """defined: a class that never occurs joins no mean; all: it counts as 0."""
+    """Classes of the mean IoU: occurring, those in the truth; defined, those in truth or
+    prediction; all, where a class in neither counts as 0."""
 
     def __post_init__(self) -> None:
         fits = self.size is None or (len(self.size) == 2 and min(self.size) > 0)
@@ -140,7 +181,7 @@ class EvaluationSettings:
         _choose("evaluation.rescale", self.rescale, "image", "input")
         _choose("evaluation.softmax", self.softmax, "before", "after")
         _choose("evaluation.labels", self.labels, "full", "input")
-        _choose("evaluation.average", self.average, "defined", "all")
+        _choose("evaluation.average", self.average, "occurring", "defined", "all")
 
 
 @dataclass
@@ -155,38 +196,6 @@ class MemberSettings:
     def __post_init__(self) -> None:
         known = 0 < self.weight < math.inf
         _require(known, f"the weight of {self.init} in ensemble", "positive", self.weight)
-
-
-@dataclass
-class AugmentationSettings:
-    """Random views of the training images of both domains; validation never sees them."""
-
-    mirror: float
-    """Probability of exchanging left and right."""
-    blur: float
-    """Probability of Pillow's Gaussian blur, of a radius drawn from [0, 1) pixels."""
-    scale_range: list[float] | None
-    """Smallest and largest of the random sizes, relative to ``scale_base``, of which a part of the
-    training size is seen; None shows the whole image."""
-    scale_base: list[int] | None
-    """Width and height; None for each domain's training size. Only read with a ``scale_range``."""
-
-    def __post_init__(self) -> None:
-        for key in ("mirror", "blur"):
-            value = self.__dict__[key]
-            _require(0 <= value <= 1, f"augmentation.{key}", "a probability, 0 to 1", value)
-        span, base = self.scale_range, self.scale_base
-        ordered = span is None or (len(span) == 2 and 0 < span[0] <= span[1])
-        _require(
-            ordered, "augmentation.scale_range", "[smallest, largest], both positive, or null", span
-        )
-        fits = base is None or (len(base) == 2 and min(base) > 0)
-        _require(fits, "augmentation.scale_base", "[width, height] in pixels or null", base)
-
-    @property
-    def active(self) -> bool:
-        """Whether anything can change."""
-        return self.mirror > 0 or self.blur > 0 or self.scale_range is not None
 
 
 @dataclass

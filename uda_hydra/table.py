@@ -1,17 +1,17 @@
-"""One table over runs that differ in seed: what each stage reaches, and what it takes."""
+"""One table over runs that differ in seed: scores and cost of each stage."""
 
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from uda_hydra.files import write_atomically, write_text
-from uda_hydra.runs.identity import identity
+from uda_hydra.engine.scores import MEAN, heading, subset_metrics
+from uda_hydra.files import read_json, write_atomically, write_text
+from uda_hydra.runs.identity import RECORD, record
 from uda_hydra.runs.stages import Stage
 
 Result = dict[str, Any]
@@ -19,23 +19,21 @@ Result = dict[str, Any]
 SOURCE, ORACLE = "source", "oracle"
 """The stages between which a share of the gap is measured."""
 GIVEN = ("method=", "init=", "dataset.oracle=")
-"""What a stage's list says that its name says already."""
+"""Overrides of a stage that its name already implies."""
 NAN = float("nan")
-HEADINGS = {
-    "miou": "mIoU %",
-    "miou_13": "mIoU* %",
-    "gap": "gap closed %",
+COST = {
     "steps": "steps",
     "seconds": "seconds",
     "peak_memory_gb": "peak memory GB",
     "seeds": "seeds",
 }
-SPREAD = ("miou", "miou_13", "gap")
-"""Columns with a spread over the seeds."""
+"""Headings of the columns without a spread over the seeds."""
+DIGITS = {"gap": 1, "steps": 0, "seconds": 0, "seeds": 0}
+"""Decimals of a column where they are not two."""
 
 
 class Kind(NamedTuple):
-    """A row: the trainings that differ in nothing but the seed."""
+    """A row: the trainings that differ only in the seed."""
 
     name: str
     identity: dict[str, Any]
@@ -56,18 +54,16 @@ def kinds(stages: Sequence[Stage], lists: Mapping[str, Sequence[str]]) -> list[K
     return [
         Kind(
             stage.name,
-            _seedless(identity(stage.config), stage.folder.parent),
+            _seedless(record(stage.config, {})["config"]),
             ", ".join(o for o in lists[stage.name] if not o.startswith(GIVEN)),
         )
         for stage in stages
     ]
 
 
-def _seedless(values: Mapping[str, Any], run: Path) -> dict[str, Any]:
-    """An identity as it is for every seed: without the seed, the first weights and the folder."""
-    kept = {key: value for key, value in values.items() if key not in ("seed", "init")}
-    # As read from a file, where a tuple is a list.
-    return json.loads(json.dumps(kept).replace(json.dumps(f"{run}/")[1:-1], ""))
+def _seedless(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a training as it is for every seed: without the seed and the first weights."""
+    return {key: value for key, value in values.items() if key not in ("seed", "init")}
 
 
 def write(folder: Path, rows: Sequence[Kind]) -> str:
@@ -79,7 +75,8 @@ def write(folder: Path, rows: Sequence[Kind]) -> str:
     if not found:
         return ""
     lines = [_line(row, found) for row in rows]
-    columns = [name for name in HEADINGS if any(name in line.values for line in lines)]
+    columns = ["miou", *_subsets(found), "gap", *COST]
+    columns = [name for name in columns if any(name in line.values for line in lines)]
     text = "\n".join([*_markdown(lines, columns), "", *_notes(found, left_out)]) + "\n"
     write_text(folder / "table.md", text)
     write_atomically(folder / "table.csv", lambda path: _csv(path, lines, columns))
@@ -92,12 +89,12 @@ def _collect(folder: Path, rows: Sequence[Kind]) -> tuple[dict[str, dict[str, Re
     left_out = []
     for run in sorted(path for path in folder.glob("*/") if path.is_dir()):
         for row in rows:
-            path = run / row.name / "result.json"
-            if not path.is_file():
+            result = read_json(run / row.name / "result.json")
+            if result is None:
                 continue
-            trained = json.loads(path.with_name("identity.json").read_text())
-            if _seedless(trained, run) == row.identity:
-                found.setdefault(run.name, {})[row.name] = json.loads(path.read_text())
+            trained = read_json(run / row.name / RECORD) or {}
+            if _seedless(trained.get("config", {})) == row.identity:
+                found.setdefault(run.name, {})[row.name] = result
             else:
                 left_out.append(f"{run.name}/{row.name}")
     return found, left_out
@@ -109,24 +106,30 @@ def _line(row: Kind, found: Mapping[str, Mapping[str, Result]]) -> Line:
     results = [run[row.name] for run in runs]
     closed = [_closed(row.name, run) for run in runs if SOURCE in run and ORACLE in run]
 
-    def of(key: str) -> list[float]:
-        return [float(result[key]) for result in results]
+    def of(key: str, scale: float = 1) -> list[float]:
+        return [scale * result[key] for result in results if result.get(key) is not None]
 
     values = {
-        "miou": _spread([100 * miou for miou in of("miou/last")]),
+        "miou": _spread(of(MEAN, 100)),
+        **{metric: _spread(of(metric, 100)) for metric in _subsets(found)},
         "gap": _spread(closed),
         "steps": (_spread(of("steps"))[0], NAN),
         "seconds": (_spread(of("seconds"))[0], NAN),
         "peak_memory_gb": (max(of("peak_memory_gb"), default=NAN), NAN),
         "seeds": (float(len(results)), NAN),
     }
-    starred = [100 * result["miou_13"] for result in results if "miou_13" in result]
-    return Line(row.name, row.note, values | ({"miou_13": _spread(starred)} if starred else {}))
+    return Line(row.name, row.note, values)
+
+
+def _subsets(found: Mapping[str, Mapping[str, Result]]) -> list[str]:
+    """Metrics of the label space's subsets that a result holds."""
+    results = (result for run in found.values() for result in run.values())
+    return [*dict.fromkeys(metric for result in results for metric in subset_metrics(result))]
 
 
 def _closed(name: str, run: Mapping[str, Result]) -> float:
     """Share in percent of the way from source-only to oracle, of one run."""
-    low, high, ours = (run[stage]["miou/last"] for stage in (SOURCE, ORACLE, name))
+    low, high, ours = (run[stage][MEAN] for stage in (SOURCE, ORACLE, name))
     return 100 * (ours - low) / (high - low) if high != low else NAN
 
 
@@ -139,7 +142,7 @@ def _spread(values: Sequence[float]) -> tuple[float, float]:
 
 def _markdown(lines: Sequence[Line], columns: Sequence[str]) -> list[str]:
     """The table with its columns aligned, so that it reads as well on a terminal."""
-    cells = [["training", *(HEADINGS[name] for name in columns), "note"]]
+    cells = [["training", *(_heading(name) for name in columns), "note"]]
     cells += [[x.name, *(_cell(name, x.values) for name in columns), x.note] for x in lines]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     last = len(widths) - 1
@@ -151,17 +154,23 @@ def _markdown(lines: Sequence[Line], columns: Sequence[str]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (texts[0], rule, *texts[1:])]
 
 
+def _heading(column: str) -> str:
+    if column == "gap":
+        return "gap closed %"
+    return COST.get(column) or f"{heading(column)} %"
+
+
 def _cell(name: str, values: Mapping[str, tuple[float, float]]) -> str:
-    """``mean ± spread``, or what there is of it."""
+    """``mean ± spread``, the mean alone, or a dash."""
     value, spread = values.get(name, (NAN, NAN))
     if math.isnan(value):
         return "-"
-    digits = {"miou": 2, "miou_13": 2, "gap": 1, "peak_memory_gb": 2}.get(name, 0)
+    digits = DIGITS.get(name, 2)
     return f"{value:.{digits}f}" + ("" if math.isnan(spread) else f" ± {spread:.{digits}f}")
 
 
 def _notes(found: Mapping[str, Mapping[str, Result]], left_out: Sequence[str]) -> list[str]:
-    """What the numbers are and what they are not."""
+    """What the numbers mean, and what they do not."""
     results = [result for run in found.values() for result in run.values()]
 
     def named(key: str) -> str:
@@ -171,10 +180,10 @@ def _notes(found: Mapping[str, Mapping[str, Result]], left_out: Sequence[str]) -
         f"Data {named('dataset')}; seeds {named('seed')}; commit {named('git commit')}.",
         "mIoU is that of the last checkpoint (miou/last), on the target's validation images: "
         "mean ± standard deviation of the sample.",
-        f"{ORACLE} is trained on target labels: a mark to measure by and not an adaptation. "
+        f"{ORACLE} is trained on target labels: an upper bound and not an adaptation. "
         f"Gap closed is the share of the way from {SOURCE} to {ORACLE}, seed by seed.",
-        f"Steps, seconds and memory are those of the row alone; what begins from {SOURCE} has had "
-        "its steps before.",
+        f"Steps, seconds and memory are those of the row alone, without those of {SOURCE} where it "
+        "starts from there.",
     ]
     if left_out:
         lines.append(f"Left out, trained with another config: {', '.join(left_out)}.")
@@ -183,7 +192,7 @@ def _notes(found: Mapping[str, Mapping[str, Result]], left_out: Sequence[str]) -
 
 def _csv(path: Path, lines: Sequence[Line], columns: Sequence[str]) -> None:
     """Mean and spread as columns of their own; empty where there is none."""
-    cells = [(name, part) for name in columns for part in range(2 if name in SPREAD else 1)]
+    cells = [(name, part) for name in columns for part in range(1 if name in COST else 2)]
     header = [name + ("_spread" if part else "") for name, part in cells]
     with path.open("w", newline="") as file:
         writer = csv.writer(file)

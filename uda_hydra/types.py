@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 IGNORE = 255
 """The label of a pixel that takes part in no loss and no score."""
@@ -162,3 +162,24 @@ class Normalization(NamedTuple):
             ],
             dim=1,
         )
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A module that is evaluated: a segmenter, a method around one, an ensemble, a teacher."""
+
+    @property
+    def normalization(self) -> Normalization:
+        """How uint8 RGB becomes its input."""
+
+    def predict(self, image: Tensor, *, aux_weight: float = 0.0) -> Tensor:
+        """Logits (b, classes, h, w) of a normalised image, at any resolution, in eval mode.
+
+        ``aux_weight`` times those of the auxiliary head are added where it is not 0.
+        """
+
+    def eval(self) -> nn.Module:
+        """Switch to eval mode."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Itself and every module in it."""

@@ -1,22 +1,29 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from uda_hydra.callbacks.confusion import draw_confusion
+from tests.label_spaces import numbered
+from uda_hydra.callbacks.confusion import MOST_WRITTEN, draw_confusion
 from uda_hydra.callbacks.panels import (
     GAP,
+    LINE,
     MARGIN,
+    SWATCH,
     TILE,
     captions,
+    classes_shown,
     draw_panels,
     draw_row,
+    font,
     heat,
     legend_places,
 )
 from uda_hydra.callbacks.pictures import Pictures
-from uda_hydra.data.labels import CLASSES, PALETTE
+from uda_hydra.data.labels import CITYSCAPES19
 from uda_hydra.engine.events import Evaluation, Panel, Run
 from uda_hydra.engine.scores import Scores
 
@@ -32,7 +39,7 @@ def panel():
 
 
 def evaluation(step, panels=None):
-    scores = Scores(np.eye(19, dtype=np.int64), CLASSES)
+    scores = Scores(np.eye(19, dtype=np.int64), CITYSCAPES19)
     return Evaluation(step, scores, 1.0, (panel(),) if panels is None else panels)
 
 
@@ -47,16 +54,16 @@ def names(folder):
 
 
 def test_a_row_shows_image_truth_prediction_and_confidence():
-    row = draw_row(panel(), 19)
+    row = draw_row(panel(), CITYSCAPES19)
     assert row.shape == (TILE // 2, 4 * TILE + 3 * GAP, 3)
     middle = row[TILE // 4]
     tiles = [middle[column * (TILE + GAP) :][:TILE] for column in range(4)]
     left, right = TILE // 4, TILE - TILE // 8
     assert (tiles[0] == 200).all()
-    assert tiles[1][left].tolist() == PALETTE[0].tolist()
+    assert tiles[1][left].tolist() == [*CITYSCAPES19.colours[0]]
     assert tiles[1][right].tolist() == [0, 0, 0]
-    assert tiles[2][left].tolist() == PALETTE[0].tolist()
-    assert tiles[2][right].tolist() == PALETTE[13].tolist()
+    assert tiles[2][left].tolist() == [*CITYSCAPES19.colours[0]]
+    assert tiles[2][right].tolist() == [*CITYSCAPES19.colours[13]]
     assert tiles[3][left].sum() > tiles[3][right].sum()
 
 
@@ -68,23 +75,54 @@ def test_confidence_grows_brighter_and_stays_in_bounds():
 
 def test_captions_count_only_what_has_a_truth():
     # 96 of 128 columns have a truth, 64 of them are right.
-    assert captions(panel()) == ("aachen_1", "", "66.7 % of the pixels right", "mean 0.50")
+    assert captions(panel()) == ("aachen_1", "", "66.7 % of the pixels correct", "mean 0.50")
     blind = panel()._replace(truth=np.full((64, 128), 255, np.uint8))
     assert captions(blind)[2] == ""
 
 
-def test_the_legend_stays_on_the_sheet_and_never_overlaps():
-    places = legend_places(CLASSES, 300)
-    assert len(places) == 19
-    assert places[0] == (0, 0)
-    assert len({y for _, y in places}) > 3
-    assert len(set(places)) == 19
-    assert max(x for x, _ in places) < 300
+@pytest.mark.parametrize("size", [2, 19, 60, 255])
+def test_the_legend_stays_on_the_sheet_and_never_overlaps(size):
+    names = numbered(size).names
+    places = legend_places(names, 900)
+    assert len({*places}) == size and places[0] == (0, 0)
+    lefts = sorted({x for x, _ in places})
+    widest = max(font(13).getlength(name) for name in names) + SWATCH + 6
+    assert all(right - left > widest for left, right in pairwise(lefts))
+    assert lefts[-1] + widest <= 900
+
+
+def test_a_name_longer_than_the_legend_is_wide_still_has_a_place():
+    assert legend_places(["a" * 300, "b"], 100) == [(0, 0), (0, LINE)]
+
+
+def random_panel(size):
+    """Noise of all classes, a corner of it ignored."""
+    generator = np.random.default_rng(size)
+    truth, prediction = generator.integers(0, size, (2, 64, 128)).astype(np.uint8)
+    truth[:8, :8] = 255
+    return panel()._replace(truth=truth, prediction=prediction)
+
+
+@pytest.mark.parametrize("size", [2, 60, 255])
+def test_pictures_of_any_number_of_classes_have_a_size_that_fits(size):
+    space = numbered(size)
+    sheet = draw_panels([random_panel(size)], label_space=space, title="step 1")
+    assert sheet.width == 4 * TILE + 3 * GAP + 2 * MARGIN and sheet.height < 1500
+    counts = np.random.default_rng(0).integers(0, 9, (size, size))
+    figure = draw_confusion(counts, space.names, title="step 1")
+    assert max(figure.get_size_inches()) < 24
+    assert bool(figure.axes[0].texts) == (size <= MOST_WRITTEN)
+    assert len(figure.axes[0].get_yticklabels()) == size
+
+
+def test_the_legend_has_the_classes_that_occur():
+    # Road in truth and prediction, car (13) in the prediction; 255 is no class.
+    assert classes_shown([panel()], 19) == [0, 13]
 
 
 def test_a_sheet_has_a_row_per_image():
-    one = draw_panels([panel()], classes=CLASSES, title="step 1")
-    two = draw_panels([panel(), panel()], classes=CLASSES, title="step 1")
+    one = draw_panels([panel()], label_space=CITYSCAPES19, title="step 1")
+    two = draw_panels([panel(), panel()], label_space=CITYSCAPES19, title="step 1")
     assert one.width == 4 * TILE + 3 * GAP + 2 * MARGIN
     assert two.height - one.height > TILE // 2
 

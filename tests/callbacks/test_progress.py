@@ -6,8 +6,9 @@ import os
 import numpy as np
 import pytest
 
+from tests.label_spaces import space
 from uda_hydra.callbacks.progress import Progress, duration
-from uda_hydra.data.labels import class_names
+from uda_hydra.data.labels import SYNTHIA16
 from uda_hydra.engine.events import Evaluation, Run
 from uda_hydra.engine.scores import Scores
 
@@ -24,8 +25,13 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(autouse=True)
+def idle(monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+
+
 def evaluation(step):
-    scores = Scores(np.array([[3, 1], [0, 0]]), ("road", "car"))
+    scores = Scores(np.array([[3, 1], [0, 0]]), space("road", "car"))
     return Evaluation(step, scores, 0.4, ())
 
 
@@ -47,15 +53,25 @@ def test_a_line_tells_step_rate_time_left_losses_and_score(tmp_path):
     ]
 
 
-def test_sixteen_classes_are_told_with_the_thirteen(tmp_path):
+def test_a_line_says_that_the_machine_is_overloaded(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (9.0, 0.0, 0.0))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    stream = io.StringIO()
+    progress = Progress(stream)
+    progress.on_start(run(tmp_path))
+    progress.on_log(50, {})
+    assert "(overloaded: load 9.0 on 2 cores)" in stream.getvalue()
+
+
+def test_subsets_are_printed(tmp_path):
     stream = io.StringIO()
     progress = Progress(stream)
     progress.on_start(run(tmp_path))
     confusion = np.eye(16, dtype=int)
     confusion[3, 4] = 1  # wall and fence, which the 13 leave out
-    progress.on_evaluate(Evaluation(7, Scores(confusion, class_names(16)), 1.0, ()))
+    progress.on_evaluate(Evaluation(7, Scores(confusion, SYNTHIA16), 1.0, ()))
     line = stream.getvalue().splitlines()[-1]
-    assert line.startswith("step 7: mIoU 93.75 % (best 100.00), mIoU* 100.00 %, pixel accuracy")
+    assert line.startswith("step 7: mIoU 93.75 % (best 100.00), mIoU 13 100.00 %, pixel accuracy")
 
 
 def test_time_left_counts_evaluations_and_the_rate_forgets_them(tmp_path):

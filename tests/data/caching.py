@@ -2,13 +2,13 @@
 
 import torch
 
-from uda_hydra.data.cache import Cached, fill
+from uda_hydra.data.cache import CachedImages, fill
 
 SMALLER = (3, 2)  # width, height
 
 
 def filled(plain, folder):
-    cached = Cached(plain, folder)
+    cached = CachedImages(plain, folder)
     fill(cached.stores)
     return cached
 

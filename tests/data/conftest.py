@@ -2,14 +2,15 @@ import pytest
 from caching import SMALLER
 from layouts import gta5_folder
 
-from uda_hydra.data.readers import gta5
-from uda_hydra.data.samples import Resized
+from uda_hydra.data.labels import CITYSCAPES19
+from uda_hydra.data.readers.gta5 import gta5
+from uda_hydra.data.samples import ResizedImages
 
 
 @pytest.fixture
 def plain(tmp_path):
     root = gta5_folder(tmp_path / "GTA5", [1, 2, 3, 4, 5])
-    return Resized(gta5(root, num_classes=19), SMALLER)
+    return ResizedImages(gta5(root, label_space=CITYSCAPES19), SMALLER)
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def folder(tmp_path):
 def decoded(monkeypatch):
     """Names of the files that are decoded from here on."""
     names = []
-    for method in (Resized.image, Resized.label):
+    for method in (ResizedImages.image, ResizedImages.label):
 
         def counting(self, index, method=method):
             sample = self.images.samples[index]
@@ -29,5 +30,5 @@ def decoded(monkeypatch):
             names.append(f"{file.parent.name}/{file.name}")
             return method(self, index)
 
-        monkeypatch.setattr(Resized, method.__name__, counting)
+        monkeypatch.setattr(ResizedImages, method.__name__, counting)
     return names

@@ -12,18 +12,20 @@ from layouts import cityscapes_folder, gta5_folder
 
 from tests.conftest import SMALL, composed
 from uda_hydra import build
-from uda_hydra.config import settings
-from uda_hydra.data.pairs import real
-from uda_hydra.data.resize import resize_label
+from uda_hydra.augment.resize import resize_label
+from uda_hydra.augment.training import AS_THEY_ARE
+from uda_hydra.augment.view import extend, random_crop, random_scale
+from uda_hydra.augment.warp import warp
+from uda_hydra.data.pairs import from_disk
 from uda_hydra.data.streams import seed_of
-from uda_hydra.data.transforms import Labelled, mirrored, random_scale_crop, resized
 from uda_hydra.errors import UserError
+from uda_hydra.runs.checks import check_training
 from uda_hydra.runs.identity import identity
 from uda_hydra.runs.stages import Stage
-from uda_hydra.settings import AugmentationSettings
-from uda_hydra.tasks.train import Pairs
+from uda_hydra.tasks.train import pair_opener
+from uda_hydra.types import Mirror, Resize, View
 
-NONE = AugmentationSettings(mirror=0.0, blur=0.0, scale_range=None, scale_base=None)
+NONE = AS_THEY_ARE
 MAXSQUARE = replace(NONE, mirror=0.5, blur=0.5)
 SCALED = replace(MAXSQUARE, scale_range=[0.5, 2.0])
 
@@ -34,9 +36,9 @@ def pair(request, tmp_path):
     for split in ("train", "val"):
         cityscapes_folder(tmp_path / "C", split, [f"ulm_{i:06d}_000019" for i in range(3)])
     target = {"layout": "cityscapes", "root": tmp_path / "C", "split": "train", "size": [3, 2]}
-    return real(
+    return from_disk(
         name="pair",
-        num_classes=19,
+        classes="cityscapes19",
         oracle=False,
         cache=request.param,
         cache_folder=str(tmp_path / "cache"),
@@ -82,9 +84,11 @@ def test_every_place_of_every_step_and_seed_has_a_view_of_its_own(pair):
 
 
 def test_no_augmentation_is_no_change(pair):
-    same = pair.augmented(NONE)
-    assert same.augmentation is None
-    assert_same(batches(pair, range(4)), batches(same, range(4)))
+    for source, target in batches(pair, range(4)):
+        for domain, batch in ((pair.source, source), (pair.target, target)):
+            for image, key, view in zip(batch.image, batch.key, batch.view, strict=True):
+                assert torch.equal(image, domain.image(domain.keys.index(key)))
+                assert view == View(domain.size)
 
 
 def test_a_mirror_turns_image_and_label_of_the_source_and_the_target_together(pair):
@@ -121,10 +125,14 @@ def test_scale_and_crop_take_the_file_and_keep_nothing(pair, tmp_path, base, mea
     sample = images.samples[pair.source.keys.index(source.key[0])]
     random = Random(seed_of(0, "view", "source", 3, 0))
     random.random()  # the mirror's draw comes first
-    file = Labelled(images.read_image(sample), images.read_label(sample))
-    expected = random_scale_crop(file, base=meant, crop=(4, 5), scales=(0.5, 2.0), random=random)
-    assert np.array_equal(source.image[0].permute(1, 2, 0).numpy(), expected.image)
-    assert np.array_equal(source.label[0].numpy(), expected.label)
+    image = torch.from_numpy(images.read_image(sample)).permute(2, 0, 1)
+    size = (image.shape[2], image.shape[1])
+    resize = Resize(*random_scale(size, meant, [0.5, 2.0], random))
+    view = random_crop(View(size, (resize,)), (4, 5), random)
+    assert source.view == (view,)
+    assert torch.equal(source.image[0], warp(image, view, kind="image"))
+    label = torch.from_numpy(images.read_label(sample))
+    assert torch.equal(source.label[0], warp(label, view, kind="label"))
     assert target.image.shape == (1, 3, 2, 3)
     # Validation images alone are worth keeping then.
     assert not [path for path in tmp_path.glob("cache/*/*") if "GTA5" in str(path)]
@@ -143,16 +151,20 @@ def test_mirroring_what_is_resized_is_mirroring_first(shape, size):
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (*shape, 3), dtype=np.uint8)
     label = random.integers(0, 19, shape, dtype=np.uint8)
-    first = resized(mirrored(Labelled(image, label)), size)
-    last = mirrored(resized(Labelled(image, label), size))
-    assert np.array_equal(first.image, last.image)
+    whole = View((shape[1], shape[0]))
+    orders = (Mirror(), Resize(*size)), (Resize(*size), Mirror())
+    views = [extend(whole, *order) for order in orders]
+    image = torch.from_numpy(image).permute(2, 0, 1)
+    one, other = (warp(image, view, kind="image") for view in views)
+    assert torch.equal(one, other)
+    first, last = (warp(torch.from_numpy(label), view, kind="label").numpy() for view in views)
     # A centre that lies between two pixels of the file is given to the right one of them.
     middle = (np.arange(size[0]) + 0.5) * shape[1] / size[0]
     between = middle == middle.round()
     assert between.mean() == (0.0 if shape[1] == 957 else 0.2)
     clear = ~between[::-1]
-    assert np.array_equal(first.label[:, clear], last.label[:, clear])
-    assert np.array_equal(last.label, resize_label(label, size)[:, ::-1])
+    assert np.array_equal(first[:, clear], last[:, clear])
+    assert np.array_equal(last, resize_label(label, size)[:, ::-1])
 
 
 @pytest.mark.parametrize(
@@ -167,13 +179,13 @@ def test_mirroring_what_is_resized_is_mirroring_first(shape, size):
 )
 def test_a_value_out_of_range_is_told_with_its_key(override, complaint):
     with pytest.raises(UserError, match=complaint):
-        build.check(composed(override))
+        check_training(composed(override))
 
 
 def test_the_preset_is_the_release_and_belongs_to_the_identity():
     chosen = composed("augmentation=maxsquare")
-    assert settings(chosen.augmentation) == MAXSQUARE
-    assert not settings(composed().augmentation).active
+    assert build.build(chosen.augmentation, "augmentation") == MAXSQUARE
+    assert build.build(composed().augmentation, "augmentation") == AS_THEY_ARE
     assert identity(chosen)["augmentation.mirror"] == 0.5
     assert identity(composed())["augmentation.mirror"] == 0.0
 
@@ -184,13 +196,13 @@ def test_a_training_reads_what_the_config_says(make_trainer):
     )
     assert trainer.pair.augmentation == replace(MAXSQUARE, mirror=0.3)
     plain = make_trainer("method=source_only")
-    assert plain.pair.augmentation is None
+    assert plain.pair.augmentation == AS_THEY_ARE
 
 
 def test_stages_of_one_data_set_see_their_own_views(streets):
-    pairs, root = Pairs(), f"dataset.root={streets}"
+    open_pair, root = pair_opener(), f"dataset.root={streets}"
     chosen = [("augmentation=none",), ("augmentation=maxsquare",), ("augmentation=none", "seed=1")]
     stages = [Stage("any", composed(*SMALL, root, *some)) for some in chosen]
-    plain, varied, again = (pairs.of(stage) for stage in stages)
+    plain, varied, again = (open_pair(stage.config) for stage in stages)
     assert plain is again
-    assert (plain.augmentation, varied.augmentation) == (None, MAXSQUARE)
+    assert (plain.augmentation, varied.augmentation) == (AS_THEY_ARE, MAXSQUARE)

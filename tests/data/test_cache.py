@@ -11,9 +11,11 @@ from layouts import cityscapes_folder, gta5_folder, write_image, write_palette_l
 from tests.conftest import SMALL, composed
 from uda_hydra import build
 from uda_hydra.data import cache
-from uda_hydra.data.cache import Cached, fill
-from uda_hydra.data.readers import cityscapes, gta5
-from uda_hydra.data.samples import Resized
+from uda_hydra.data.cache import CachedImages, fill
+from uda_hydra.data.labels import CITYSCAPES19, SYNTHIA13
+from uda_hydra.data.readers.cityscapes import cityscapes
+from uda_hydra.data.readers.gta5 import gta5
+from uda_hydra.data.samples import ResizedImages
 from uda_hydra.data.streams import load
 from uda_hydra.engine.events import Run
 
@@ -36,7 +38,7 @@ def test_an_entry_is_checksum_shape_and_pixels(plain, folder):
 
 @pytest.mark.parametrize("size", [SMALLER, None])
 def test_reads_what_decoding_gives_and_decodes_nothing_twice(plain, folder, decoded, size):
-    plain = Resized(plain.images, size)
+    plain = ResizedImages(plain.images, size)
     filled(plain, folder)
     assert sorted(set(decoded)) == sorted(
         f"{kind}/0000{i}.png" for kind in ("images", "labels") for i in range(1, 6)
@@ -54,9 +56,9 @@ def test_reads_what_decoding_gives_and_decodes_nothing_twice(plain, folder, deco
 def test_images_larger_than_a_page_and_labels_of_many_sizes(tmp_path, folder):
     root = gta5_folder(tmp_path / "GTA5", [1, 2])
     write_palette_label(root / "labels" / "00002.png", np.full((70, 90), 7, np.uint8))
-    plain = Resized(gta5(root, num_classes=19), (131, 97))
+    plain = ResizedImages(gta5(root, label_space=CITYSCAPES19), (131, 97))
     assert_same(filled(plain, folder), plain)
-    plain = Resized(plain.images, None)
+    plain = ResizedImages(plain.images, None)
     assert filled(plain, folder).label(1).shape == (70, 90)
 
 
@@ -67,7 +69,7 @@ def test_what_is_read_belongs_to_the_reader(plain, folder):
 
 
 def test_it_fills_itself_without_being_told(plain, folder, decoded):
-    cached = Cached(plain, folder)
+    cached = CachedImages(plain, folder)
     cached.image(3)
     cached.image(3)
     assert decoded == ["images/00004.png"]
@@ -81,12 +83,12 @@ def test_only_the_same_data_at_the_same_size_is_shared(tmp_path, folder, decoded
     shutil.copytree(root, tmp_path / "other" / "GTA5")
     write_image(tmp_path / "other" / "GTA5" / "images" / "00001.png", seed=9)
     (tmp_path / "list.txt").write_text("00002.png\n")
-    some = gta5(root, num_classes=19, list_file=tmp_path / "list.txt")
+    some = gta5(root, label_space=CITYSCAPES19, list_file=tmp_path / "list.txt")
     sets = [
-        Resized(gta5(root, num_classes=19), SMALLER),
-        Resized(gta5(root, num_classes=19), (2, 3)),
-        Resized(gta5(root, num_classes=13), SMALLER),
-        Resized(gta5(tmp_path / "other" / "GTA5", num_classes=19), SMALLER),
+        ResizedImages(gta5(root, label_space=CITYSCAPES19), SMALLER),
+        ResizedImages(gta5(root, label_space=CITYSCAPES19), (2, 3)),
+        ResizedImages(gta5(root, label_space=SYNTHIA13), SMALLER),
+        ResizedImages(gta5(tmp_path / "other" / "GTA5", label_space=CITYSCAPES19), SMALLER),
     ]
     caches = [filled(plain, folder) for plain in sets]
     for cached, plain in zip(caches, sets, strict=True):
@@ -94,22 +96,22 @@ def test_only_the_same_data_at_the_same_size_is_shared(tmp_path, folder, decoded
     # Images do not depend on the classes: 3 x (3 images and 3 labels) and 3 labels.
     assert len(entries(folder)) == 21
     decoded.clear()
-    filled(Resized(some, SMALLER), folder)
+    filled(ResizedImages(some, SMALLER), folder)
     assert not decoded
 
 
 def test_labels_made_with_another_class_table_are_not_used(plain, folder):
     filled(plain, folder)
     # Road, raw id 7, becomes class 1.
-    swapped = (8, 7, *plain.images.layout.class_ids[2:])
-    layout = replace(plain.images.layout, class_ids=swapped)
-    other = Resized(replace(plain.images, layout=layout), SMALLER)
-    assert Cached(plain, folder).label(0).unique().tolist() == [0]
-    assert Cached(other, folder).label(0).unique().tolist() == [1]
+    ids = plain.images.layout.ids | {"road": (8,), "sidewalk": (7,)}
+    layout = replace(plain.images.layout, ids=ids)
+    other = ResizedImages(replace(plain.images, layout=layout), SMALLER)
+    assert CachedImages(plain, folder).label(0).unique().tolist() == [0]
+    assert CachedImages(other, folder).label(0).unique().tolist() == [1]
 
 
 def test_files_that_two_stores_share_are_decoded_once(plain, folder, decoded, capsys):
-    fill([*Cached(plain, folder).stores, *Cached(plain, folder, labels=False).stores])
+    fill([*CachedImages(plain, folder).stores, *CachedImages(plain, folder, labels=False).stores])
     assert "10 files" in capsys.readouterr().out
     # 5 images and 5 labels, and one of each to learn their size from.
     assert len(decoded) == 12
@@ -121,25 +123,27 @@ def test_equal_names_in_two_splits_are_two_files(tmp_path, folder):
     other = tmp_path / "C/leftImg8bit/val/ulm/ulm_000000_000019_leftImg8bit.png"
     write_image(other, seed=5)
     for split in ("train", "val"):
-        plain = Resized(cityscapes(tmp_path / "C", num_classes=19, split=split), SMALLER)
+        plain = ResizedImages(
+            cityscapes(tmp_path / "C", label_space=CITYSCAPES19, split=split), SMALLER
+        )
         assert_same(filled(plain, folder), plain)
 
 
 def test_without_labels_no_label_is_kept_or_looked_at(tmp_path, folder):
     root = cityscapes_folder(tmp_path / "C", "train", ["ulm_000000_000019"])
     shutil.rmtree(root / "gtFine")
-    images = cityscapes(root, num_classes=19, split="train", labels=False)
-    cached = Cached(Resized(images, SMALLER), folder, labels=False)
+    images = cityscapes(root, label_space=CITYSCAPES19, split="train", labelled=False)
+    cached = CachedImages(ResizedImages(images, SMALLER), folder, labels=False)
     fill(cached.stores)
     assert len(entries(folder)) == 1
     with pytest.raises(ValueError, match="opened without labels"):
         cached.label(0)
     with pytest.raises(ValueError, match="opened without labels"):
-        Cached(Resized(images, SMALLER), folder)
+        CachedImages(ResizedImages(images, SMALLER), folder)
 
 
 def test_what_is_not_kept_is_decoded_each_time(plain, folder, decoded):
-    cached = Cached(plain, folder, images=False)
+    cached = CachedImages(plain, folder, images=False)
     fill(cached.stores)
     decoded.clear()
     assert torch.equal(cached.image(1), cached.image(1))

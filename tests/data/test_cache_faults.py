@@ -14,7 +14,7 @@ from layouts import write_image
 from PIL import Image
 
 from uda_hydra.data import cache, store
-from uda_hydra.data.cache import Cached, fill
+from uda_hydra.data.cache import CachedImages, fill
 from uda_hydra.data.readers import UnreadableFile
 from uda_hydra.errors import UserError
 
@@ -26,9 +26,9 @@ def test_a_flipped_bit_anywhere_is_noticed_and_mended(plain, folder, position, c
     content = bytearray(path.read_bytes())
     content[position] ^= 4
     path.write_bytes(content)
-    assert_same(Cached(plain, folder), plain)
+    assert_same(CachedImages(plain, folder), plain)
     assert f"{path} is damaged" in capsys.readouterr().err
-    assert_same(Cached(plain, folder), plain)
+    assert_same(CachedImages(plain, folder), plain)
     assert not capsys.readouterr().err
 
 
@@ -38,7 +38,7 @@ def test_a_flipped_bit_anywhere_is_noticed_and_mended(plain, folder, position, c
 def test_an_entry_of_the_wrong_length_is_mended(plain, folder, change):
     filled(plain, folder)
     (path,) = entries(folder, "labels+00002.png")
-    reader = Cached(plain, folder)
+    reader = CachedImages(plain, folder)
     reader.label(1)
     # A process that has compared the checksum before still looks at the length.
     for cached in (reader, filled(plain, folder)):
@@ -72,14 +72,14 @@ def test_an_unreadable_file_is_named_and_never_kept(plain, folder, workers, monk
     monkeypatch.setattr(cache, "_JOB_FILES", 1)
     bad = plain.images.samples[2].image
     bad.write_bytes(bad.read_bytes()[:-20])
-    cached = Cached(plain, folder)
+    cached = CachedImages(plain, folder)
     for _ in range(2):
         with pytest.raises(UnreadableFile, match=r"images/00003\.png is cut short"):
             fill(cached.stores)
     assert not entries(folder, "images+00003.png")
     assert entries(folder, "images+00001.png")
     bad.unlink()
-    for attempt in (lambda: fill(cached.stores), lambda: Cached(plain, folder).image(2)):
+    for attempt in (lambda: fill(cached.stores), lambda: CachedImages(plain, folder).image(2)):
         with pytest.raises(UnreadableFile, match=r"00003\.png cannot be read \(No such file"):
             attempt()
 
@@ -88,9 +88,10 @@ DIE_AT = """
 import os, signal, sys
 from pathlib import Path
 from uda_hydra.data import store
-from uda_hydra.data.cache import Cached, fill
-from uda_hydra.data.readers import gta5
-from uda_hydra.data.samples import Resized
+from uda_hydra.data.cache import CachedImages, fill
+from uda_hydra.data.labels import CITYSCAPES19
+from uda_hydra.data.readers.gta5 import gta5
+from uda_hydra.data.samples import ResizedImages
 
 left = int(sys.argv[3])
 replace = Path.replace
@@ -103,7 +104,8 @@ def dying(self, target):
     return replace(self, target)
 
 Path.replace = dying
-fill(Cached(Resized(gta5(Path(sys.argv[1]), num_classes=19), (3, 2)), Path(sys.argv[2])).stores)
+images = gta5(Path(sys.argv[1]), label_space=CITYSCAPES19)
+fill(CachedImages(ResizedImages(images, (3, 2)), Path(sys.argv[2])).stores)
 """
 
 
@@ -127,15 +129,15 @@ def test_a_killed_filling_goes_on_where_it_stopped(plain, folder, decoded):
 
 
 def test_a_second_process_waits_and_finds_the_work_done(plain, folder, decoded, capsys):
-    waiting, working = Cached(plain, folder), Cached(plain, folder)
+    waiting, working = CachedImages(plain, folder), CachedImages(plain, folder)
     folder.mkdir()
     said = ""
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         thread = threading.Thread(target=fill, args=[waiting.stores])
         thread.start()
-        while "another process is filling" not in said:
-            said += capsys.readouterr().err
+        while f"waiting for {folder} (another process" not in said:
+            said += capsys.readouterr().out
             time.sleep(0.01)
         for one in working.stores:
             for index in range(5):
@@ -150,17 +152,17 @@ def test_the_space_is_told_first_and_checked(plain, folder, monkeypatch, capsys)
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage(119))
     with pytest.raises(UserError, match=r"dataset\.cache_folder=.*dataset\.cache=false"):
-        fill(Cached(plain, folder).stores)
+        fill(CachedImages(plain, folder).stores)
     assert not entries(folder)
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage(120))
-    fill(Cached(plain, folder).stores)
+    fill(CachedImages(plain, folder).stores)
     assert f"decoding 10 files once, 0.00 GB in {folder}" in capsys.readouterr().out
 
 
 def test_a_folder_that_cannot_be_written_is_named(plain, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"dataset\.cache_folder=.*/file/cache .*cache=false"):
-        fill(Cached(plain, tmp_path / "file" / "cache").stores)
+        fill(CachedImages(plain, tmp_path / "file" / "cache").stores)
 
 
 def test_a_full_disk_leaves_no_torn_entry(plain, folder, monkeypatch):
@@ -173,6 +175,6 @@ def test_a_full_disk_leaves_no_torn_entry(plain, folder, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(store.Path, "write_bytes", half)
         with pytest.raises(UserError, match=r"No space left.*dataset\.cache_folder"):
-            fill(Cached(plain, folder).stores)
+            fill(CachedImages(plain, folder).stores)
     assert not entries(folder)
     assert_same(filled(plain, folder), plain)

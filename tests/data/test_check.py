@@ -6,12 +6,14 @@ import pytest
 from layouts import SIZE, cityscapes_folder, gta5_folder, write_image, write_palette_label
 
 from uda_hydra.data.check import check
-from uda_hydra.data.readers import cityscapes, gta5
+from uda_hydra.data.labels import CITYSCAPES19
+from uda_hydra.data.readers.cityscapes import cityscapes
+from uda_hydra.data.readers.gta5 import gta5
 
 
 @pytest.fixture
 def five(tmp_path):
-    return gta5(gta5_folder(tmp_path / "GTA5", [1, 2, 3, 4, 5]), num_classes=19)
+    return gta5(gta5_folder(tmp_path / "GTA5", [1, 2, 3, 4, 5]), label_space=CITYSCAPES19)
 
 
 def test_counts_by_hand(five):
@@ -40,7 +42,7 @@ def test_broken_files_are_named_and_the_others_still_counted(five):
     assert "labels/00004.png cannot be decoded" in report.text()
     # The label beside a broken image counts all the same.
     assert report.pixels[7] == 80
-    assert "0 unlike their image" in report.text()
+    assert "other size      none" in report.text()
 
 
 def test_a_sample_may_be_broken_twice(five):
@@ -55,21 +57,24 @@ def test_a_sample_may_be_broken_twice(five):
 def test_undocumented_ids_are_told_with_their_files(five):
     write_palette_label(five.samples[2].label, np.full(SIZE, 40, np.uint8))
     report = check(five, workers=0)
-    assert report.undocumented == {40: ["00003"]}
+    assert report.without_class == {40: ["00003"]}
     assert not report.ok
-    assert "40 in 1: 00003" in report.text()
+    assert "40: 24 pixels (20.000 %), ignored, in 1: 00003" in report.text()
 
 
 def test_a_label_of_another_size_is_told_and_harmless(five):
     write_palette_label(five.samples[0].label, np.full((5, 4), 7, np.uint8))
     report = check(five, workers=0)
     assert report.ok
-    assert "4x6 (4), 4x5 (1); 1 unlike their image" in report.text()
+    assert "label sizes     4x6 (4), 4x5 (1)" in report.text()
+    assert "other size      1: 00001" in report.text()
 
 
 def test_without_labels_images_are_checked_alone(tmp_path):
     cityscapes_folder(tmp_path, "train", ["ulm_000000_000019"])
-    report = check(cityscapes(tmp_path, num_classes=19, split="train", labels=False), workers=0)
+    report = check(
+        cityscapes(tmp_path, label_space=CITYSCAPES19, split="train", labelled=False), workers=0
+    )
     assert report.ok
     assert not report.pixels
     assert np.isnan(report.shares).all()
@@ -125,3 +130,25 @@ def test_changed_files_are_read_again(five, tmp_path):
     report = check(five, workers=0, journal=journal)
     assert report.remembered == 3
     assert report.facts["00001"].label == "9x9"
+
+
+def test_classes_that_no_label_shows_are_named(five):
+    report = check(five, workers=0)
+    assert {"sidewalk", "train"} <= {*report.never_shown}
+    assert not {"road", "bicycle", "car"} & {*report.never_shown}
+
+
+def test_labels_of_other_data_are_unfit(five):
+    for sample in five.samples:
+        write_palette_label(sample.label, np.zeros(SIZE, np.uint8))
+    report = check(five, workers=0)
+    assert not report.ok
+    assert "no pixel belongs to a class" in report.text()
+
+
+def test_a_file_name_cannot_command_the_terminal(five):
+    name = "a\x1b[2Jb\nc.png"
+    five.samples[0] = five.samples[0]._replace(image=five.samples[0].image.with_name(name))
+    text = check(five, workers=0).text()
+    assert r"a\x1b[2Jb\nc.png cannot be read" in text
+    assert "\x1b" not in text

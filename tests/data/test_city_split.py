@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from layouts import cityscapes_folder
 
-from uda_hydra.data.pairs import real
-from uda_hydra.data.readers import cityscapes
+from uda_hydra.data.labels import CITYSCAPES19
+from uda_hydra.data.pairs import from_disk
 from uda_hydra.data.readers.city_split import GROUPS, PARTS, city_split
+from uda_hydra.data.readers.cityscapes import cityscapes
 
 # Training images of each city (Cordts et al., CVPR 2016): 2 975 in all.
 IMAGES = {"aachen": 174, "bochum": 96, "bremen": 316, "cologne": 154, "darmstadt": 85}
@@ -62,7 +63,7 @@ def root(tmp_path):
 
 
 def read(root, split, **more):
-    found = cityscapes(root, num_classes=19, split=split, **more)
+    found = cityscapes(root, label_space=CITYSCAPES19, split=split, **more)
     return [sample.key for sample in found.samples]
 
 
@@ -90,9 +91,9 @@ def test_a_folder_without_a_group_is_told(tmp_path):
 def pair(root, **more):
     target = {"layout": "cityscapes", "root": root, "split": "train1", "size": [3, 2]}
     source = target | {"split": "train0"} | more
-    return real(
+    return from_disk(
         name="city2city",
-        num_classes=19,
+        classes="cityscapes19",
         oracle=False,
         cache=False,
         cache_folder="",
@@ -110,5 +111,5 @@ def test_training_and_validation_share_no_image(root):
 
 
 def test_keep_lost_belongs_to_cityscapes(root):
-    with pytest.raises(ValueError, match=r"dataset.source.keep_lost .*layout=cityscapes"):
+    with pytest.raises(ValueError, match=r"dataset.source.keep_lost .*layout=gta5 reads root"):
         pair(root, layout="gta5", keep_lost=True)

@@ -54,7 +54,16 @@ def test_rare_classes_by_hand():
     assert found.sum() == pytest.approx(1)
 
 
+def test_classes_that_never_occur_are_never_drawn():
+    found = rare_class_probability(np.array([0.7, 0.0, 0.3]), temperature=0.01)
+    assert found[1] == 0 and found.sum() == pytest.approx(1)
+    allowed = np.array([True, True, False])
+    only = rare_class_probability(np.array([0.7, 0.0, 0.3]), temperature=0.01, allowed=allowed)
+    assert only.tolist() == [1, 0, 0]
+
+
 def test_a_low_temperature_overflows_nothing():
-    assert rare_class_probability(np.array([1.0, 0.0]), temperature=1e-4).tolist() == [0, 1]
+    frequency = np.array([1 - 1e-9, 1e-9])
+    assert rare_class_probability(frequency, temperature=1e-4).tolist() == [0, 1]
     with pytest.raises(ValueError, match="positive"):
         rare_class_probability(np.array([1.0]), temperature=0.0)

@@ -6,13 +6,16 @@ import pytest
 from layouts import SIZE, gta5_folder, synthia_folder, write_palette_label
 
 from uda_hydra.data import check
-from uda_hydra.data.readers import UnreadableFile, gta5, synthia
+from uda_hydra.data.labels import CITYSCAPES19, SYNTHIA16
+from uda_hydra.data.readers import UnreadableFile
+from uda_hydra.data.readers.gta5 import gta5
+from uda_hydra.data.readers.synthia import synthia
 from uda_hydra.data.scan import Statistics, scan
 
 
 @pytest.fixture
 def five(tmp_path):
-    return gta5(gta5_folder(tmp_path / "GTA5", [1, 2, 3, 4, 5]), num_classes=19)
+    return gta5(gta5_folder(tmp_path / "GTA5", [1, 2, 3, 4, 5]), label_space=CITYSCAPES19)
 
 
 def test_pixels_by_hand(five):
@@ -30,7 +33,7 @@ def test_pixels_by_hand(five):
 
 
 def test_synthia_is_counted_in_sixteen_classes(tmp_path):
-    images = synthia(synthia_folder(tmp_path, [0, 1]), num_classes=16)
+    images = synthia(synthia_folder(tmp_path, [0, 1]), label_space=SYNTHIA16)
     found = scan(images, workers=0)
     # Road (3), then wall (21) and bicycle (11); void (0) and lane marking (22) are left out.
     assert found.pixels[0].nonzero()[0].tolist() == [0, 3, 15]
@@ -44,7 +47,7 @@ def test_processes_find_the_same(five):
 def test_it_comes_back_from_its_text(five):
     found = scan(five, workers=0)
     again = Statistics.from_json(found.to_json())
-    assert (again.name, again.classes, again.files) == ("GTA5", five.classes, found.files)
+    assert (again.name, again.classes, again.files) == ("GTA5", five.label_space.names, found.files)
     assert np.array_equal(again.pixels, found.pixels)
     assert json.loads(found.to_json())["files"]["labels/00001.png"]["pixels"][0] == 20
 
@@ -76,7 +79,7 @@ def test_statistics_follow_the_samples_and_notice_changes(five):
     chosen = replace(five, samples=[five.samples[3], five.samples[0]])
     assert [name for name, _ in found.of(chosen).files] == ["labels/00004.png", "labels/00001.png"]
     with pytest.raises(ValueError, match=r"other classes.*task=scan"):
-        found.of(replace(five, num_classes=16))
+        found.of(replace(five, label_space=SYNTHIA16))
     write_palette_label(five.samples[0].label, np.full((9, 9), 7, np.uint8))
     with pytest.raises(ValueError, match=r"1 label files .* labels/00001.png.*task=scan"):
         found.of(chosen)
@@ -85,4 +88,4 @@ def test_statistics_follow_the_samples_and_notice_changes(five):
 def test_a_set_without_labels_cannot_be_counted(tmp_path):
     root = gta5_folder(tmp_path / "GTA5", [1])
     with pytest.raises(ValueError, match="nothing to count"):
-        scan(gta5(root, num_classes=19, labels=False), workers=0)
+        scan(gta5(root, label_space=CITYSCAPES19, labelled=False), workers=0)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from layouts import SIZE, cityscapes_folder, gta5_folder
 
-from uda_hydra.data.pairs import real
-from uda_hydra.data.resize import resize_image_fast, resize_label
+from uda_hydra.augment.resize import resize_image, resize_label
+from uda_hydra.data.pairs import from_disk
 
 
 @pytest.fixture(params=[True, False], ids=["cached", "uncached"])
@@ -14,9 +14,9 @@ def pair(request, tmp_path):
     for split in ("train", "val"):
         cityscapes_folder(tmp_path / "C", split, ["ulm_000000_000019"])
     target = {"layout": "cityscapes", "root": tmp_path / "C", "split": "train", "size": [3, 2]}
-    return real(
+    return from_disk(
         name="pair",
-        num_classes=19,
+        classes="cityscapes19",
         oracle=False,
         cache=request.param,
         cache_folder=str(tmp_path / "cache"),
@@ -31,7 +31,7 @@ def test_other_sizes_and_another_filter(pair):
     images = pair.validation.truth
     image = images.read_image(images.samples[0])
     for found, size in zip((scored.image, *scored.others), [(5, 3), (8, 6)], strict=True):
-        expected = resize_image_fast(image, size, filter="opencv")
+        expected = resize_image(image, size, filter="opencv")
         assert torch.equal(found.permute(1, 2, 0), torch.from_numpy(expected))
     assert scored.label.shape == SIZE
     # Another filter is another image, also in the cache.

@@ -9,9 +9,10 @@ from layouts import SIZE, cityscapes_folder, gta5_folder
 
 from tests.conftest import SMALL, composed
 from uda_hydra import build
-from uda_hydra.data.pairs import real
+from uda_hydra.data.pairs import from_disk
 from uda_hydra.data.readers.gta5_split import official_split
 from uda_hydra.errors import UserError
+from uda_hydra.runs.checks import check_objective
 
 
 def gta(tmp_path: Path, **source: object):
@@ -23,9 +24,9 @@ def gta(tmp_path: Path, **source: object):
             cityscapes_folder(tmp_path / "C", split, ["ulm_000000_000019"])
     domain = {"layout": "gta5", "root": tmp_path / "GTA5", "split": "train", "size": [3, 2]}
     target = {"layout": "cityscapes", "root": tmp_path / "C", "split": "train", "size": [4, 2]}
-    return real(
+    return from_disk(
         name="pair",
-        num_classes=19,
+        classes=source.pop("classes", "cityscapes19"),
         oracle=source.pop("oracle", False),
         cache=False,
         cache_folder="",
@@ -79,7 +80,7 @@ def test_streets_draw_other_scenes_and_leave_the_training_data_alone(streets, da
     without = opened(streets, f"dataset={dataset}", counts, "dataset.source.validation=null")
     assert without.source_validation is None
     assert with_them.source.images.root == without.source.images.root
-    assert with_them.fingerprint() == without.fingerprint()
+    assert with_them.fingerprint().items() > without.fingerprint().items()
     held_out = with_them.source_validation
     assert len(held_out) == 2
     assert held_out.images.size == with_them.source.size
@@ -89,5 +90,34 @@ def test_streets_draw_other_scenes_and_leave_the_training_data_alone(streets, da
 
 def test_scenes_are_held_out_only_where_they_are_drawn(streets, tmp_path):
     gta5_folder(tmp_path / "GTA5", [1])
+    own = f"dataset.source.root={tmp_path / 'GTA5'}"
     with pytest.raises(UserError, match=r"dataset.source.validation=held_out draws"):
-        opened(streets, f"dataset.source.root={tmp_path / 'GTA5'}")
+        opened(streets, own, "dataset.source.validation=held_out")
+    with pytest.raises(UserError, match=r"objective=miou/source_val needs"):
+        check_objective(composed(*SMALL, own, "objective=miou/source_val"))
+
+
+def test_a_default_that_cannot_hold_gives_way(streets, tmp_path, capsys):
+    gta5_folder(tmp_path / "GTA5", [1])
+    for split in ("train", "val"):
+        cityscapes_folder(tmp_path / "C", split, ["ulm_000000_000019"])
+    roots = (f"dataset.source.root={tmp_path / 'GTA5'}", f"dataset.target.root={tmp_path / 'C'}")
+    assert opened(streets, *roots).source_validation is None
+    assert "no source images are held out" in capsys.readouterr().out
+
+
+def test_a_label_space_that_the_data_do_not_know_is_refused(tmp_path):
+    (tmp_path / "x.yaml").write_text(
+        "classes: [{name: cat, colour: '#000001'}, {name: dog, colour: '#000002'}]"
+    )
+    with pytest.raises(ValueError, match=r"GTA5 \(dataset.source\) has no class of x; it knows"):
+        gta(tmp_path, classes=str(tmp_path / "x.yaml"))
+
+
+def test_classes_may_be_merged(tmp_path):
+    pair = gta(tmp_path, classes="camvid11")
+    assert pair.source_classes == (*range(11),)
+    # Row 0 of every label holds the ids 0, 33 (bicycle), 34 and 26 (car).
+    assert pair.source.images.read_label(pair.source.images.samples[0])[0].tolist() == [
+        *(255, 10, 255, 8)
+    ]

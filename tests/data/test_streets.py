@@ -13,14 +13,17 @@ import psutil
 import pytest
 from PIL import Image
 
-from uda_hydra.data import labels
+from uda_hydra.data.labels import CITYSCAPES19
+from uda_hydra.data.readers import cityscapes, synthia
+from uda_hydra.data.readers.image_set import class_table
 from uda_hydra.data.streets import gap, generate, generator, ids
 from uda_hydra.data.streets.generator import Job, Recipe, render
 from uda_hydra.data.streets.geometry import Camera, Face
 
 GTA5, SYNTHIA, TRAIN, VAL = range(4)
 SMALL = {"seed": 3, "height": 64, "source": 3, "synthia": 2, "target": 4, "validation": 4}
-LUT = labels.lookup_table(labels.CITYSCAPES_IDS, 19)
+RAW = [raw for (raw,) in CITYSCAPES19.raw_ids(cityscapes.IDS)]
+LUT = class_table(CITYSCAPES19.raw_ids(cityscapes.IDS), 256)
 
 
 def recipe(at_gap: float = 1.0, height: int = 128, seed: int = 0) -> Recipe:
@@ -97,17 +100,15 @@ def test_an_image_is_a_function_of_its_job_alone():
 
 @pytest.mark.parametrize("part", [GTA5, TRAIN])
 def test_all_classes_are_present_often_enough(counts: dict[int, np.ndarray], part: int):
-    seen = (counts[part][:, list(labels.CITYSCAPES_IDS)] > 20).mean(axis=0)
-    rare = {labels.CLASSES[k]: share for k, share in enumerate(seen) if share < 0.08}
+    seen = (counts[part][:, RAW] > 20).mean(axis=0)
+    rare = {CITYSCAPES19.names[k]: share for k, share in enumerate(seen) if share < 0.08}
     assert not rare
 
 
 @pytest.mark.parametrize("part", [GTA5, TRAIN])
 def test_frequencies_are_those_of_streets(counts: dict[int, np.ndarray], part: int):
     total = counts[part].sum(axis=0)
-    share = dict(
-        zip(labels.CLASSES, total[list(labels.CITYSCAPES_IDS)] / total.sum() * 100, strict=True)
-    )
+    share = dict(zip(CITYSCAPES19.names, total[RAW] / total.sum() * 100, strict=True))
     assert 0 < total[[ids.EGO_VEHICLE, ids.STATIC]].sum() < 0.1 * total.sum()
     assert 22 < share["road"] + total[ids.LANE_MARKING] / total.sum() * 100 < 45
     assert 12 < share["building"] < 33 and 6 < share["vegetation"] < 22
@@ -154,7 +155,7 @@ def test_gta5_files_are_palette_pngs_of_cityscapes_ids(small: Path):
     assert np.array_equal(index, np.where(raw == ids.LANE_MARKING, ids.ROAD, raw))
     colours = np.array(label.convert("RGB"))
     valid = LUT[index] != 255
-    assert np.array_equal(colours[valid], labels.PALETTE[LUT[index[valid]]])
+    assert np.array_equal(colours[valid], np.array(CITYSCAPES19.colours)[LUT[index[valid]]])
     assert index.max() <= 34
 
 
@@ -165,7 +166,7 @@ def test_synthia_files_are_16_bit_with_the_class_in_red(small: Path):
     assert label.dtype == np.uint16 and label.shape == (76, 128, 3)
     blue, instance, red = label[..., 0], label[..., 1], label[..., 2]
     _, raw = render(Job(SYNTHIA, 1), recipe(height=64, seed=3))
-    lut = labels.lookup_table(labels.SYNTHIA_IDS, 19)
+    lut = class_table(CITYSCAPES19.raw_ids(synthia.IDS), 256)
     assert np.array_equal(lut[red.astype(np.uint8)], LUT[raw])
     assert (red[raw == ids.LANE_MARKING] == 22).all() and (raw == ids.LANE_MARKING).any()
     assert not blue.any()
@@ -180,7 +181,7 @@ def test_synthia_has_no_terrain_truck_or_train():
     for n in range(30):
         seen |= set(np.unique(render(Job(SYNTHIA, n), recipe(height=64))[1]).tolist())
     assert not seen & {ids.TERRAIN, ids.TRUCK, ids.TRAIN}
-    assert seen >= set(labels.CITYSCAPES_IDS) - {ids.TERRAIN, ids.TRUCK, ids.TRAIN}
+    assert seen >= set(RAW) - {ids.TERRAIN, ids.TRUCK, ids.TRAIN}
 
 
 def test_cityscapes_files_have_official_names(small: Path):

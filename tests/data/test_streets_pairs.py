@@ -24,7 +24,7 @@ def test_the_full_name_of_streets_is_streets():
 def test_the_others_differ_in_what_they_must(name):
     base, other = dataset("streets"), dataset(name)
     differing = {key for key in other if other[key] != base[key]}
-    allowed = {"name", "counts", "source", "target", "num_classes"}
+    allowed = {"name", "counts", "source", "target", "classes"}
     assert {"name", "counts", "source"} <= differing <= allowed
     assert other["target"]["size"] == base["target"]["size"]
 
@@ -33,14 +33,13 @@ def test_synthia_has_sixteen_classes_and_two_scores(make_trainer):
     counts = "dataset.counts={source: 0, synthia: 6, target: 6, validation: 3}"
     trainer = make_trainer("method=source_only", "dataset=streets_synthia2city", counts)
     pair = trainer.pair
-    assert (pair.name, len(pair.classes)) == ("streets_synthia2city", 16)
+    assert (pair.name, pair.label_space.name) == ("streets_synthia2city", "synthia16")
     assert pair.source.images.name == "SYNTHIA"
     assert len(pair.source_classes) == 16
     trainer.evaluate()
-    means = trainer.last.metrics()
-    assert 0 <= means["miou_13"] <= 1
-    result = {"miou/last": means["miou"], "miou/best": 0.0, "miou/best_step": 0} | means
-    assert "mIoU*" in summary(result | trainer.last.per_class())
+    result = trainer.last.result()
+    assert 0 <= result["miou_13"] <= 1
+    assert "mIoU 13" in summary(result | {"miou/best": 0.0, "miou/best_step": 0})
 
 
 def test_cities_are_split_by_the_rule(make_trainer):

@@ -11,25 +11,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.conftest import protocol
-from uda_hydra.data.pair import Scored
+from tests.label_spaces import numbered, space
+from uda_hydra.data.pair import ValidationSample
 from uda_hydra.engine import evaluator
 from uda_hydra.engine.evaluator import count_pixels, evaluate
 from uda_hydra.engine.labels import predict_labels
-from uda_hydra.methods.base import Losses, Method
+from uda_hydra.errors import UserError
 from uda_hydra.types import IGNORE, Normalization
 
 PLAIN = Normalization("rgb", scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-CLASSES = ("red", "green", "blue")
+COLOURS = space("red", "green", "blue")
 CPU = torch.device("cpu")
 
 
-class Brightest(Method):
+class Brightest(nn.Module):
     """Predicts the brightest colour channel, at half the size of the image."""
 
-    terms = ()
+    normalization = PLAIN
 
-    def losses(self, source: object, target: object, progress: float) -> Losses:
-        raise AssertionError("an evaluation trains nothing")
+    def __init__(self, segmenter: nn.Module) -> None:
+        super().__init__()
+        self.segmenter = segmenter
 
     def predict(self, image: Tensor, *, aux_weight: float = 0.0) -> Tensor:
         assert not torch.is_grad_enabled() and not self.training
@@ -107,7 +109,7 @@ def test_a_prediction_outside_the_classes_is_refused():
         count_pixels(label, label + 3, 3)
 
 
-def images(number: int) -> list[Scored]:
+def images(number: int) -> list[ValidationSample]:
     """Coloured images; the truth is their colour, at twice their size, one row unlabelled."""
     made = []
     for index in range(number):
@@ -116,20 +118,19 @@ def images(number: int) -> list[Scored]:
         image[colour] = 200
         label = torch.full((16, 24), colour, dtype=torch.uint8)
         label[0] = IGNORE
-        made.append(Scored(f"image {index}", image, label))
+        made.append(ValidationSample(f"image {index}", image, label))
     return made
 
 
-def run(method: Method, data: list, **changes: object):
+def run(predictor: nn.Module, data: list, **changes: object):
     settings = {
         "protocol": protocol("common"),
-        "classes": CLASSES,
+        "label_space": COLOURS,
         "count": len(data),
-        "normalize": PLAIN,
         "device": CPU,
         "bfloat16": False,
     }
-    return evaluate(method, data, **(settings | changes))
+    return evaluate(predictor, data, **(settings | changes))
 
 
 def test_evaluation_counts_every_labelled_pixel():
@@ -143,13 +144,38 @@ def test_further_sizes_are_looked_at_and_the_average_is_the_protocols():
     """The image is red and its second size green, twice as bright."""
     red, label = torch.zeros(3, 8, 12, dtype=torch.uint8), torch.ones(16, 24, dtype=torch.uint8)
     red[0] = 1
-    data = [Scored("one", red, label, (2 * red.flip(0).roll(-1, 0),))]
+    data = [ValidationSample("one", red, label, (2 * red.flip(0).roll(-1, 0),))]
     chosen = protocol("common", "evaluation.scales=[1.0,2.0]", "evaluation.average=all")
     scores, (panel,) = run(Brightest(nn.Identity()), data, protocol=chosen, panels=1)
     np.testing.assert_array_equal(scores.confusion, np.diag([0, 16 * 24, 0]))
     assert scores.miou == pytest.approx(1 / 3)
     e = math.e
     np.testing.assert_allclose(panel.confidence, (1 / (2 + e) + e**2 / (2 + e**2)) / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 60, 255])
+def test_any_number_of_classes_is_counted_and_predicted(size):
+    """Every cell of the logits is of another class, and every pixel of the truth the next one."""
+    numbers = torch.arange(size, dtype=torch.uint8)
+    counts = count_pixels(numbers, numbers.roll(-1), size)
+    expected = torch.eye(size, dtype=torch.int64).roll(1, dims=1)
+    assert torch.equal(counts, expected)
+    assert not count_pixels(torch.full_like(numbers, IGNORE), numbers, size).any()
+
+    class Diagonal(Brightest):
+        def predict(self, image: Tensor, *, aux_weight: float = 0.0) -> Tensor:
+            return torch.eye(size)[None, :, None]
+
+    data = [ValidationSample("one", torch.zeros(3, 1, size, dtype=torch.uint8), numbers[None])]
+    scores, (panel,) = run(Diagonal(nn.Identity()), data, label_space=numbered(size), panels=1)
+    assert scores.miou == 1 and scores.classes_scored == size
+    np.testing.assert_array_equal(panel.prediction, numbers[None].numpy())
+
+
+def test_labels_that_show_nothing_are_an_error():
+    data = [one._replace(label=torch.full_like(one.label, IGNORE)) for one in images(2)]
+    with pytest.raises(UserError, match=r"none of the 2 labels .* of made; .*dataset.classes"):
+        run(Brightest(nn.Identity()), data)
 
 
 def test_panels_share_the_size_of_the_network_input():
@@ -183,8 +209,8 @@ def test_evaluation_leaves_modes_statistics_and_random_state_alone():
 
 def test_modes_come_back_after_an_error():
     method = Brightest(nn.Identity()).train()
-    with pytest.raises(ValueError, match="predicts 3 classes and the data set has 2"):
-        run(method, images(1), classes=("red", "green"))
+    with pytest.raises(UserError, match="predicts 3 classes and made has 2"):
+        run(method, images(1), label_space=space("red", "green"))
     assert method.training
 
 

@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from uda_hydra.engine.trainer import split
-from uda_hydra.types import Source, Target
+from tests.toys.networks import STEP
+from uda_hydra.engine.batches import DeviceBatches, split
+from uda_hydra.types import Mirror, Normalization, Source, Target, View
 
 
 def gradients(trainer):
     source, target = next(trainer.batches())
     torch.manual_seed(0)
-    trainer.step(source, target, 0.0)
+    trainer.step(source, target, STEP)
     return {n: p.grad.clone() for n, p in trainer.method.named_parameters() if p.grad is not None}
 
 
@@ -40,9 +41,9 @@ def test_accumulated_parts_add_up_to_the_mean_of_their_gradients(make_trainer):
     parts = []
     for part in split(source, target, 2):
         single = make_trainer(*options)
-        single.step(*part, 0.0)
+        single.step(*part, STEP)
         parts.append({n: p.grad for n, p in single.method.named_parameters()})
-    whole.step(source, target, 0.0)
+    whole.step(source, target, STEP)
     for name, parameter in whole.method.named_parameters():
         mean = (parts[0][name] + parts[1][name]) / 2
         torch.testing.assert_close(parameter.grad, mean, rtol=1e-4, atol=1e-6)
@@ -51,8 +52,8 @@ def test_accumulated_parts_add_up_to_the_mean_of_their_gradients(make_trainer):
 def test_the_teacher_follows_once_a_step_however_many_parts(make_trainer):
     trainer = make_trainer("method=caco/contrast", "trainer.accumulate=2")
     followed = []
-    trainer.method.teacher.follow = followed.append
-    trainer.step(*next(trainer.batches()), 0.0)
+    trainer.method.teacher.follow = lambda student, **_: followed.append(student)
+    trainer.step(*next(trainer.batches()), STEP)
     assert followed == [trainer.method.segmenter]
 
 
@@ -64,6 +65,29 @@ def test_split_keeps_samples_together():
     assert [part[1].key for part in parts] == [("e", "f"), ("g", "h")]
     assert [part[0].image[:, 0, 0, 0].tolist() for part in parts] == [[0, 1], [2, 3]]
     assert [part[0].label[:, 0, 0].tolist() for part in parts] == [[0, 1], [2, 3]]
+
+
+def test_every_field_of_a_batch_reaches_the_method_and_its_part():
+    image = torch.arange(2, dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 2, 2)
+    views = View((2, 2)), View((2, 2), (Mirror(),))
+    source = Source(image, image[:, 0], ["a", "b"], views)
+    stored = {"soft": torch.tensor([[0.25], [0.75]])}
+    target = Target(image, ["c", "d"], views, image + 2, views[::-1], image + 4, stored)
+    doubled = Normalization("rgb", 2.0, (0.0,) * 3, (1.0,) * 3)
+
+    source, target = DeviceBatches(doubled, torch.device("cpu"), torch.contiguous_format)(
+        source, target
+    )
+    assert source.label.dtype == torch.long
+    first, second = split(source, target, 2)
+    assert (first[0].view, second[0].view) == ((views[0],), (views[1],))
+    assert (second[1].view, second[1].strong_view) == ((views[1],), (views[0],))
+    for field, values in (("image", (0, 2)), ("strong", (4, 6)), ("whole", (8, 10))):
+        for (_, part), value in zip((first, second), values, strict=True):
+            assert getattr(part, field).eq(value).all()
+    assert [part.stored["soft"].item() for _, part in (first, second)] == [0.25, 0.75]
+    bare = Target(image, ("c", "d"))
+    assert [part.strong for _, part in split(source, bare, 2)] == [None, None]
 
 
 def test_channels_last_changes_the_layout_and_not_the_numbers(make_trainer):
@@ -80,7 +104,7 @@ def test_fused_updates_are_the_same_updates(make_trainer):
     weights = []
     for flag in ("false", "true"):
         trainer = make_trainer("method=source_only", f"optimizer.fused={flag}")
-        trainer.step(*next(trainer.batches()), 0.0)
+        trainer.step(*next(trainer.batches()), STEP)
         weights.append([p.detach().clone() for p in trainer.method.parameters()])
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-6, atol=1e-7)
 

@@ -1,4 +1,4 @@
-"""Least squares losses by hand, and the gradient penalty of critics whose gradient is known."""
+"""Least squares losses by hand, and the penalty on the gradient of known discriminators."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def test_perfect_scores_cost_nothing():
     assert least_squares_generator(scores(1.0)).item() == 0
 
 
-def test_a_linear_critic_is_punished_for_its_slope_once_per_scale_and_image():
+def test_a_linear_discriminator_is_punished_for_its_slope_once_per_scale_and_image():
     image = torch.rand(2, 1, 3, 4, requires_grad=True)
     # Twelve pixels with a slope of 2, then with a slope of 3; the mean over two equal images.
     penalty = gradient_penalty([2 * image, 3 * image], image)
     assert penalty.item() == pytest.approx(12 * 4 + 12 * 9)
 
 
-def test_the_penalty_trains_the_critic():
+def test_the_penalty_trains_the_discriminator():
     image = torch.rand(1, 1, 3, 4, requires_grad=True)
     slope = torch.tensor(2.0, requires_grad=True)
     gradient_penalty([slope * image], image).backward()
@@ -64,17 +64,7 @@ def test_extreme_scores_have_finite_losses_and_gradients():
     assert scores.grad.isfinite().all()
 
 
-def test_a_loss_flows_through_to_the_view_and_leaves_its_graph_for_another():
-    leaf = torch.rand(3, requires_grad=True)
-    slope = torch.tensor(2.0, requires_grad=True)
-    view = 5 * leaf
-    seen = view.detach().requires_grad_()
-    scores = slope * seen
-
-    loss = L.through(view, seen, scores.square().sum())
-    (3 * loss).backward()
-    torch.testing.assert_close(leaf.grad, 3 * 2 * 4 * 25 * leaf.detach())
-    assert slope.grad is None
-
-    scores.sum().backward(inputs=[slope])
-    torch.testing.assert_close(slope.grad, seen.sum())
+def test_every_head_has_a_term():
+    scores = {"main": torch.zeros(1, 1, 2, 2), "aux": torch.full((1, 1, 2, 2), 3.0)}
+    terms = L.adversarial("adv", scores, L.SOURCE, kind="ls")
+    assert {name: term.item() for name, term in terms.items()} == {"adv": 0, "adv_aux": 9}

@@ -73,3 +73,12 @@ def test_class_prior_by_hand():
     # Half of each share is asked: short by (0, 0.05, 0.1), and by (0.1, 0.3, 0).
     loss = L.class_prior(probability, share, strictness=0.5)
     assert loss.item() == pytest.approx((0.05 + 0.1 + 0.1 + 0.3) / 2)
+
+
+def test_mean_entropy_of_uniform_and_certain_predictions():
+    assert L.mean_entropy(torch.zeros(1, 4, 2, 3)).item() == pytest.approx(math.log(4) / 4)
+    sure = torch.tensor([150.0, 0.0, -150.0]).view(1, 3, 1, 1).requires_grad_()
+    loss = L.mean_entropy(sure)
+    loss.backward()
+    assert loss.item() == 0
+    assert sure.grad.eq(0).all()

@@ -20,15 +20,6 @@ def test_uniform_and_certain_predictions_by_hand():
     assert L.max_square(certain).item() == pytest.approx(-1 / 8)
 
 
-def test_mean_entropy_of_uniform_and_certain_predictions():
-    assert L.mean_entropy(torch.zeros(1, 4, 2, 3)).item() == pytest.approx(math.log(4) / 4)
-    sure = torch.tensor([150.0, 0.0, -150.0]).view(1, 3, 1, 1).requires_grad_()
-    loss = L.mean_entropy(sure)
-    loss.backward()
-    assert loss.item() == 0
-    assert sure.grad.eq(0).all()
-
-
 def test_class_weights_by_hand():
     count = torch.tensor([[16.0, 0.0, 48.0]])
     # 16^0.5 * 64^0.5 = 32 and 48^0.5 * 64^0.5; a class without a pixel weighs 1.
@@ -66,15 +57,3 @@ def test_weights_are_constant_for_the_gradient():
     L.image_wise(values, weights, num_classes=3).backward()
     assert weights.grad is None
     torch.testing.assert_close(values.grad, weights.detach() / 3)
-
-
-def test_only_pixels_above_the_threshold_are_labelled():
-    probability = torch.tensor([[0.5, 0.9, 0.2], [0.5, 0.1, 0.8]]).view(1, 2, 1, 3)
-    assert L.confident_label(probability, 0.8).flatten().tolist() == [IGNORE, 0, IGNORE]
-    assert L.confident_label(probability, 0.79).flatten().tolist() == [IGNORE, 0, 1]
-
-
-def test_either_head_may_be_the_confident_one_and_both_vote():
-    main = torch.tensor([[0.6, 0.9, 0.6], [0.4, 0.1, 0.4]]).view(1, 2, 1, 3)
-    aux = torch.tensor([[0.6, 0.5, 0.05], [0.4, 0.5, 0.95]]).view(1, 2, 1, 3)
-    assert L.guiding_label(main, aux, 0.8).flatten().tolist() == [IGNORE, 0, 1]

@@ -29,6 +29,28 @@ def test_matches_a_loop_over_labelled_pixels():
     assert L.segmentation(logits, label).item() == pytest.approx(sum(costs).item() / 30)
 
 
+@pytest.mark.parametrize("over", ["valid", "all"])
+def test_weighted_pixels_match_a_loop(over):
+    torch.manual_seed(0)
+    logits, weight = torch.randn(2, 3, 4, 5, requires_grad=True), torch.rand(2, 4, 5)
+    label = torch.randint(0, 3, (2, 4, 5))
+    label[0, :2] = IGNORE
+    total = sum(
+        -weight[b, y, x] * logits[b, :, y, x].log_softmax(dim=0)[label[b, y, x]]
+        for b in range(2)
+        for y in range(4)
+        for x in range(5)
+        if label[b, y, x] != IGNORE
+    )
+    slow = total / {"valid": 30, "all": 40}[over]
+    fast = L.segmentation(logits, label, weight, over=over)
+    torch.testing.assert_close(fast, slow)
+    gradients = [torch.autograd.grad(loss, logits)[0] for loss in (fast, slow)]
+    torch.testing.assert_close(*gradients)
+    plain = L.segmentation(logits, label, over=over)
+    torch.testing.assert_close(plain, L.segmentation(logits, label, torch.ones(2, 4, 5), over=over))
+
+
 def test_logits_meet_the_label_at_its_own_size():
     # Aligned corners put 0, 1, 2 on three pixels when 0, 2 lie on two.
     logits = torch.tensor([[[[0.0, 2.0]], [[0.0, 0.0]]]])
@@ -44,9 +66,10 @@ def test_ignored_pixels_have_no_gradient():
     assert logits.grad[..., 1].eq(0).all()
 
 
-def test_without_a_labelled_pixel_loss_and_gradient_are_zero():
+@pytest.mark.parametrize("over", ["valid", "all"])
+def test_without_a_labelled_pixel_loss_and_gradient_are_zero(over):
     logits = torch.randn(1, 3, 2, 2, requires_grad=True)
-    loss = L.segmentation(logits, torch.full((1, 4, 4), IGNORE))
+    loss = L.segmentation(logits, torch.full((1, 4, 4), IGNORE), torch.ones(1, 4, 4), over=over)
     loss.backward()
     assert loss.item() == 0
     assert logits.grad.eq(0).all()

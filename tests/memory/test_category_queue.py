@@ -70,14 +70,15 @@ def test_nothing_is_pushed_where_nothing_is_labelled():
 
 
 def test_full_when_every_slot_of_every_counted_class_is():
-    everything, first = CategoryQueue(2, 2, 1), CategoryQueue(2, 2, 1, counted=[0])
+    everything, first = CategoryQueue(2, 2, 1), CategoryQueue(2, 2, 1, classes=[0])
     fills = []
     for _ in range(2):
         for queue in (everything, first):
             queue.push(*image([1], [0]))
         fills.append((everything.fill.item(), first.fill.item()))
     assert fills == [(0.25, 0.5), (0.5, 1.0)]
-    assert first.full and not everything.full
+    assert first.full and first.open and not (everything.full or everything.open)
+    assert CategoryQueue(2, 2, 1, gate="none").open
     assert everything.complete.item() == 1
 
     for _ in range(2):
@@ -109,6 +110,6 @@ def test_errors_name_the_key():
     with pytest.raises(ValueError, match=r"method\.queue_length must be 1 or more, got 0"):
         CategoryQueue(2, 0, 1)
     with pytest.raises(ValueError, match=r"method\.gate_classes .* below 2, got \[2\]"):
-        CategoryQueue(2, 1, 1, counted=[2])
+        CategoryQueue(2, 1, 1, classes=[2])
     with pytest.raises(ValueError, match=r"method\.gate_classes"):
-        CategoryQueue(2, 1, 1, counted=[])
+        CategoryQueue(2, 1, 1, classes=[])

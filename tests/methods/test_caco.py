@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 import uda_hydra.losses as L
-from uda_hydra.methods.caco import CaCo, confident_label, scaled_size
-from uda_hydra.types import IGNORE, Prediction, Source, Target
+from tests.toys.networks import STEP
+from uda_hydra.methods.caco import CaCo, scaled_size
+from uda_hydra.types import Prediction, Source, Target
 
 OPTIONS = {
     "ema_momentum": 0.9,
@@ -55,15 +56,15 @@ def batch(count: int = 1) -> tuple[Source, Target]:
 def run(method: CaCo, steps: int = 1, count: int = 1) -> dict[str, torch.Tensor]:
     """Terms of the last of some steps without an optimiser."""
     for _ in range(steps):
-        updates = list(method.losses(*batch(count), 0.0))
+        updates = list(method.losses(*batch(count), STEP))
     return updates[0].terms | updates[1].terms
 
 
 def test_terms_come_in_two_updates():
-    first, second = toy().losses(*batch(), 0.0)
+    first, second = toy().losses(*batch(), STEP)
     assert set(first.terms) == {"seg", "seg_aux"}
     assert set(first.terms | second.terms) == set(CaCo.terms)
-    assert {first.player, second.player} == {"segmenter"}
+    assert first.players == second.players == ("segmenter",)
 
 
 def test_without_an_auxiliary_head_its_terms_are_missing():
@@ -93,7 +94,7 @@ def test_a_class_that_is_not_counted_does_not_keep_the_gate_closed():
         # No target cell is sure enough, so class 1 gets no key and class 0 one a step.
         method = toy(key_threshold=1.0, gate_classes=gate_classes)
         for _ in range(2):
-            *_, update = method.losses(zeros, target, 0.0)
+            *_, update = method.losses(zeros, target, STEP)
         assert method.monitor()["queue/complete"] == 1
         opened[gate_classes] = method.monitor()["queue/fill"] == 1, update.terms["contrast"]
     assert opened[None] == (False, 0)
@@ -117,7 +118,7 @@ def test_the_teacher_follows_before_anything_is_forwarded():
     with torch.no_grad():
         method.segmenter.main.bias.fill_(4)
         method.teacher.network.main.bias.zero_()
-    method.before_step()
+    method.before_step(STEP)
     assert method.teacher.network.main.bias.tolist() == [1, 1]
 
 
@@ -157,7 +158,7 @@ def test_the_view_is_compared_on_the_teachers_grid():
     second, reference = method.segmenter(view), method.teacher(target.image)
     assert view.shape[-2:] == (16, 24)
 
-    updates = method.losses(source, target, 0.0)
+    updates = method.losses(source, target, STEP)
     next(updates)
     torch.manual_seed(3)
     terms = next(updates).terms
@@ -177,11 +178,6 @@ def test_the_scale_is_drawn_from_the_half_open_range():
     image = torch.zeros(1, 3, 800, 800)
     sizes = {method.rescaled(image).shape[-1] for _ in range(40)}
     assert sizes == {400, 408}
-
-
-def test_a_confidence_on_the_threshold_is_confident():
-    probability = torch.tensor([[0.75, 0.7], [0.25, 0.3]]).view(1, 2, 1, 2)
-    assert confident_label(probability, 0.75).tolist() == [[[0, IGNORE]]]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import uda_hydra.losses as L
-from tests.methods.toys import Toy, batch
+from tests.toys.networks import STEP, Toy, batch
 from uda_hydra.methods.maxsquare import MODES, MaxSquare
 from uda_hydra.types import IGNORE
 
@@ -13,7 +13,7 @@ def made(*, aux=True, **changes):
 
 
 def target_terms(method, count=1):
-    _, update = method.losses(*batch(count), 0.0)
+    _, update = method.losses(*batch(count), STEP)
     return update.terms
 
 
@@ -34,7 +34,7 @@ def test_the_value_of_a_batch_is_the_mean_of_its_images(mode):
     one = []
     for i in range(3):
         part = source._replace(image=source.image[i : i + 1], label=source.label[i : i + 1])
-        _, update = method.losses(part, target._replace(image=target.image[i : i + 1]), 0.0)
+        _, update = method.losses(part, target._replace(image=target.image[i : i + 1]), STEP)
         one.append(update.terms["target"])
     torch.testing.assert_close(whole, torch.stack(one).mean())
 

@@ -18,7 +18,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize("method", ["adaptsegnet", "advent", "minent", "maxsquare/adapt"])
-def test_two_steps_train_every_head_and_critic(make_trainer, method, network):
+def test_two_steps_train_every_head_and_discriminator(make_trainer, method, network):
     trainer = make_trainer(f"method={method}", *network, *LIVELY.get(method, []), "trainer.steps=2")
     heads = {"main_head", "aux_head"} if trainer.method.segmenter.aux_head else {"main_head"}
     before = {name: p.detach().clone() for name, p in trainer.method.named_parameters()}
@@ -27,8 +27,8 @@ def test_two_steps_train_every_head_and_critic(make_trainer, method, network):
     assert trainer.done == 2
     for head in heads:
         assert moved(before, after, f"segmenter.{head}")
-    critics = "critics" in trainer.method.players()
-    assert critics == moved(before, after, "critics")
+    discriminators = "discriminators" in trainer.method.players()
+    assert discriminators == moved(before, after, "discriminators")
     assert all(p.isfinite().all() for p in after.values())
 
 

@@ -72,10 +72,10 @@ def test_drop_path_keeps_the_mean_and_is_off_in_evaluation():
     torch.manual_seed(0)
     block = Block(4, heads=1, reduction=1, drop_path=0.25)
     x = torch.ones(4000, 1, 1, 4)
-    kept = block._kept(x)
+    kept = block._drop_path(x)
     assert kept.unique().tolist() == pytest.approx([0, 4 / 3])
     assert kept.mean().item() == pytest.approx(1, abs=0.03)
-    assert torch.equal(block.eval()._kept(x), x)
+    assert torch.equal(block.eval()._drop_path(x), x)
 
 
 def test_sizes_of_the_paper():

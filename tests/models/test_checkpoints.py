@@ -91,7 +91,7 @@ def test_the_container_decides_between_layouts_of_the_same_names(tmp_path):
     assert read(tmp_path, tensors).layout.name == "advent"
     wrapped = read(tmp_path, {"state_dict": tensors, "epoch": 3})
     assert (wrapped.layout.name, wrapped.container) == ("maxsquare", "maxsquare")
-    assert wrapped.beside == ("epoch",)
+    assert wrapped.ignored_keys == ("epoch",)
     assert [*wrapped.tensors][-1].startswith("main_head.branches.")
 
 
@@ -122,7 +122,7 @@ def test_split_files_are_joined(tmp_path, prefix):
     }
     empty = {"state": {}, "param_groups": []}
     found = read(tmp_path, {"iteration": 3, **parts, "optimizer_fea": empty})
-    assert (found.layout.name, found.beside) == ("proca", ("iteration", "optimizer_fea"))
+    assert (found.layout.name, found.ignored_keys) == ("proca", ("iteration", "optimizer_fea"))
     assert_same(found.tensors, read(tmp_path, tensors).tensors)
 
 
@@ -135,7 +135,7 @@ def test_the_student_is_taken_and_not_its_averages(tmp_path):
     }
     meta = {"CLASSES": ("road", "sky"), "PALETTE": [[1, 2, 3]]}
     found = read(tmp_path, {"meta": meta, "state_dict": copies, "optimizer": {}})
-    assert found.layout.name == "daformer" and found.beside == ("meta", "optimizer")
+    assert found.layout.name == "daformer" and found.ignored_keys == ("meta", "optimizer")
     expected = read(tmp_path, {name: tensor + 1 for name, tensor in tensors.items()})
     assert_same(found.tensors, expected.tensors)
 
@@ -150,8 +150,8 @@ def test_nested_pickle_with_a_numpy_number(tmp_path, legacy):
         "best_iou": np.float64(0.5),
     }
     found = read(tmp_path, content, _use_new_zipfile_serialization=not legacy)
-    assert found.layout.name == "proda" and found.mapped is not legacy
-    assert found.beside == ("FCDiscriminator", "iter", "best_iou")
+    assert found.layout.name == "proda"
+    assert found.ignored_keys == ("FCDiscriminator", "iter", "best_iou")
     assert_same(found.tensors, read(tmp_path, tensors).tensors)
 
 

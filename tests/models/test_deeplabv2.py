@@ -109,7 +109,7 @@ def test_official_start_is_a_narrow_gaussian_and_he_keeps_the_signal():
     official = deeplabv2(num_classes=5, blocks=(1, 1, 1, 1), width=16)
     for conv in (official.backbone.layer4[0].conv2, official.main_head.branches[3]):
         assert conv.weight.std().item() == pytest.approx(0.01, rel=0.05)
-    he = deeplabv2(num_classes=5, blocks=(1, 1, 1, 1), width=16, init="he")
+    he = deeplabv2(num_classes=5, blocks=(1, 1, 1, 1), width=16, initialization="he")
     conv = he.backbone.layer4[0].conv2
     assert conv.weight.std().item() == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.05)
 
@@ -120,7 +120,7 @@ def test_official_start_is_a_narrow_gaussian_and_he_keeps_the_signal():
         ("blocks", (1, 1, 1), "model.blocks"),
         ("width", 0, "model.width"),
         ("layout", "cafe", "model.layout"),
-        ("init", "xavier", "model.init"),
+        ("initialization", "xavier", "model.initialization"),
         ("active_branches", 3, "model.active_branches"),
         ("normalization", "bgr", "model.normalization"),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from uda_hydra.models.aspp_cat import AsppCat, SqueezeExcite
 from uda_hydra.models.daformer import mix_transformer
@@ -117,13 +116,13 @@ def test_the_first_values_of_each_release():
     assert spread(proda.main_head.classifier) == pytest.approx(0.01, rel=0.2)
     assert proda.main_head.fuse.conv.bias.eq(0).all()
     assert proda.main_head.branches[1].conv.bias.ne(0).any()
-    vanilla = deeplabv2_cat(**CAT, init="default")
+    vanilla = deeplabv2_cat(**CAT, initialization="default")
     # Torch's own: uniform, of deviation 1 / sqrt(3 fan in).
     conv = vanilla.backbone.layer4[0].conv2
     assert spread(conv) == pytest.approx((3 * 9 * 32) ** -0.5, rel=0.05)
     assert spread(vanilla.main_head.fuse.conv) == pytest.approx((2 / (9 * 160)) ** 0.5, rel=0.05)
     assert spread(vanilla.main_head.classifier) == pytest.approx(0.001, rel=0.2)
-    proca = deeplabv2(**TINY, init="proca")
+    proca = deeplabv2(**TINY, initialization="proca")
     assert spread(proca.backbone.layer4[0].conv2) == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.05)
     assert spread(proca.main_head.branches[0]) == pytest.approx(0.01, rel=0.05)
     vgg = deeplabv2_vgg16(num_classes=5, width=8)
@@ -153,16 +152,3 @@ def test_the_first_values_of_each_release():
 def test_errors_name_the_key(make, key):
     with pytest.raises(ValueError, match=key):
         make()
-
-
-def test_norms_of_transformers_are_spared_from_weight_decay():
-    segmenter = mix_transformer(num_classes=5, size="tiny", head_channels=8)
-    groups = segmenter.parameter_groups()
-    assert [group["name"] for group in groups] == ["backbone", "heads"] * 2
-    assert [group.get("weight_decay") for group in groups] == [None, None, 0.0, 0.0]
-    listed = [p for group in groups for p in group["params"]]
-    assert len(listed) == len({*listed}) == len([*segmenter.parameters()])
-    kinds = (nn.LayerNorm, nn.BatchNorm2d)
-    norms = [m for m in segmenter.modules() if isinstance(m, kinds)]
-    spared = {p for group in groups[2:] for p in group["params"]}
-    assert spared == {p for norm in norms for p in norm.parameters()}

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from tests.conftest import choices, composed
+from tests.toys.networks import STEP
 from uda_hydra import build
 from uda_hydra.engine.events import Run
 from uda_hydra.errors import UserError
+from uda_hydra.runs.checks import check_training
 
 ALL = choices("model")
 TINY = [name for name in ALL if name.endswith("_tiny")]
@@ -19,7 +21,7 @@ BGR |= {"deeplabv3plus_resnet101", "deeplabv2_vgg16", "deeplabv2_tiny", "deeplab
 
 def network(config):
     with torch.device("meta"):
-        return build.build(config.model, "model", num_classes=config.dataset.num_classes)
+        return build.build(config.model, "model", num_classes=19)
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -41,7 +43,7 @@ def test_recomputed_activations_give_the_same_gradients(make_trainer, name):
         options = [f"model={name}", "method=source_only"]
         trainer = make_trainer(*options, f"trainer.activation_checkpointing={option}")
         torch.manual_seed(0)
-        trainer.step(*next(trainer.batches()), 0.0)
+        trainer.step(*next(trainer.batches()), STEP)
         found.append([p.grad for p in trainer.method.parameters()])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
@@ -91,4 +93,4 @@ def test_vgg_has_one_rate_and_a_user_may_change_it():
 def test_one_image_at_a_time_is_refused_before_anything_runs():
     config = composed("model=deeplabv3plus_tiny", "method=source_only", "trainer.batch_size=1")
     with pytest.raises(UserError, match=r"trainer\.batch_size=1"):
-        build.check(config)
+        check_training(config)

@@ -51,7 +51,7 @@ PROCA = {
     "layout": "torchvision",
     "normalization": "torchvision",
     "batch_norm": "trained",
-    "init": "proca",
+    "initialization": "proca",
 }
 VANILLA = {"multi_level": True, "head_channels": 512, "normalization": "caffe"}
 NETWORKS = {
@@ -81,7 +81,7 @@ NETWORKS = {
     "proda_bnclr": _cat("proda", feat_norm=True),
     "proca": _sum("proca", multi_level=False, **PROCA),
     "proca_frozenbn": _sum("proca", multi_level=False, **{**PROCA, "batch_norm": "fixed"}),
-    "proca_v3head": _cat("proca_v3head", "features", **{**PROCA, "init": "he"}),
+    "proca_v3head": _cat("proca_v3head", "features", **{**PROCA, "initialization": "he"}),
     "proca_vgg16": Network(deeplabv2_vgg16, {"normalization": "torchvision"}, "proca_vgg16"),
     "ybao_v3plus": Network(deeplabv3plus, {}, "ybao_v3plus"),
     "ybao_v3plus_os8": Network(deeplabv3plus, {"output_stride": 8}, "ybao_v3plus"),
@@ -98,7 +98,7 @@ NETWORKS = {
         active_branches=2,
         normalization="daformer",
         batch_norm="trained",
-        init="proca",
+        initialization="proca",
     ),
 }
 """By the name of a manifest without number of classes and "r101", or that of a small case."""

@@ -10,18 +10,20 @@ from torch.testing import assert_close
 
 import uda_hydra.losses as L
 from tests.conftest import composed, protocol
+from tests.label_spaces import numbered
 from tests.parity.official_networks import load, official_weights, renamed, small
 from uda_hydra.config import settings
 from uda_hydra.engine.evaluator import count_pixels
-from uda_hydra.engine.optimizers import build_optimizers, poly, set_rates
+from uda_hydra.engine.optimizers import build_optimizers, set_rates
 from uda_hydra.engine.protocols import label_map, look
+from uda_hydra.engine.schedule import rate_factor
 from uda_hydra.engine.scores import Scores
-from uda_hydra.methods.advent import views
-from uda_hydra.methods.ensemble import Ensemble
-from uda_hydra.models.critics import Critics
+from uda_hydra.methods.base import Player
+from uda_hydra.methods.output_adversarial import OutputAdversarial
 from uda_hydra.models.discriminators import FcPix2pix
+from uda_hydra.models.ensemble import Ensemble
 from uda_hydra.models.segmenter import Segmenter
-from uda_hydra.types import IGNORE, Prediction
+from uda_hydra.types import IGNORE, Normalization, Prediction, Target
 
 PRECISIONS = (torch.float32, torch.float64)
 MAPS = ("basic", "saturated", "onehot", "uniform")
@@ -123,59 +125,67 @@ def test_entropy_of_enlarged_logits(reference):
     close_gradient(logits.grad, case.out["grad_logits"], atol=1e-8)
 
 
-def critics(case) -> tuple[Critics, dict[str, str]]:
+def adversarial(case) -> tuple[OutputAdversarial, dict[str, str]]:
     """Ours of a segmenter with one head; our name of the discriminator's official entries."""
     segmenter = nn.Module()
     segmenter.aux_head = None
     weights = official_weights(case)
-    width, classes, *_ = weights["d_main.0.weight"].shape
-    judges = Critics(
-        segmenter, lambda: FcPix2pix(classes, width=width), gan="vanilla", target_label=L.TARGET
+    width, segmenter.num_classes, *_ = weights["d_main.0.weight"].shape
+    ours = OutputAdversarial(
+        segmenter,
+        view="self_information",
+        gan="vanilla",
+        discriminator_target_label=L.TARGET,
+        discriminator_width=width,
     )
     names = {key: renamed("disc_advent_fc", key.removeprefix("d_main.")) for key in weights}
-    state = {ours: weights[official] for official, ours in names.items()}
-    judges.heads["main"].load_state_dict(state)
-    return judges, names
+    state = {name: weights[official] for official, name in names.items()}
+    ours.discriminators["main"].load_state_dict(state)
+    return ours, names
 
 
-def view_of(case, logits: Tensor) -> dict[str, Tensor]:
-    """What the discriminator sees of a head's logits."""
-    return views(Prediction(logits, None, features=logits), size_of(case))
+def scores_of(ours: OutputAdversarial, case, logits: Tensor) -> dict[str, Tensor]:
+    """What the discriminator makes of a head's logits."""
+    image = torch.empty(len(logits), 3, *size_of(case))
+    views = ours.views(Prediction(logits, None, features=logits), Target(image))
+    return ours.discriminators(views)
 
 
 def test_discriminator(reference):
     case = reference("advent")["discriminator"]
     args = case.args
-    judges, _ = critics(case)
+    ours, _ = adversarial(case)
     shape = (1, args["num_classes"], args["h"], args["w"])
     noise = 0.3 * np.random.RandomState(case.inputs["x_seed"]).rand(*shape)
     x = torch.from_numpy(noise.astype(np.float32)).requires_grad_()
-    scores = judges.heads["main"](x)
+    scores = ours.discriminators["main"](x)
     (scores * case.inputs["upstream"]).sum().backward()
     close(scores, case.out["logits"])
     close_gradient(x.grad.norm(), case.out["grad_x_l2"])
     close_gradient(x.grad.sum(dim=(0, 2, 3)), case.out["grad_x_channel_sums"])
 
 
-def test_fooling(reference):
+def test_the_segmenter_against_the_discriminator(reference):
     case = reference("advent")["chain_adversarial"]
     assert case.args["label"] == L.SOURCE
     logits = free(case, "logits")
-    fooling, _ = critics(case)[0].on_target(view_of(case, logits))
-    fooling["adv"].backward()
-    close(fooling["adv"], case.out["loss"])
+    scores = scores_of(adversarial(case)[0], case, logits)
+    loss = L.adversarial("adv", scores, L.SOURCE, kind="vanilla")["adv"]
+    loss.backward()
+    close(loss, case.out["loss"])
     close_gradient(logits.grad, case.out["grad_logits"], atol=1e-8)
 
 
-def test_telling_apart(reference):
+def test_the_discriminator_on_the_target(reference):
     case = reference("advent")["chain_discriminator"]
     assert case.args["label"] == L.TARGET
-    judges, names = critics(case)
-    _, telling = judges.on_target(view_of(case, case.inputs["logits"]))
-    loss = case.args["weight"] * telling["disc_target"]
+    ours, names = adversarial(case)
+    scores = scores_of(ours, case, case.inputs["logits"])
+    terms = L.adversarial("disc_target", scores, L.TARGET, kind="vanilla")
+    loss = case.args["weight"] * terms["disc_target"]
     loss.backward()
     close(loss, case.out["loss"])
-    parameters = dict(judges.heads["main"].named_parameters())
+    parameters = dict(ours.discriminators["main"].named_parameters())
     for i, key in enumerate(case.out["grad_keys"]):
         gradient = parameters[names[key]].grad
         close_gradient(gradient.norm(), case.out["grad_l2"][i], atol=1e-8)
@@ -201,7 +211,7 @@ def test_learning_rates(reference):
     case = reference("advent")["lr_poly"]
     rows = zip(*(case.inputs[k].tolist() for k in ("base_lr", "max_iters", "power")), strict=True)
     ours = [
-        [rate * poly(step, horizon=horizon, power=power) for step in steps]
+        [rate * rate_factor(step, horizon=horizon, power=power) for step in steps]
         for (rate, horizon, power), steps in zip(rows, case.inputs["iters"].tolist(), strict=True)
     ]
     close(torch.tensor(ours, dtype=torch.float64), case.out["lr"], rtol=1e-9, atol=0)
@@ -214,11 +224,13 @@ def advent_on_meta(multi_level: bool) -> Segmenter:
 def test_learning_rates_of_the_groups(reference):
     case = reference("advent")["lr_groups"]
     chosen = settings(composed("method=advent", "dataset=gta2city").optimizer)
-    players = {"segmenter": advent_on_meta(True), "critics": FcPix2pix(2)}
+    players = {
+        "segmenter": Player(advent_on_meta(True), "segmenter"),
+        "discriminators": Player(FcPix2pix(2), "discriminator"),
+    }
     optimizers = build_optimizers(players, chosen)
-    decay = poly(case.args["iter"], horizon=chosen.horizon, power=chosen.power)
-    set_rates(optimizers.values(), decay)
-    for player, key in (("segmenter", "seg_lrs"), ("critics", "d_lrs")):
+    set_rates(optimizers.values(), case.args["iter"], chosen)
+    for player, key in (("segmenter", "seg_lrs"), ("discriminators", "d_lrs")):
         rates = [group["lr"] for group in optimizers[player].param_groups]
         close(torch.tensor(rates, dtype=torch.float64), case.out[key], rtol=1e-9, atol=0)
 
@@ -246,6 +258,9 @@ def test_parameter_groups(reference, level):
 class Recorded(nn.Module):
     """Answers image ``i``, whose every pixel is i, with the i-th of the recorded logits."""
 
+    normalization = Normalization("rgb", scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    predict = Segmenter.predict
+
     def __init__(self, logits: Tensor) -> None:
         super().__init__()
         self.logits = logits
@@ -263,12 +278,12 @@ def test_ensemble(reference):
     confusion = torch.zeros(size, size, dtype=torch.long)
     for i, label in enumerate(case.inputs["labels"]):
         image = torch.full((3, 8, 8), i, dtype=torch.uint8)
-        looks = look(both, [image], chosen, lambda images: images.float())
+        looks = look(both, [image], chosen, device=torch.device("cpu"), bfloat16=False)
         prediction = label_map(looks, tuple(label.shape), chosen)
         assert prediction.long().equal(case.out["predictions"][i])
         truth = torch.where((label >= 0) & (label < size), label, IGNORE)
         confusion += count_pixels(truth.to(torch.uint8), prediction, size)
     assert confusion.equal(case.out["hist"])
-    scores = Scores(confusion.numpy(), tuple(f"class {i}" for i in range(size)))
+    scores = Scores(confusion.numpy(), numbered(size))
     np.testing.assert_allclose(scores.iou, case.out["iou"], rtol=1e-9)
     assert round(100 * scores.miou, 2) == case.out["miou_percent"]

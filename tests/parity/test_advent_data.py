@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from tests.parity.images import normalised, stored
-from uda_hydra.data.resize import resize_image, resize_label
+from uda_hydra.augment.resize import resize_image, resize_label
+from uda_hydra.data.labels import CITYSCAPES19
 from uda_hydra.types import IGNORE
 
 
 @pytest.mark.parametrize("name", ["gta5", "cityscapes"])
 def test_samples(reference, tmp_path, name):
     case = reference("advent")[f"data_{name}"]
-    found = stored(tmp_path, name, 19, case.inputs["rgb"], case.inputs["ids"])
+    found = stored(tmp_path, name, CITYSCAPES19, case.inputs["rgb"], case.inputs["ids"])
     (sample,) = found.samples
     size = tuple(case.args["size_wh"].tolist())
     image = resize_image(found.read_image(sample), size)

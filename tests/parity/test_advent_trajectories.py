@@ -19,9 +19,9 @@ from tests.parity.trajectories import (
     trainer_of,
 )
 from uda_hydra.engine.trainer import Trainer
-from uda_hydra.methods.advent import AdvEnt
 from uda_hydra.methods.base import Method
 from uda_hydra.methods.minent import MinEnt
+from uda_hydra.methods.output_adversarial import OutputAdversarial
 from uda_hydra.types import IGNORE, SUFFIX, Source, Target
 
 MINENT = ["minent", "minent_strong", "minent_repeat"]
@@ -68,7 +68,7 @@ def batch(case, step: int, precision: torch.dtype) -> tuple[Source, Target]:
 
 def trainer(case, method: Method, folder: Path, weights: dict[str, float]) -> Trainer:
     args = case.args
-    rates = {"lr": "lr", "adversary_lr": "lr_d", "horizon": "max_iters"}
+    rates = {"lr": "lr", "discriminator_lr": "lr_d", "horizon": "max_iters"}
     rates |= {key: key for key in ("momentum", "weight_decay", "power")}
     overrides = [f"optimizer.{ours}={args[official]}" for ours, official in rates.items()]
     overrides.append(f"optimizer.backbone_repeats={args['sgd_repeat'] == 'official'}")
@@ -120,8 +120,14 @@ def test_advent(reference, tmp_path, name, precision):
     players = {"": segmenter(case)}
     official = weights_of(case)
     width = len(official["d_main."]["0.weight"])
-    method = AdvEnt(players[""].network, gan="vanilla", disc_target_label=1, disc_width=width)
-    for head, discriminator in method.critics.heads.items():
+    method = OutputAdversarial(
+        players[""].network,
+        view="self_information",
+        gan="vanilla",
+        discriminator_target_label=1,
+        discriminator_width=width,
+    )
+    for head, discriminator in method.discriminators.items():
         names = load(discriminator, official[f"d_{head}."], "disc_advent_fc")
         players[f"d_{head}."] = Player(discriminator, names)
     weights = dict.fromkeys((t for t in method.terms if t.startswith("disc")), 0.5)

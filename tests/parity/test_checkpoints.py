@@ -16,10 +16,10 @@ from tests.parity.official_networks import NETWORKS, on_meta, split_name
 from tests.parity.official_networks import manifest as read_manifest
 from uda_hydra.models.checkpoints.export import official, ours, write_official, write_ours
 from uda_hydra.models.checkpoints.layouts import BY_NAME
+from uda_hydra.models.checkpoints.loading import load_weights
 from uda_hydra.models.checkpoints.names import rename
 from uda_hydra.models.checkpoints.reading import Checkpoint, read_checkpoint
 from uda_hydra.models.checkpoints.recognition import identify
-from uda_hydra.models.init import load_weights
 from uda_hydra.models.segmenter import Segmenter
 
 Weights = dict[str, Tensor]
@@ -62,7 +62,7 @@ def opened(tensors: Weights) -> Checkpoint:
     names = rename(tensors, layout)
     known = {names[n]: t for n, t in tensors.items() if names[n]}
     unused = {n: t for n, t in tensors.items() if not names[n]}
-    return Checkpoint("file", layout, "flat", known, unused, (), mapped=False)
+    return Checkpoint("file", layout, "flat", known, unused, ())
 
 
 def test_every_manifest_is_recognised_and_renamed_as_the_reference_does():

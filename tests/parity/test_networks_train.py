@@ -10,6 +10,7 @@ from torch import Tensor
 from tests.parity import official_networks
 from tests.parity.official_networks import IMAGE_SIZED, NETWORKS
 from uda_hydra.engine.optimizers import RepeatedSGD, build_optimizers
+from uda_hydra.methods.base import Player
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.settings import OptimizerSettings
 from uda_hydra.types import IGNORE, upsample
@@ -140,18 +141,25 @@ def test_three_steps_of_the_official_optimiser(reference, repeats, kind):
         algorithm="sgd",
         lr=case.args["lr"],
         head_lr_factor=10.0,
+        layer_decay=1.0,
         momentum=case.args["momentum"],
         weight_decay=case.args["weight_decay"],
+        decay_norms="all",
         nesterov=False,
-        adversary_lr=1e-4,
-        adversary_betas=[0.9, 0.99],
+        discriminator_lr=1e-4,
+        discriminator_betas=[0.9, 0.99],
         power=0.9,
         horizon=250000,
+        warmup_steps=0,
+        warmup_start=1.0,
+        warmup_decays=True,
         backbone_repeats=repeats,
         accumulate_decay=False,
         fused=False,
     )
-    optimizer = build_optimizers({"segmenter": segmenter}, settings)["segmenter"]
+    optimizer = build_optimizers({"segmenter": Player(segmenter, "segmenter")}, settings)[
+        "segmenter"
+    ]
     for parameters in optimizer.param_groups:
         # The case has a constant rate; the trainer would set it from this one.
         parameters["lr"] = parameters["initial_lr"]

@@ -12,8 +12,7 @@ from torch.testing import assert_close
 import uda_hydra.losses as L
 from tests.parity.official_networks import fill
 from uda_hydra.methods.maxsquare import MaxSquare
-from uda_hydra.models.critics import Critics
-from uda_hydra.models.discriminators import FcPix2pix
+from uda_hydra.methods.output_adversarial import OutputAdversarial
 from uda_hydra.types import IGNORE
 
 PRECISIONS = (torch.float32, torch.float64)
@@ -39,50 +38,58 @@ def ours(label: Tensor, num_classes: int) -> Tensor:
     return label.where((label >= 0) & (label < num_classes), IGNORE)
 
 
-def critics(case, kind: str) -> tuple[Critics, dict[str, nn.Parameter]]:
-    """Ours of a segmenter with one head, and its parameters by official name."""
+def adversarial(case, kind: str) -> tuple[OutputAdversarial, dict[str, nn.Parameter]]:
+    """Ours of a segmenter with one head; the discriminator's parameters by official name."""
     segmenter = nn.Module()
     segmenter.aux_head = None
-    width, classes, *_ = (int(n) for n in case.inputs["shapes"][0].split(","))
-    assert classes == case.args["num_classes"]
-    ours = Critics(
-        segmenter, lambda: FcPix2pix(classes, width=width), gan=kind, target_label=L.TARGET
+    width, segmenter.num_classes, *_ = (int(n) for n in case.inputs["shapes"][0].split(","))
+    assert segmenter.num_classes == case.args["num_classes"]
+    ours = OutputAdversarial(
+        segmenter,
+        view="probability",
+        gan=kind,
+        discriminator_target_label=L.TARGET,
+        discriminator_width=width,
     )
-    names = fill(ours.heads["main"], case, "disc_adaptseg_fc")
-    parameters = dict(ours.heads["main"].named_parameters())
+    names = fill(ours.discriminators["main"], case, "disc_adaptseg_fc")
+    parameters = dict(ours.discriminators["main"].named_parameters())
     return ours, {official: parameters[name] for official, name in names.items()}
 
 
 @pytest.mark.parametrize("name", ["disc_forward", "disc_forward_odd"])
 def test_scores_of_the_discriminator(reference, name):
     case = reference("output_adversarial")[name]
-    discriminator = critics(case, "vanilla")[0].heads["main"]
+    discriminator = adversarial(case, "vanilla")[0].discriminators["main"]
     close(discriminator(case.inputs["x"]), case.out["y"], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["vanilla", "ls"])
-def test_fooling(reference, kind):
+def test_the_segmenter_against_the_discriminator(reference, kind):
     case = reference("output_adversarial")[f"disc_adv_{kind}"]
     assert case.args["label"] == L.SOURCE
-    judges, parameters = critics(case, kind)
+    ours, parameters = adversarial(case, kind)
     logits = free(case, "logits", torch.float32)
-    view = L.probabilities(logits)
-    close(judges.heads["main"](view), case.out["d_out"])
-    fooling, _ = judges.on_target({"main": view})
-    fooling["adv"].backward()
-    close(fooling["adv"], case.out["loss"])
+    scores = ours.discriminators({"main": L.probabilities(logits)})
+    close(scores["main"], case.out["d_out"])
+    loss = L.adversarial("adv", scores, L.SOURCE, kind=kind)["adv"]
+    loss.backward(inputs=[logits])
+    close(loss, case.out["loss"])
     close_gradient(logits.grad, case.out["grad_logits"])
     assert all(parameter.grad is None for parameter in parameters.values())
 
 
 @pytest.mark.parametrize("kind", ["vanilla", "ls"])
-def test_telling_apart(reference, kind):
+def test_the_discriminator_on_both_domains(reference, kind):
     case = reference("output_adversarial")[f"disc_train_{kind}"]
     assert (case.args["label_src"], case.args["label_tgt"]) == (L.SOURCE, L.TARGET)
-    judges, parameters = critics(case, kind)
-    source, target = (L.probabilities(case.inputs[f"logits_{d}"]) for d in ("src", "tgt"))
-    on_source = judges.on_source({"main": source})["disc_source"]
-    on_target = judges.on_target({"main": target})[1]["disc_target"]
+    ours, parameters = adversarial(case, kind)
+    on_source, on_target = (
+        L.gan(ours.discriminators["main"](L.probabilities(logits)), domain, kind=kind)
+        for domain, logits in (
+            (L.SOURCE, case.inputs["logits_src"]),
+            (L.TARGET, case.inputs["logits_tgt"]),
+        )
+    )
     total = (on_source + on_target) / 2
     total.backward()
     close(on_source, case.out["loss_src"])
@@ -159,7 +166,7 @@ def test_target_losses(reference, name, precision):
     close(loss, case.out["loss"])
     close_gradient(values.grad, case.out[f"grad_{given}"])
     if "label" in case.out:
-        label = L.confident_label(probability, chosen.threshold)
+        label = L.confident_label(probability, chosen.threshold, inclusive=False)
         assert label.equal(ours(case.out["label"], values.shape[1]))
 
 

@@ -8,20 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-from tests.parity.images import normalised, stored
-from uda_hydra.data.labels import CITYSCAPES_IDS, SYNTHIA_IDS, lookup_table
-from uda_hydra.data.readers import cityscapes
+from tests.parity.images import centre_view, normalised, opened, stored
+from uda_hydra.augment.training import RandomView
+from uda_hydra.augment.warp import warp
+from uda_hydra.data.labels import CITYSCAPES19, SYNTHIA13, SYNTHIA16
+from uda_hydra.data.readers import cityscapes as city
+from uda_hydra.data.readers import synthia
 from uda_hydra.data.readers.city_split import PARTS
-from uda_hydra.data.transforms import Labelled, centre_crop, maxsquare_view
+from uda_hydra.data.readers.image_set import class_table
 from uda_hydra.types import IGNORE
 
 LABELS = {
-    "cityscapes19": (CITYSCAPES_IDS, 19),
-    "cityscapes16": (CITYSCAPES_IDS, 16),
-    "cityscapes13": (CITYSCAPES_IDS, 13),
-    "synthia19": (SYNTHIA_IDS, 19),
-    "synthia16": (SYNTHIA_IDS, 16),
-    "gta5": (CITYSCAPES_IDS, 19),
+    "cityscapes19": (city.IDS, CITYSCAPES19),
+    "cityscapes16": (city.IDS, SYNTHIA16),
+    "cityscapes13": (city.IDS, SYNTHIA13),
+    "synthia19": (synthia.IDS, CITYSCAPES19),
+    "synthia16": (synthia.IDS, SYNTHIA16),
+    "gta5": (city.IDS, CITYSCAPES19),
 }
 VIEWS = ["transform_resize", "transform_resize_rgb", "transform_mirror_blur"]
 VIEWS += ["transform_scale_crop"]
@@ -43,64 +46,61 @@ class Scripted(Random):
 
 
 @pytest.fixture
-def opened(reference, tmp_path):
+def sample(reference, tmp_path):
     """Image and train ids of a case, read from files."""
 
     def read(case):
-        found = stored(tmp_path, "cityscapes", 19, case.inputs["image"], case.inputs["label_ids"])
-        (sample,) = found.samples
-        return Labelled(found.read_image(sample), found.read_label(sample))
+        inputs = case.inputs["image"], case.inputs["label_ids"]
+        return opened(stored(tmp_path, "cityscapes", CITYSCAPES19, *inputs))
 
     return read
 
 
-def assert_equal(case, found: Labelled, family: str = "caffe") -> None:
+def assert_equal(case, image: torch.Tensor, label: torch.Tensor, family: str = "caffe") -> None:
     # Made with Pillow 13: another version may differ by a grey level in rare pixels.
-    expected = case.out["image"]
-    torch.testing.assert_close(normalised(found.image, family), expected, rtol=0, atol=1e-3)
-    label = case.out["label"].where(case.out["label"] >= 0, IGNORE)
-    assert torch.equal(torch.from_numpy(found.label).long(), label)
+    found = normalised(image.permute(1, 2, 0).numpy(), family)
+    torch.testing.assert_close(found, case.out["image"], rtol=0, atol=1e-3)
+    assert torch.equal(label.long(), case.out["label"].where(case.out["label"] >= 0, IGNORE))
 
 
 @pytest.mark.parametrize("name", LABELS)
 def test_label_maps(reference, name):
     case = reference("output_adversarial")["label_maps"]
     # -1 is the licence plate, which an 8-bit label cannot hold.
-    found = lookup_table(*LABELS[name])[case.inputs["ids"].numpy().astype(np.uint8)]
+    ids, label_space = LABELS[name]
+    found = class_table(label_space.raw_ids(ids), 256)[case.inputs["ids"].numpy().astype(np.uint8)]
     assert np.array_equal(np.where(found == IGNORE, -1, found.astype(int)), case.out[name])
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_training_views(reference, opened, name):
+def test_training_views(reference, sample, name):
     case = reference("output_adversarial")[name]
     args = case.args
     crop = args["crop_w"], args["crop_h"]
-    base, blur, drawn = None, 0.0, [0.0]
+    scales = base = None
+    blur, drawn = 0.0, [0.0]
     if "base_w" in args:
-        base = args["base_w"], args["base_h"]
+        scales, base = [0.5, 2.0], [args["base_w"], args["base_h"]]
         drawn += [args["short_size"], args["x1"], args["y1"]]
     drawn += [0.0]
     if "blur_radius" in args:
         blur = 1.0
         drawn += [args["blur_radius"]]
     random = Scripted(*drawn)
-    view = maxsquare_view(
-        opened(case),
-        crop=crop,
-        base=base,
-        scales=(0.5, 2.0),
-        mirror=float(args.get("mirror", 0)),
-        blur=blur,
-        random=random,
-    )
+    mirror = float(args.get("mirror", 0))
+    augmentation = RandomView(mirror=mirror, blur=blur, scale_range=scales, scale_base=base)
+    seen = augmentation.source(*sample(case), crop, random)
     assert not random.numbers
-    assert_equal(case, view, "torchvision" if name.endswith("rgb") else "caffe")
+    family = "torchvision" if name.endswith("rgb") else "caffe"
+    assert_equal(case, seen.image, seen.label, family)
 
 
-def test_validation_view(reference, opened):
+def test_validation_view(reference, sample):
     case = reference("output_adversarial")["transform_center_crop"]
+    image, label = sample(case)
     crop = case.args["crop_w"], case.args["crop_h"]
-    assert_equal(case, centre_crop(opened(case), crop))
+    view = centre_view((image.shape[2], image.shape[1]), crop)
+    assert_equal(case, warp(image, view, kind="image"), warp(label, view, kind="label"))
 
 
 def test_city_lists(reference, tmp_path):
@@ -111,7 +111,7 @@ def test_city_lists(reference, tmp_path):
         path.mkdir(parents=True, exist_ok=True)
         (path / f"{stem}_leftImg8bit.png").touch()
     for part in PARTS:
-        found = cityscapes(tmp_path, num_classes=19, split=part, labels=False)
+        found = city.cityscapes(tmp_path, label_space=CITYSCAPES19, split=part, labelled=False)
         names = [f"train_{sample.key.split('/')[1]}" for sample in found.samples]
         assert names == case.out[part]
 

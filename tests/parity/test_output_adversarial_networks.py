@@ -8,12 +8,14 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from tests.label_spaces import numbered
 from tests.parity.official_networks import NETWORKS, drawn, load, small
 from tests.parity.test_metrics import share
-from uda_hydra.data.labels import class_names
+from uda_hydra.data.labels import CITYSCAPES19, SYNTHIA13, SYNTHIA16
 from uda_hydra.engine.evaluator import count_pixels
-from uda_hydra.engine.optimizers import RepeatedSGD, poly
-from uda_hydra.engine.scores import NOT_IN_13, Scores
+from uda_hydra.engine.optimizers import RepeatedSGD
+from uda_hydra.engine.schedule import rate_factor
+from uda_hydra.engine.scores import Scores
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.types import upsample
 
@@ -84,7 +86,7 @@ def test_learning_rates(reference):
     case = reference("output_adversarial")["lr_poly"]
     args = case.args
     decay = [
-        poly(step, horizon=args["max_iter"], power=args["power"])
+        rate_factor(step, horizon=args["max_iter"], power=args["power"])
         for step in case.inputs["iters"].tolist()
     ]
     rates = {"backbone": args["lr"], "head": 10 * args["lr"], "disc": args["lr_d"]}
@@ -118,8 +120,7 @@ def same(ours: object, official: object) -> None:
 @pytest.mark.parametrize("name", SCORES)
 def test_scores(reference, name):
     case = reference("output_adversarial")[name]
-    classes = tuple(f"class {number}" for number in range(case.args["num_classes"]))
-    ours = Scores(case.inputs["confusion"].numpy(), classes)
+    ours = Scores(case.inputs["confusion"].numpy(), numbered(case.args["num_classes"]))
     # The release calls the accuracy of no pixel 0.
     same(np.nan_to_num(ours.pixel_accuracy), case.out["pa"])
     same(ours.iou, case.out["iou_per_class"])
@@ -133,12 +134,12 @@ def test_scores(reference, name):
 @pytest.mark.parametrize("name", SUBSETS)
 def test_scores_of_16_and_13_classes(reference, name):
     case = reference("output_adversarial")[name]
-    whole = Scores(case.inputs["confusion"].numpy(), class_names(case.args["num_classes"]))
+    space = {19: CITYSCAPES19, 16: SYNTHIA16}[case.args["num_classes"]]
+    whole = Scores(case.inputs["confusion"].numpy(), space)
     same(whole.pixel_accuracy, case.out["pa"])
     same(whole.iou, case.out["iou_per_class"])
-    sixteen = class_names(16)
-    for size, kept in ((16, sixteen), (13, [n for n in sixteen if n not in NOT_IN_13])):
-        ours = whole.subset(kept)
+    for size, kept in ((16, SYNTHIA16), (13, SYNTHIA13)):
+        ours = whole.subset(kept.names)
         same(ours.mean_accuracy, case.out[f"mpa_{size}"])
         same(ours.miou, case.out[f"miou_{size}"])
         same(ours.mean_precision, case.out[f"mprec_{size}"])

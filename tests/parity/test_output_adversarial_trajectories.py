@@ -19,9 +19,9 @@ from tests.parity.trajectories import (
     trainer_of,
 )
 from uda_hydra.engine.trainer import Trainer
-from uda_hydra.methods.adaptsegnet import AdaptSegNet
 from uda_hydra.methods.base import Method
 from uda_hydra.methods.maxsquare import MaxSquare
+from uda_hydra.methods.output_adversarial import OutputAdversarial
 from uda_hydra.methods.source_only import SourceOnly
 from uda_hydra.types import IGNORE, Source, Target
 
@@ -74,7 +74,7 @@ def batch(data, step: int, size: int, precision: torch.dtype) -> tuple[Source, T
 def trainer(case, method: Method, folder: Path, weights: dict[str, float]) -> Trainer:
     args = case.args
     rates = [f"optimizer.{key}={args[name]}" for key, name in
-             (("lr", "lr"), ("adversary_lr", "lr_d"), ("horizon", "max_iter"))
+             (("lr", "lr"), ("discriminator_lr", "lr_d"), ("horizon", "max_iter"))
              if name in args]  # fmt: skip
     repeats = f"optimizer.backbone_repeats={bool(args.get('repeats', 0))}"
     return trainer_of(method, folder, *rates, repeats, weights=weights)
@@ -107,13 +107,14 @@ def test_adversarial(reference, tmp_path, name, precision):
     multi_level = bool(args.get("multi", "multi" in name))
     players = {"seg/": segmenter(case, name, multi_level=multi_level)}
     shapes = case.inputs["shapes_disc"]
-    method = AdaptSegNet(
+    method = OutputAdversarial(
         players["seg/"].network,
+        view="probability",
         gan=args["gan"].lower(),
-        disc_target_label=0 if args.get("official_label_bug", 0) else 1,
-        disc_width=int(shapes[0].split(",")[0]),
+        discriminator_target_label=0 if args.get("official_label_bug", 0) else 1,
+        discriminator_width=int(shapes[0].split(",")[0]),
     )
-    for head, discriminator in method.critics.heads.items():
+    for head, discriminator in method.discriminators.items():
         weights = drawn(case.inputs["keys_disc"], shapes, args[f"salt_d_{head}"])
         names = load(discriminator, weights, "disc_adaptseg_fc")
         players[f"d_{head}/"] = Player(discriminator, names)

@@ -13,11 +13,10 @@ from tests.conftest import composed
 from tests.parity.official_networks import NETWORKS, load, small
 from uda_hydra.config import settings
 from uda_hydra.data.pair import Pair
-from uda_hydra.engine.optimizers import poly, set_rates
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.methods.base import Method
 from uda_hydra.models.deeplabv2 import deeplabv2
-from uda_hydra.types import Source, Target
+from uda_hydra.types import Source, Step, Target
 
 
 class Player(NamedTuple):
@@ -43,7 +42,6 @@ def trainer_of(method: Method, folder: Path, *overrides: str, weights: dict[str,
         optimizer=settings(config.optimizer),
         evaluation=settings(config.evaluation),
         weights={f"lambda_{term}": weight for term, weight in weights.items()},
-        normalization=method.segmenter.normalization,
         seed=0,
         device=torch.device("cpu"),
         bfloat16=False,
@@ -53,9 +51,7 @@ def trainer_of(method: Method, folder: Path, *overrides: str, weights: dict[str,
 
 def take_step(trainer: Trainer, step: int, source: Source, target: Target) -> dict[str, Tensor]:
     """The raw loss terms of one step, taken at its own rates."""
-    rates = trainer.rates
-    set_rates(trainer.optimizers.values(), poly(step, horizon=rates.horizon, power=rates.power))
-    return trainer.step(source, target, step / rates.horizon)
+    return trainer.step(source, target, Step(step, step / trainer.optimization.horizon))
 
 
 def segmenter_of(

@@ -9,6 +9,7 @@ from tests.conftest import CONF
 from uda_hydra.errors import UserError
 from uda_hydra.files import flat
 from uda_hydra.runs.identity import identity
+from uda_hydra.runs.layout import check_folder, mark_folder
 from uda_hydra.runs.stages import plan
 from uda_hydra.schema import register
 
@@ -16,7 +17,7 @@ from uda_hydra.schema import register
 def planned(*overrides):
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return {s.name: s for s in plan(compose("config", [*overrides]), [*overrides], "label")}
+        return {s.name: s for s in plan(compose("config", [*overrides]), [*overrides])}
 
 
 def test_caco_is_a_source_model_and_then_caco_from_it():
@@ -66,22 +67,23 @@ def test_a_choice_of_group_reaches_every_stage():
 def test_an_unknown_stage_is_refused_with_the_nearest():
     with pytest.raises(UserError, match=r"no stage 'sourc'.*did you mean source"):
         planned("+stage.sourc.trainer.steps=3")
-    with pytest.raises(UserError, match="this run has no stages"):
+    with pytest.raises(UserError, match=r"no stage 'source'.*did you mean source_only"):
         planned("method=source_only", "+stage.source.trainer.steps=3")
 
 
 def test_the_default_folder_tells_runs_apart_and_knows_them_again():
     def folder(*overrides):
-        return planned("method=source_only", *overrides)["label"].folder
+        return planned("method=source_only", *overrides)["source_only"].folder
 
     assert folder() == folder()
     assert folder() == folder("trainer.workers=2", "tracking=none", "dataset.cache=false")
     assert folder() != folder("trainer.steps=7")
-    assert str(folder()).startswith("outputs/runs/label-")
+    assert str(folder()).startswith("outputs/runs/source_only-streets-seed0-")
+    assert folder().name == "source_only"
 
 
 def test_what_changes_no_number_is_not_part_of_the_identity():
-    config = planned("method=source_only")["label"].config
+    config = planned("method=source_only")["source_only"].config
     keys = identity(config)
     assert "trainer.steps" in keys
     assert not [k for k in keys if k.split(".")[0] in ("tracking", "callbacks", "output")]
@@ -89,3 +91,27 @@ def test_what_changes_no_number_is_not_part_of_the_identity():
 
 def test_flat_keeps_empty_and_nested_values():
     assert flat({"a": {"b": 1, "c": {"d": [2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [2], "e": {}}
+
+
+@pytest.mark.parametrize("kind", ["study", "table", "evaluation", "training"])
+def test_a_folder_belongs_to_one_kind_of_run(tmp_path, kind):
+    mark_folder(tmp_path, kind, ["source", "caco"] if kind == "training" else ())
+    check_folder(tmp_path, kind, ["caco", "more"] if kind == "training" else ())
+    with pytest.raises(UserError, match=rf"another run \({kind}.*; this is training of minent\)"):
+        check_folder(tmp_path, "training", ["minent"])
+
+
+def test_a_run_of_an_earlier_version_is_not_taken_for_one_of_ours(tmp_path):
+    (tmp_path / "identity.json").write_text("{}")
+    with pytest.raises(UserError, match="earlier version"):
+        check_folder(tmp_path, "training", ["source_only"])
+
+
+def test_the_demo_compares_caco_with_its_control():
+    source, statistics, caco = planned("experiment=demo", "output=demo").values()
+    assert statistics.config.init == caco.config.init == "demo/source/last.pt"
+    assert {source.config.trainer.steps} == {s.config.trainer.steps for s in (statistics, caco)}
+    weights = statistics.config.loss
+    assert weights.lambda_ent == weights.lambda_ent_aux == 0
+    assert statistics.config.method.prior_strictness is None
+    assert caco.config.loss == planned("output=demo")["caco"].config.loss

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.label_spaces import space
 from uda_hydra.engine.events import Evaluation, Run
 from uda_hydra.engine.scores import Scores
 from uda_hydra.tracking import mlflow as tracking
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def evaluation(step: int) -> Evaluation:
     """Road 3 of 4 pixels right, the fourth taken for a light; IoU 3/4 and 0; nothing is a bus."""
     confusion = np.array([[3, 1, 0], [0, 0, 0], [0, 0, 0]])
-    return Evaluation(step, Scores(confusion, ("road", "traffic light", "bus")), 0.5, ())
+    return Evaluation(step, Scores(confusion, space("road", "traffic light", "bus")), 0.5, ())
 
 
 class Store:

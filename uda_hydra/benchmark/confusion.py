@@ -11,7 +11,8 @@ from torch import Tensor
 
 from uda_hydra.benchmark.sample import frame
 from uda_hydra.benchmark.timing import Row, Setting, agree, side_by_side, speedup
-from uda_hydra.data.readers import cityscapes
+from uda_hydra.data.labels import CITYSCAPES19
+from uda_hydra.data.readers.cityscapes import cityscapes
 from uda_hydra.engine.evaluator import count_pixels
 from uda_hydra.types import IGNORE
 
@@ -31,7 +32,7 @@ def histogram(
 def scene(setting: Setting) -> tuple[UInt8[Tensor, "h w"], UInt8[Tensor, "h w"]]:
     """A generated label, and as prediction the same shifted by some pixels: runs of equal pairs."""
     root = frame(setting.folder, 64 if setting.quick else 1024)
-    images = cityscapes(root, num_classes=CLASSES, split="train")
+    images = cityscapes(root, label_space=CITYSCAPES19, split="train")
     label = torch.from_numpy(images.read_label(images.samples[0]))
     prediction = label.roll((3, 5), (0, 1))
     return label, prediction.where(prediction < CLASSES, 0)

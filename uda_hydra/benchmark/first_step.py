@@ -16,6 +16,7 @@ def main(root: Path, folder: Path, device: str, threads: int, quick: bool) -> di
 
     from uda_hydra.benchmark.setup import SMALLEST, TINY, caco_trainer, streets_pair
     from uda_hydra.benchmark.timing import wait
+    from uda_hydra.types import Step
 
     torch.set_num_threads(threads)
     imported = time.perf_counter()
@@ -25,7 +26,7 @@ def main(root: Path, folder: Path, device: str, threads: int, quick: bool) -> di
     trainer = caco_trainer(pair, scale, steps=1, device=where, folder=folder)
     built = time.perf_counter()
     source, target = next(trainer.batches())
-    trainer.step(source, target, 0.0)
+    trainer.step(source, target, Step(0, 0.0))
     wait(where)
     return {
         # Compared with the time at which the parent started this process.

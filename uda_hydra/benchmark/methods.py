@@ -19,19 +19,18 @@ from uda_hydra.benchmark.step import GRADIENT, cross_entropy
 from uda_hydra.benchmark.timing import Row, Setting, agree, overhead, side_by_side
 from uda_hydra.data.pair import Pair
 from uda_hydra.engine.trainer import Trainer
-from uda_hydra.methods.adaptsegnet import AdaptSegNet
-from uda_hydra.methods.advent import AdvEnt
 from uda_hydra.methods.base import Method
 from uda_hydra.methods.maxsquare import MaxSquare
 from uda_hydra.methods.minent import MinEnt
-from uda_hydra.types import Source, Target
+from uda_hydra.methods.output_adversarial import OutputAdversarial
+from uda_hydra.types import Source, Step, Target
 
 SUPERVISED = {"seg": 1.0, "seg_aux": 0.1}
 SQUARE = {"iw_ratio": 0.2, "threshold": 0.95}
-GAME = {"gan": "vanilla", "disc_target_label": 1, "disc_width": 64}
+GAME = {"gan": "vanilla", "discriminator_target_label": 1, "discriminator_width": 64}
 MADE: dict[str, tuple[type[Method], dict[str, Any]]] = {
-    "AdaptSegNet": (AdaptSegNet, GAME),
-    "AdvEnt": (AdvEnt, GAME),
+    "AdaptSegNet": (OutputAdversarial, GAME | {"view": "probability"}),
+    "AdvEnt": (OutputAdversarial, GAME | {"view": "self_information"}),
     "MinEnt": (MinEnt, {"hardest": 1.0, "prior_strictness": None}),
     "MaxSquare": (MaxSquare, SQUARE | {"target_mode": "maxsquare"}),
     "MaxSquare, image-wise": (MaxSquare, SQUARE | {"target_mode": "iw_maxsquare"}),
@@ -57,7 +56,7 @@ def compare(setting: Setting) -> list[Row]:
         passes = Passes(trainer, source, target)
         passes.check()
         times = side_by_side(
-            partial(trainer.step, source, target, 0.0),
+            partial(trainer.step, source, target, Step(0, 0.0)),
             passes.run,
             repetitions=repetitions,
             device=setting.device,
@@ -91,8 +90,9 @@ class Passes:
     def __init__(self, trainer: Trainer, source: Source, target: Target) -> None:
         self.trainer, self.source, self.target = trainer, source, target
         self.segmenter = trainer.method.segmenter
-        self.critics = trainer.method.players().get("critics")
-        self.demand = "at most 1.05" if self.critics is None else "at most 1.25"
+        player = trainer.method.players().get("discriminators")
+        self.discriminators = [] if player is None else [*player.module.values()]
+        self.demand = "at most 1.25" if self.discriminators else "at most 1.05"
         self.maps = {
             domain: torch.rand(
                 len(image), self.segmenter.num_classes, *image.shape[-2:], device=trainer.device
@@ -112,28 +112,27 @@ class Passes:
         loss.backward(inputs=mine)
         with self._precision():
             other = self.segmenter(self.target.image)
-        if self.critics is not None:
-            for critic in self.critics.heads.values():
-                self._game(critic)
+        for discriminator in self.discriminators:
+            self._game(discriminator)
         maps = other.main, other.aux
         torch.autograd.backward(maps, [torch.full_like(m, GRADIENT) for m in maps], inputs=mine)
         return loss
 
-    def _game(self, critic: nn.Module) -> None:
-        weights = [*critic.parameters()]
+    def _game(self, discriminator: nn.Module) -> None:
+        weights = [*discriminator.parameters()]
         view = self.maps["target"].requires_grad_()
         with self._precision():
-            scores = critic(view).mean()
+            scores = discriminator(view).mean()
         torch.autograd.grad(scores, view, retain_graph=True)
         scores.backward(inputs=weights)
         with self._precision():
-            scores = critic(self.maps["source"]).mean()
+            scores = discriminator(self.maps["source"]).mean()
         scores.backward(inputs=weights)
 
     def check(self) -> None:
         """The passes see what the step sees."""
         plain = self.run().detach()
-        values = self.trainer.step(self.source, self.target, 0.0)
+        values = self.trainer.step(self.source, self.target, Step(0, 0.0))
         total = values["loss/seg"] + SUPERVISED["seg_aux"] * values["loss/seg_aux"]
         agree("source loss of a step", total, plain, tolerance=1e-3)
 

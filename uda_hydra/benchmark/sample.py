@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from uda_hydra.benchmark.timing import Row, Setting, agree, side_by_side, speedup
-from uda_hydra.data.cache import Cached
-from uda_hydra.data.labels import CITYSCAPES_IDS
-from uda_hydra.data.readers import cityscapes
+from uda_hydra.data.cache import CachedImages
+from uda_hydra.data.labels import CITYSCAPES19
+from uda_hydra.data.readers.cityscapes import IDS, cityscapes
 from uda_hydra.data.readers.image_set import Sample
-from uda_hydra.data.samples import Resized
+from uda_hydra.data.samples import ResizedImages
 from uda_hydra.data.streams import Samples
 from uda_hydra.data.streets import generate
 from uda_hydra.types import IGNORE
@@ -35,8 +35,8 @@ def plain_sample(
     with Image.open(sample.label) as file:
         raw = np.array(file.resize(size, Image.Resampling.NEAREST), np.float32)
     label = np.full(raw.shape, IGNORE, np.float32)
-    for train_id, raw_id in enumerate(CITYSCAPES_IDS):
-        label[raw == raw_id] = train_id
+    for number, (raw_id,) in enumerate(CITYSCAPES19.raw_ids(IDS)):
+        label[raw == raw_id] = number
     planes = torch.from_numpy(image).permute(2, 0, 1).contiguous()
     return planes, torch.from_numpy(label).byte()
 
@@ -57,10 +57,10 @@ def check(samples: Samples, plain: tuple[Tensor, Tensor]) -> None:
 def compare(setting: Setting) -> list[Row]:
     """Decoded anew, and read from the cache; on the CPU."""
     height, size = (64, (64, 32)) if setting.quick else (1024, (1024, 512))
-    images = cityscapes(frame(setting.folder, height), num_classes=19, split="train")
+    images = cityscapes(frame(setting.folder, height), label_space=CITYSCAPES19, split="train")
     plain = plain_sample(images.samples[0], size)
-    uncached = Resized(images, size)
-    cached = Cached(uncached, setting.folder / "cache")
+    uncached = ResizedImages(images, size)
+    cached = CachedImages(uncached, setting.folder / "cache")
     # The first look at the cache makes the entries, the second reads them and their checksums.
     for samples in (uncached, cached, cached):
         check(samples, plain)

@@ -39,10 +39,10 @@ COMMON = EvaluationSettings(
     mirror=False,
     softmax="after",
     align_corners=True,
-    detour=False,
+    via_input_size=False,
     labels="full",
     aux_weight=0.0,
-    average="defined",
+    average="occurring",
 )
 """The protocol of conf/evaluation/common.yaml."""
 
@@ -81,7 +81,7 @@ def streets_pair(root: Path, scale: Scale, *, height: int) -> Pair:
         gap=1.0,
         height=height,
         counts={"source": 2, "target": 2, "validation": 1},
-        num_classes=CLASSES,
+        classes="cityscapes19",
         oracle=False,
         cache=False,
         cache_folder="",
@@ -130,7 +130,9 @@ def trainer_of(
     callbacks: Sequence[Callback] = (),
 ) -> Trainer:
     """A training of what ``make`` makes of a network; in bf16 on CUDA, as by default."""
-    segmenter = deeplabv2(num_classes=CLASSES, blocks=scale.blocks, width=scale.width, init="he")
+    segmenter = deeplabv2(
+        num_classes=CLASSES, blocks=scale.blocks, width=scale.width, initialization="he"
+    )
     return Trainer(
         make(segmenter),
         pair,
@@ -138,7 +140,6 @@ def trainer_of(
         optimizer=_optimizer_settings(),
         evaluation=COMMON,
         weights=weights,
-        normalization=segmenter.normalization,
         seed=0,
         device=device,
         bfloat16=device.type == "cuda",
@@ -177,6 +178,7 @@ def _trainer_settings(steps: int, batch_size: int, device: torch.device) -> Trai
         device=str(device),
         precision="auto",
         workers=0,
+        threads=None,
         channels_last=False,
         compile=False,
         cudnn_benchmark=False,
@@ -190,13 +192,18 @@ def _optimizer_settings() -> OptimizerSettings:
         algorithm="sgd",
         lr=2.5e-4,
         head_lr_factor=10.0,
+        layer_decay=1.0,
         momentum=0.9,
         weight_decay=5e-4,
+        decay_norms="all",
         nesterov=False,
-        adversary_lr=1e-4,
-        adversary_betas=[0.9, 0.99],
+        discriminator_lr=1e-4,
+        discriminator_betas=[0.9, 0.99],
         power=0.9,
         horizon=250000,
+        warmup_steps=0,
+        warmup_start=1.0,
+        warmup_decays=True,
         backbone_repeats=False,
         accumulate_decay=False,
         fused=False,

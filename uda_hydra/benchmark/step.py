@@ -17,7 +17,7 @@ from uda_hydra.benchmark.setup import (
 )
 from uda_hydra.benchmark.timing import Row, Setting, agree, overhead, side_by_side
 from uda_hydra.engine.trainer import Trainer
-from uda_hydra.types import IGNORE, Prediction, Source, Target
+from uda_hydra.types import IGNORE, Prediction, Source, Step, Target
 
 GRADIENT = 1e-6
 """Of every value that the second view's backward pass begins with: its cost is that of any."""
@@ -40,7 +40,7 @@ def compare(setting: Setting) -> list[Row]:
 
     cells = check(trainer, source, target)
     times = side_by_side(
-        lambda: trainer.step(source, target, 0.0),
+        lambda: trainer.step(source, target, Step(0, 0.0)),
         lambda: bare_passes(trainer, source, target),
         repetitions=repetitions,
         device=setting.device,
@@ -95,7 +95,7 @@ def check(trainer: Trainer, source: Source, target: Target) -> int:
     }
     cells = reference.main[0, 0].numel()
     del seen, reference, view
-    values = trainer.step(source, target, 0.0)
+    values = trainer.step(source, target, Step(0, 0.0))
     for name, value in plain.items():
         agree(f"{name} of a step", values[name], value.detach(), tolerance=1e-3)
     if not values["loss/contrast"] > 0:

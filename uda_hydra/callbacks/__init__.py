@@ -1,1 +1,1 @@
-"""Those that watch a training and never touch it: progress, pictures."""
+"""Callbacks observe a training and never change it: progress, pictures."""

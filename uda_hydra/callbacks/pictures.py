@@ -1,4 +1,4 @@
-"""What the model sees: validation images over time, and which classes it takes for which."""
+"""Pictures of every evaluation: validation images, and which classes are mistaken for which."""
 
 from __future__ import annotations
 
@@ -15,32 +15,34 @@ log = logging.getLogger(__name__)
 
 FOLDER = "pictures"
 KEPT = 12
-"""Panels kept of a run, the latest ones."""
+"""Number of panels kept of a run, the latest ones."""
 
 
 class Pictures(Callback):
     """Writes ``pictures/panel_<step>.png`` and ``pictures/confusion.png`` at every evaluation.
 
-    Comes before Tracking in the list of callbacks, which sends what it finds in the folder.
+    Must come before Tracking in the list of callbacks, which uploads the folder.
     """
 
     def on_start(self, run: Run) -> None:
-        """Forget pictures of steps that will be trained again."""
+        """Delete pictures of steps that will be trained again."""
         self._folder = run.folder / FOLDER
         for path in self._panels():
             if _step(path) > run.start:
                 path.unlink()
 
     def on_evaluate(self, evaluation: Evaluation) -> None:
-        """Draw; a disk that takes no picture is worth a line and no more."""
+        """Draw; a disk that cannot be written to costs a warning and does not stop the training."""
         scores = evaluation.scores
         title = f"step {evaluation.step}, mIoU {100 * scores.miou:.1f} %"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if evaluation.panels:
-                picture = draw_panels(evaluation.panels, classes=scores.classes, title=title)
+                picture = draw_panels(
+                    evaluation.panels, label_space=scores.label_space, title=title
+                )
                 self._write(f"panel_{evaluation.step:07d}.png", picture.save)
-            figure = draw_confusion(scores.confusion, scores.classes, title=title)
+            figure = draw_confusion(scores.confusion, scores.label_space.names, title=title)
             self._write("confusion.png", figure.savefig)
             for path in self._panels()[:-KEPT]:
                 path.unlink()

@@ -1,9 +1,10 @@
-"""Where a training stands: one live line on a terminal, plain lines in a pipe and in a file."""
+"""Progress of a training: one live line on a terminal, plain lines in a pipe and in a file."""
 
 from __future__ import annotations
 
 import io
 import logging
+import os
 import shutil
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from uda_hydra.engine.events import Callback, Evaluation, Run
+from uda_hydra.engine.scores import heading
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +38,19 @@ class Progress(Callback):
         self._file: Path | None = None
 
     def on_start(self, run: Run) -> None:
-        """Say what begins, or goes on."""
+        """Print which steps will be trained, and where their files are."""
         run.folder.mkdir(parents=True, exist_ok=True)
         self._file = run.folder / "train.log"
         self._steps = run.steps
         self._score = ""
-        self._begun = (self._clock(), run.start)
-        self._recent = deque([self._begun], maxlen=LOGS_IN_RATE)
+        self._start = (self._clock(), run.start)
+        self._recent = deque([self._start], maxlen=LOGS_IN_RATE)
         self._shown = float("-inf")
         start = f"from step {run.start} " if run.start else ""
-        self._say(f"{run.name}: {start}to step {run.steps} in {run.folder}")
+        self._print(f"{run.name}: {start}to step {run.steps} in {run.folder}")
 
     def on_log(self, step: int, values: dict[str, float]) -> None:
-        """One more line for the file; the stream gets one when it is time."""
+        """Write a line to the file, and to the stream if the last one is old enough."""
         now = self._clock()
         self._recent.append((now, step))
         losses = [
@@ -63,34 +65,35 @@ class Progress(Callback):
             self._show(line)
 
     def on_evaluate(self, evaluation: Evaluation) -> None:
-        """A line that stays."""
+        """Print the scores as a line that is not overwritten."""
         scores = evaluation.scores
         self._score = f"mIoU {100 * scores.miou:.1f}"
-        starred = f"mIoU* {100 * scores.thirteen.miou:.2f} %, " if scores.thirteen else ""
-        self._say(
+        shares = {heading(metric): one.miou for metric, one in scores.subsets.items()}
+        shares["pixel accuracy"] = scores.pixel_accuracy
+        others = ", ".join(f"{name} {100 * share:.2f} %" for name, share in shares.items())
+        self._print(
             f"step {evaluation.step}: mIoU {100 * scores.miou:.2f} % "
-            f"(best {100 * evaluation.best:.2f}), {starred}"
-            f"pixel accuracy {100 * scores.pixel_accuracy:.2f} %"
+            f"(best {100 * evaluation.best:.2f}), {others}"
         )
 
     def on_end(self, status: str) -> None:
-        """How it ended, and after how long."""
+        """Print how the training ended, and after how long."""
         if self._file is not None:
-            self._say(f"{status} after {duration(self._clock() - self._begun[0])}")
+            self._print(f"{status} after {duration(self._clock() - self._start[0])}")
 
     def _position(self, step: int) -> str:
-        """Step, rate and time left; the time left counts evaluations in, the rate soon forgets."""
+        """Step, latest rate and time left, which counts evaluations in."""
         now = self._clock()
         width = len(str(self._steps))
         rate = _rate(self._recent[0], (now, step))
-        overall = _rate(self._begun, (now, step))
+        overall = _rate(self._start, (now, step))
         left = duration((self._steps - step) / overall) if overall else "-"
         return (
             f"{step:{width}}/{self._steps} {100 * step // self._steps:3d} %"
-            f"  {rate:.3g} it/s  ETA {left}"
+            f"  {rate:.3g} it/s  ETA {left}{overload()}"
         )
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self._write_log(line)
         print(f"{line}\033[K" if self._live else line, file=self._stream, flush=True)
 
@@ -99,7 +102,7 @@ class Progress(Callback):
             print(line, file=self._stream, flush=True)
             return
         columns = shutil.get_terminal_size().columns
-        # The cursor rests at the line's start: whatever is printed next covers the line.
+        # The cursor stays at the line's start, so that whatever is printed next covers the line.
         print(f"{line[: columns - 1]}\033[K", end="\r", file=self._stream, flush=True)
 
     def _write_log(self, line: str) -> None:
@@ -107,12 +110,18 @@ class Progress(Callback):
             with self._file.open("a") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
         except OSError as error:
-            # A full disk is for the checkpoint to complain about; a lost line is no harm.
+            # The checkpoint reports a full disk; a lost line does no harm.
             log.debug("%s", error)
 
 
+def overload() -> str:
+    """A remark if more processes want to run than there are cores, which slows all of them."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return f"  (overloaded: load {load:.1f} on {cores} cores)" if load > cores + 0.5 else ""
+
+
 def duration(seconds: float) -> str:
-    """Time for people: 8s, 3m05s, 2h07m, 4d03h."""
+    """Seconds as a short text: 8s, 3m05s, 2h07m, 4d03h."""
     whole = round(seconds)
     if whole >= 86400:
         return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"

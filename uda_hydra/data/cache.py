@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,28 +13,28 @@ from pathlib import Path
 from jaxtyping import UInt8
 from torch import Tensor
 
-from uda_hydra.data.pool import shared_out
+from uda_hydra.data.pool import count_up, shared_out
 from uda_hydra.data.readers import ImageSet
-from uda_hydra.data.samples import Resized
+from uda_hydra.data.samples import ResizedImages
 from uda_hydra.data.store import Store
 from uda_hydra.errors import UserError
 from uda_hydra.files import locked
 
-# Raise it with every change of what Resized returns for a file, or of the form of an entry.
-_VERSION = 1
+# Raise it with every change of what ResizedImages returns for a file, or of the form of an entry.
+_VERSION = 2
 _JOB_FILES = 8
 # Below this, starting a process takes longer than the work it takes over.
 _WORKER_FILES = 100
 
 
-class Cached:
-    """Stands in for a ``Resized``: the same images and labels, decoded when first needed.
+class CachedImages:
+    """Stands in for a ``ResizedImages``: the same images and labels, decoded when first needed.
 
     ``fill`` with its ``stores`` decodes all of them at once.
     """
 
     def __init__(
-        self, samples: Resized, folder: Path, *, images: bool = True, labels: bool = True
+        self, samples: ResizedImages, folder: Path, *, images: bool = True, labels: bool = True
     ) -> None:
         """Keep ``images``, ``labels`` or both below ``folder``; the rest is decoded each time."""
         files = samples.images.samples
@@ -48,18 +47,19 @@ class Cached:
         if images:
             place = folder / _name(samples, "images", meaning=samples.filter.encode())
             self._images = Store(
-                samples, place, files=[file.image for file in files], decode=Resized.image
+                samples, place, files=[file.image for file in files], decode=ResizedImages.image
             )
         if labels:
-            kind = f"labels{self.images.num_classes}"
-            place = folder / _name(samples, kind, meaning=self.images.table.tobytes())
+            kind = f"labels{len(self.images.label_space)}"
+            classes = (self.images.raw_ids, self.images.layout.values)
+            place = folder / _name(samples, kind, meaning=repr(classes).encode())
             self._labels = Store(
-                samples, place, files=_label_files(self.images), decode=Resized.label
+                samples, place, files=_label_files(self.images), decode=ResizedImages.label
             )
 
-    def at(self, size: tuple[int, int] | None, *, filter: str = "bicubic") -> Cached:
+    def at(self, size: tuple[int, int] | None, *, filter: str = "bicubic") -> CachedImages:
         """The same samples at another size, with the same parts kept."""
-        return Cached(
+        return CachedImages(
             self.samples.at(size, filter=filter),
             self.folder,
             images=self._images is not None,
@@ -67,7 +67,7 @@ class Cached:
         )
 
     @property
-    def decoded(self) -> Resized:
+    def decoded(self) -> ResizedImages:
         """The same, read from the files whenever asked for."""
         return self.samples
 
@@ -83,13 +83,13 @@ class Cached:
         return self._images.read(index)
 
     def label(self, index: int) -> UInt8[Tensor, "h w"]:
-        """Train ids, 255 ignored."""
+        """Class numbers, 255 ignored."""
         if self._labels is None:
             return self.samples.label(index)
         return self._labels.read(index)[0]
 
 
-def _name(samples: Resized, kind: str, *, meaning: bytes) -> str:
+def _name(samples: ResizedImages, kind: str, *, meaning: bytes) -> str:
     """A folder for each data set, kind, size and ``meaning`` of the values."""
     size = "x".join(map(str, samples.size or ("full",)))
     identity = (_VERSION, str(samples.images.root.resolve()), meaning)
@@ -165,7 +165,7 @@ def _make(missing: list[Store]) -> None:
     done = 0
     for made in shared_out(_build_all, jobs, workers=workers):
         done += made
-        _report(done, total)
+        count_up("cache", done, total)
 
 
 def _build_all(store: Store) -> int:
@@ -186,11 +186,3 @@ def _locked(folder: Path) -> Iterator[None]:
                 "folder, or decode at every step: dataset.cache=false"
             ) from error
         yield
-
-
-def _report(done: int, total: int) -> None:
-    """One line that counts up on a terminal; a single closing line elsewhere."""
-    live = sys.stderr.isatty()
-    if live or done == total:
-        start, end = "\r" if live else "", "\n" if done == total else ""
-        print(f"{start}cache: {done}/{total} files", end=end, file=sys.stderr, flush=True)

@@ -1,108 +1,20 @@
-"""Reads every file of a data set once and tells what is in it, or what is wrong with it."""
+"""Reads every file of a data set once and reports what is in it, or what is wrong with it."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
-from jaxtyping import Float
 
+from uda_hydra.data.check_report import Facts, Report
+from uda_hydra.data.pool import shared_out
 from uda_hydra.data.readers import ImageSet, Sample, UnreadableFile, read_rgb
-from uda_hydra.types import IGNORE
 
-_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What one sample holds; sizes are "<width>x<height>", empty where nothing could be read."""
-
-    image: str = ""
-    label: str = ""
-    ids: dict[int, int] = field(default_factory=dict)
-    """Raw id to its number of pixels."""
-    broken: tuple[str, ...] = ()
-    """One message for each file that cannot be read."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What ``check`` has learnt: the facts of each sample by key, and how many it knew before."""
-
-    image_set: ImageSet
-    facts: dict[str, Facts]
-    remembered: int
-
-    @property
-    def broken(self) -> list[str]:
-        """One message for each file that cannot be read."""
-        return [message for facts in self.facts.values() for message in facts.broken]
-
-    @property
-    def pixels(self) -> Counter[int]:
-        """Number of pixels of each raw id, over all labels."""
-        total: Counter[int] = Counter()
-        for facts in self.facts.values():
-            total.update(facts.ids)
-        return total
-
-    @property
-    def undocumented(self) -> dict[int, list[str]]:
-        """Raw ids that the data set should not hold, with the keys of the samples that do."""
-        documented = set(self.image_set.layout.known_ids)
-        return {
-            raw: [key for key, facts in self.facts.items() if raw in facts.ids]
-            for raw in sorted(self.pixels.keys() - documented)
-        }
-
-    @property
-    def ok(self) -> bool:
-        """Whether every file can be read and holds nothing but documented ids."""
-        return not self.broken and not self.undocumented
-
-    @property
-    def shares(self) -> Float[np.ndarray, "numbers=256"]:
-        """Share of the pixels by class number, 255 being those ignored; nan without labels."""
-        counts = np.zeros(256)
-        for raw, pixels in self.pixels.items():
-            counts[self.image_set.table[raw]] += pixels
-        return counts / (counts.sum() or np.nan)
-
-    def text(self) -> str:
-        """The report for a person."""
-        facts = self.facts.values()
-        labelled = [f for f in facts if f.label]
-        lines = [
-            f"{self.image_set.name} at {self.image_set.root}",
-            f"  images          {len(facts)} ({self.remembered} unchanged since an earlier check)",
-            f"  image sizes     {_counted(f.image for f in facts if f.image)}",
-            f"  labels          {len(labelled) or 'none opened'}",
-        ]
-        lines += self._label_lines(labelled) if labelled else []
-        lines.append(f"  broken files    {len(self.broken) or 'none'}")
-        lines += [f"    {message}" for message in self.broken[:_SHOWN]]
-        return "\n".join(lines)
-
-    def _label_lines(self, labelled: list[Facts]) -> list[str]:
-        # Harmless, since image and label are resized each by itself, but good to know.
-        differ = sum(bool(f.image) and f.label != f.image for f in labelled)
-        lines = [
-            f"  label sizes     {_counted(f.label for f in labelled)}; {differ} unlike their image",
-            f"  raw ids         {', '.join(map(str, sorted(self.pixels)))}",
-        ]
-        for raw, keys in self.undocumented.items():
-            lines.append(f"  undocumented    {raw} in {len(keys)}: {', '.join(keys[:_SHOWN])}")
-        named = [*enumerate(self.image_set.classes), (IGNORE, "ignored")]
-        shares = self.shares
-        return lines + [f"    {name:<14}{100 * shares[number]:7.3f} %" for number, name in named]
+_MOST_VALUES = 4096
+"""A label of more values is no label: colours have been smoothed or compressed."""
 
 
 def check(
@@ -115,8 +27,8 @@ def check(
 ) -> Report:
     """Read every file of ``image_set`` in ``workers`` processes (0: in this one).
 
-    ``journal`` is a file that remembers what was found sound, so that an interrupted check goes on
-    where it stopped and unchanged files are not read twice. ``progress`` hears (done, total).
+    ``journal`` is a file that remembers what was found sound, so that an interrupted check
+    resumes where it stopped and no unchanged file is read twice. ``progress`` gets (done, total).
     Without ``pictures`` labels alone are read; such a check needs a journal of its own.
     """
     if journal:
@@ -140,24 +52,29 @@ def _examine_all(
 ) -> Iterator[Facts]:
     """Facts in the order of ``samples``, each as soon as it and those before it are known."""
     examine = partial(_examine, image_set.layout.read_label, pictures)
-    if not workers:
-        yield from map(examine, samples)
-        return
-    # Spawned and not forked: a forked child of a process with threads can hang.
-    pool = ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(0,)
-    )
-    with pool:
-        yield from pool.map(examine, samples, chunksize=4)
+    yield from shared_out(examine, samples, workers=workers, chunk=4)
 
 
 def _examine(read_label: Callable[[Path], np.ndarray], pictures: bool, sample: Sample) -> Facts:
     broken: list[str] = []
     image = _attempt(read_rgb, sample.image, broken) if pictures else None
     label = None if sample.label is None else _attempt(read_label, sample.label, broken)
-    counts = np.bincount([] if label is None else label.ravel())
-    ids = {int(raw): int(counts[raw]) for raw in counts.nonzero()[0]}
+    ids = {} if label is None else _count(label)
+    if len(ids) > _MOST_VALUES:
+        broken.append(f"{sample.label} holds {len(ids)} values: was it smoothed or compressed?")
+        label, ids = None, {}
     return Facts(_size(image), _size(label), ids, tuple(broken))
+
+
+def _count(label: np.ndarray) -> dict[int, int]:
+    """Raw id to its number of pixels."""
+    if label.dtype == np.uint32:
+        values, counts = np.unique(label, return_counts=True)
+    else:
+        counts = np.bincount(label.ravel())
+        values = counts.nonzero()[0]
+        counts = counts[values]
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
 def _attempt(
@@ -180,7 +97,8 @@ def _state(image_set: ImageSet, sample: Sample) -> str:
             return ""
         # The absolute path, since a copy can break on its way and keep its size and time.
         parts += [str(path.absolute()), str(stat.st_size), str(stat.st_mtime_ns)]
-    return " ".join(parts)
+    # The same file read as colours and as raw ids holds other values.
+    return " ".join([*parts, str(image_set.layout.values)])
 
 
 def _remembered(journal: Path) -> dict[str, Facts]:
@@ -206,10 +124,3 @@ def _remember(journal: Path, state: str, facts: Facts) -> None:
 
 def _size(pixels: np.ndarray | None) -> str:
     return "" if pixels is None else f"{pixels.shape[1]}x{pixels.shape[0]}"
-
-
-def _counted(sizes: Iterator[str]) -> str:
-    return (
-        ", ".join(f"{size} ({count})" for size, count in Counter(sizes).most_common(_SHOWN))
-        or "none"
-    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count, islice
+
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
@@ -16,32 +19,38 @@ def class_balanced_list(
     random: np.random.RandomState,
     skip_first: bool,
 ) -> Int64[np.ndarray, " n"]:
-    """File numbers in the order in which ProCA draws them, ``wanted`` rounded up to whole blocks.
+    """``wanted`` of ``class_balanced_draws``, rounded up to whole blocks as in the release."""
+    draws = class_balanced_draws(holds, random=random, skip_first=skip_first)
+    return np.array([*islice(draws, (wanted // BLOCK + 1) * BLOCK)])
+
+
+def class_balanced_draws(
+    holds: Bool[np.ndarray, "files k"], *, random: np.random.RandomState, skip_first: bool
+) -> Iterator[int]:
+    """File numbers in the order in which ProCA draws them, without end.
 
     A class is drawn with weight 1 / ln(1.01 + its share of all that the block has shown), then the
     next file that ``holds`` it. ``skip_first``: a class whose files are used up is shuffled and
-    goes on with the second one, as the release does; else with the first. From FADA (Wang et al.,
-    ECCV 2020); ``random`` is numpy's legacy generator, for the release's order.
+    continues with the second one, as the release does; else with the first. From FADA (Wang et
+    al., ECCV 2020); ``random`` is numpy's legacy generator, for the release's order.
     """
     lists = [column.nonzero()[0].tolist() for column in holds.T]
     present = np.array([bool(files) for files in lists])
     if not present.any():
         raise ValueError("no file shows any class; run task=scan again, or look at the labels")
     position = [0] * len(lists)
-    chosen: list[int] = []
-    for _ in range(wanted // BLOCK + 1):
-        shown = np.zeros(len(lists))
-        for _ in range(BLOCK):
-            drawn = int(random.choice(len(lists), p=_weights(shown, present)))
-            files = lists[drawn]
-            if position[drawn] == len(files):
-                random.shuffle(files)
-                position[drawn] = 1 if skip_first and len(files) > 2 else 0
-            file = files[position[drawn]]
-            position[drawn] += 1
-            shown += holds[file]
-            chosen.append(file)
-    return np.array(chosen)
+    for number in count():
+        if number % BLOCK == 0:
+            shown = np.zeros(len(lists))
+        drawn = int(random.choice(len(lists), p=_weights(shown, present)))
+        files = lists[drawn]
+        if position[drawn] == len(files):
+            random.shuffle(files)
+            position[drawn] = 1 if skip_first and len(files) > 2 else 0
+        file = files[position[drawn]]
+        position[drawn] += 1
+        shown += holds[file]
+        yield file
 
 
 def _weights(
@@ -54,14 +63,21 @@ def _weights(
 
 
 def rare_class_probability(
-    frequency: Float64[np.ndarray, " k"], *, temperature: float
+    frequency: Float64[np.ndarray, " k"],
+    *,
+    temperature: float,
+    allowed: Bool[np.ndarray, " k"] | None = None,
 ) -> Float64[np.ndarray, " k"]:
     """Chance of each class to be drawn; rare ones are drawn more often the lower ``temperature``.
 
-    Rare class sampling of DAFormer (Hoyer et al., CVPR 2022), Eq. 8.
+    Rare class sampling of DAFormer (Hoyer et al., CVPR 2022), Eq. 8, over the classes that occur
+    and, where given, are ``allowed``; all others get 0.
     """
     if temperature <= 0:
-        raise ValueError(f"the temperature must be positive, got {temperature}")
-    exponent = (1 - frequency) / temperature
+        raise ValueError(f"sampler.temperature must be positive, got {temperature}")
+    drawn = frequency > 0 if allowed is None else allowed & (frequency > 0)
+    exponent = (1 - frequency[drawn]) / temperature
     weight = np.exp(exponent - exponent.max())
-    return weight / weight.sum()
+    probability = np.zeros_like(frequency)
+    probability[drawn] = weight / weight.sum()
+    return probability

@@ -1,141 +1,112 @@
-"""Classes, their numbers in each data set, their colours, and the one look-up between them.
+"""The label spaces that ``dataset.classes`` may name: those of the benchmarks, or a file.
 
-A *raw id* is what a label file holds, a *train id* is what a network learns: 0 to classes - 1,
+A *raw id* is what a label file holds, a *class number* is what a network learns: 0 to classes - 1,
 and ``IGNORE`` for every pixel that takes part in nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
+from uda_hydra.data.class_file import ENDINGS, read_class_file
+from uda_hydra.data.label_space import LabelSpace
+from uda_hydra.errors import UserError, nearest
 
-from uda_hydra.types import IGNORE
+_CITYSCAPES = {
+    "road": (128, 64, 128),
+    "sidewalk": (244, 35, 232),
+    "building": (70, 70, 70),
+    "wall": (102, 102, 156),
+    "fence": (190, 153, 153),
+    "pole": (153, 153, 153),
+    "traffic light": (250, 170, 30),
+    "traffic sign": (220, 220, 0),
+    "vegetation": (107, 142, 35),
+    "terrain": (152, 251, 152),
+    "sky": (70, 130, 180),
+    "person": (220, 20, 60),
+    "rider": (255, 0, 0),
+    "car": (0, 0, 142),
+    "truck": (0, 0, 70),
+    "bus": (0, 60, 100),
+    "train": (0, 80, 100),
+    "motorcycle": (0, 0, 230),
+    "bicycle": (119, 11, 32),
+}
 
-CLASSES = (
-    "road",
-    "sidewalk",
-    "building",
-    "wall",
-    "fence",
-    "pole",
-    "traffic light",
-    "traffic sign",
-    "vegetation",
-    "terrain",
-    "sky",
-    "person",
-    "rider",
-    "car",
-    "truck",
-    "bus",
-    "train",
-    "motorcycle",
-    "bicycle",
-)
-"""The 19 classes of the Cityscapes benchmark, in the order of their train ids."""
-
-CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""Raw id of each class in Cityscapes and GTA5."""
-
-# Lane marking (22) is not road here: all releases ignore it.
-SYNTHIA_IDS = (3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11)
-"""Raw id of each class in SYNTHIA-RAND-CITYSCAPES."""
-
-PALETTE: UInt8[np.ndarray, "classes=19 rgb=3"] = np.array(
-    [
-        (128, 64, 128),
-        (244, 35, 232),
-        (70, 70, 70),
-        (102, 102, 156),
-        (190, 153, 153),
-        (153, 153, 153),
-        (250, 170, 30),
-        (220, 220, 0),
-        (107, 142, 35),
-        (152, 251, 152),
-        (70, 130, 180),
-        (220, 20, 60),
-        (255, 0, 0),
-        (0, 0, 142),
-        (0, 0, 70),
-        (0, 60, 100),
-        (0, 80, 100),
-        (0, 0, 230),
-        (119, 11, 32),
-    ],
-    dtype=np.uint8,
-)
-"""Official RGB colour of each class."""
-
-
-@dataclass(frozen=True)
-class LabelSpace:
-    """The classes of a benchmark: what is learned, scored and drawn.
-
-    A class is numbered by its place in ``names``; ``colours`` are RGB, one a class. ``subsets``
-    are scored beside the whole, by the name of their mean IoU: {"miou_13": names of classes}.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    colours: tuple[tuple[int, int, int], ...]
-    subsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not 2 <= len(self.names) <= IGNORE:
-            raise ValueError(f"{self.name} must have 2 to {IGNORE} classes, got {len(self.names)}")
-        if len(set(self.names)) != len(self.names):
-            raise ValueError(f"{self.name} names a class twice: {', '.join(self.names)}")
-        if len(self.colours) != len(self.names):
-            raise ValueError(f"{self.name} must give each of its classes one colour")
-        for metric, classes in self.subsets.items():
-            unknown = [name for name in classes if name not in self.names]
-            if unknown:
-                raise ValueError(f"{metric} of {self.name} names no class: {', '.join(unknown)}")
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def colourise(self, label: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-        """RGB picture of class numbers; ignored pixels are black."""
-        colours = np.zeros((256, 3), np.uint8)
-        colours[: len(self)] = self.colours
-        return colours[label]
-
-
-# SYNTHIA has no terrain, truck or train; the 13 of its older protocol also lack wall, fence, pole.
-_PROTOCOLS = {
-    19: tuple(range(19)),
-    16: (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 15, 17, 18),
-    13: (0, 1, 2, 6, 7, 8, 10, 11, 12, 13, 15, 17, 18),
+# The palette of SegNet's authors.
+_CAMVID = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (60, 40, 222),
+    "tree": (128, 128, 0),
+    "sign": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
 }
 
 
-def train_ids(num_classes: int) -> tuple[int, ...]:
-    """Which of the 19 classes take part, in the order in which they are renumbered from 0."""
-    if num_classes not in _PROTOCOLS:
-        raise ValueError(f"dataset.num_classes must be 19, 16 or 13, got {num_classes}")
-    return _PROTOCOLS[num_classes]
+def _without(*left_out: str) -> tuple[str, ...]:
+    return tuple(name for name in _CITYSCAPES if name not in left_out)
 
 
-def class_names(num_classes: int) -> tuple[str, ...]:
-    """Names of the classes in the order of their numbers."""
-    return tuple(CLASSES[train_id] for train_id in train_ids(num_classes))
+def _street_space(
+    name: str, names: tuple[str, ...], subsets: Mapping[str, tuple[str, ...]] | None = None
+) -> LabelSpace:
+    return LabelSpace(name, names, tuple(_CITYSCAPES[one] for one in names), subsets or {})
 
 
-def lookup_table(ids: Sequence[int], num_classes: int) -> UInt8[np.ndarray, "raw=256"]:
-    """Raw id to class number; ``ids`` holds the raw id of each of the 19 classes."""
-    table = np.full(256, IGNORE, np.uint8)
-    for number, train_id in enumerate(train_ids(num_classes)):
-        table[ids[train_id]] = number
-    return table
+_NOT_IN_SYNTHIA = ("terrain", "truck", "train")
+# SYNTHIA's older protocol has 13 classes; papers give both means, the second one as mIoU*.
+_THIRTEEN = _without(*_NOT_IN_SYNTHIA, "wall", "fence", "pole")
+
+CITYSCAPES19 = _street_space("cityscapes19", _without())
+"""The classes of the Cityscapes benchmark (Cordts et al., CVPR 2016), by train id."""
+
+SYNTHIA16 = _street_space("synthia16", _without(*_NOT_IN_SYNTHIA), {"miou_13": _THIRTEEN})
+"""Those that SYNTHIA shows."""
+
+SYNTHIA13 = _street_space("synthia13", _THIRTEEN)
+"""Those of SYNTHIA's older protocol."""
+
+CAMVID11 = LabelSpace(
+    "camvid11",
+    tuple(_CAMVID),
+    tuple(_CAMVID.values()),
+    merged={
+        "building": ("wall",),
+        "road": ("road line",),
+        "pavement": ("sidewalk",),
+        "tree": ("vegetation", "terrain"),
+        "sign": ("traffic light", "traffic sign"),
+        "fence": ("guardrail",),
+        "car": ("truck", "bus", "train", "vehicle"),
+        "pedestrian": ("person",),
+        "bicyclist": ("rider", "bicycle", "motorcycle"),
+    },
+)
+"""The classes of CamVid (Brostow et al., 2009) as SegNet's authors number them."""
+
+LABEL_SPACES = {space.name: space for space in (CITYSCAPES19, SYNTHIA16, SYNTHIA13, CAMVID11)}
 
 
-def colourise(label: UInt8[np.ndarray, "h w"], num_classes: int) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB picture of class numbers in the official colours; everything else is black."""
-    colours = np.zeros((256, 3), np.uint8)
-    colours[:num_classes] = PALETTE[list(train_ids(num_classes))]
-    return colours[label]
+def label_space(value: str | None) -> LabelSpace:
+    """The label space that ``dataset.classes`` names: one of ``LABEL_SPACES``, or a YAML file.
+
+    Raises UserError for another name and for a file that is not fit.
+    """
+    if value in LABEL_SPACES:
+        return LABEL_SPACES[value]
+    if value is None:
+        raise UserError("dataset.classes is not set; give a YAML file that lists your classes")
+    if Path(str(value)).suffix.lower() in ENDINGS:
+        return read_class_file(Path(value))
+    raise UserError(
+        f"dataset.classes={value} is neither a YAML file nor a known label space"
+        f"{nearest(str(value), LABEL_SPACES)}"
+    )

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from uda_hydra.data.augmentation import AugmentedSteps
-from uda_hydra.data.cache import Cached, fill
+from uda_hydra.augment.training import AS_THEY_ARE, Augmentation
+from uda_hydra.data.cache import CachedImages, fill
+from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.data.readers import ImageSet
-from uda_hydra.data.samples import Resized
+from uda_hydra.data.samplers import SCANS, UNIFORM, Sampler
+from uda_hydra.data.samples import ResizedImages
 from uda_hydra.data.store import Store
-from uda_hydra.data.streams import Steps, load
-from uda_hydra.settings import AugmentationSettings
+from uda_hydra.data.streams import Steps, StoredMaps, TrainingSet, load
 from uda_hydra.types import Source, Target
 
 
-class Scored(NamedTuple):
+class ValidationSample(NamedTuple):
     """One validation image: network input, the truth, and the image at further sizes."""
 
     key: str
     image: Tensor  # uint8 (3, h, w), RGB
-    label: Tensor  # uint8 (H, W), train ids
+    label: Tensor  # uint8 (H, W), class numbers
     others: Sequence[Tensor] = ()
 
 
@@ -34,9 +35,9 @@ class Validation(Dataset):
 
     def __init__(
         self,
-        images: Resized | Cached,
-        labels: Resized | Cached,
-        others: Sequence[Resized | Cached] = (),
+        images: ResizedImages | CachedImages,
+        labels: ResizedImages | CachedImages,
+        others: Sequence[ResizedImages | CachedImages] = (),
     ) -> None:
         """``images`` are at the network's size, ``others`` the same at further ones."""
         self.images = images
@@ -61,7 +62,7 @@ class Validation(Dataset):
         parts = [self.images, self.labels, *self.others]
         return [store for part in parts for store in part.stores]
 
-    def stream(self, *, workers: int) -> Iterator[Scored]:
+    def stream(self, *, workers: int) -> Iterator[ValidationSample]:
         """Every image once, in order."""
         fill(self.stores)
         return load(self, range(len(self)), workers=workers)
@@ -69,8 +70,8 @@ class Validation(Dataset):
     def __len__(self) -> int:
         return len(self.images.keys)
 
-    def __getitem__(self, index: int) -> Scored:
-        return Scored(
+    def __getitem__(self, index: int) -> ValidationSample:
+        return ValidationSample(
             self.images.keys[index],
             self.images.image(index),
             self.labels.label(index),
@@ -83,22 +84,28 @@ class Pair:
     """Everything a training reads. ``target`` has no labels and cannot get any."""
 
     name: str
-    classes: tuple[str, ...]
-    source: Resized | Cached
-    target: Resized | Cached
+    label_space: LabelSpace
+    source: ResizedImages | CachedImages
+    target: ResizedImages | CachedImages
     validation: Validation
     source_classes: tuple[int, ...]
     """Classes that the source's labels can hold."""
     oracle: bool = False
     """Whether the source is in truth the labelled target: an upper bound, not an adaptation."""
-    augmentation: AugmentationSettings | None = None
-    """How the training images are varied; None shows them as they are."""
+    augmentation: Augmentation = AS_THEY_ARE
+    """How the training images are varied."""
+    sampler: Sampler = UNIFORM
+    """Which source image is shown when."""
     source_validation: Validation | None = None
     """Labelled source images that are never trained on, at the source's training size."""
 
-    def augmented(self, settings: AugmentationSettings) -> Pair:
+    def augmented(self, augmentation: Augmentation) -> Pair:
         """The same pair with its training images in random views; validation sees no change."""
-        return replace(self, augmentation=settings if settings.active else None)
+        return replace(self, augmentation=augmentation)
+
+    def sampled(self, sampler: Sampler) -> Pair:
+        """The same pair with its source images in the order of ``sampler``."""
+        return replace(self, sampler=sampler)
 
     def seen_at(
         self, sizes: Sequence[tuple[int, int]], *, filter: str, shrink_labels: bool
@@ -109,28 +116,61 @@ class Pair:
 
     def prepare(self) -> None:
         """Decode what the cache lacks: first, where waiting for it and stopping it are easy."""
-        varied = self.augmentation
-        # Random sizes are taken from the files themselves.
-        kept = [] if varied and varied.scale_range else [*self.source.stores, *self.target.stores]
+        files = self.augmentation.from_file
+        kept = [] if files else [*self.source.stores, *self.target.stores]
         if self.source_validation is not None:
             kept += self.source_validation.stores
         fill([*kept, *self.validation.stores])
 
     def streams(
-        self, *, seed: int, steps: range, batch_size: int, workers: int, pin: bool
+        self,
+        *,
+        seed: int,
+        steps: range,
+        batch_size: int,
+        workers: int,
+        pin: bool,
+        stored: Mapping[str, StoredMaps] = {},
     ) -> Iterator[tuple[Source, Target]]:
-        """The uint8 batches of ``steps``, a function of (seed, step) alone."""
+        """The uint8 batches of ``steps``, a function of (seed, step) alone.
+
+        What is ``stored`` of the target images is joined to their batches, seen as they are.
+        """
         self.prepare()
-        batches = Steps(self.source, self.target, seed=seed, batch_size=batch_size)
-        if self.augmentation is not None:
-            batches = AugmentedSteps(batches, self.source, self.target, self.augmentation)
+        source, target = (
+            TrainingSet(part.decoded.at(None) if self.augmentation.from_file else part, part.size)
+            for part in (self.source, self.target)
+        )
+        batches = Steps(
+            source,
+            target,
+            seed=seed,
+            batch_size=batch_size,
+            augmentation=self.augmentation,
+            source_order=self.sampler.order(self.source.images, scan=self.scan_file),
+            stored=stored,
+        )
         return load(batches, steps, workers=workers, pin=pin)
 
-    def validate(self, *, workers: int) -> Iterator[Scored]:
+    @property
+    def scan_file(self) -> Path:
+        """Where ``task=scan`` keeps what it counts of this pair's source."""
+        return SCANS / f"{self.name}-{self.label_space.name}.json"
+
+    def validate(self, *, workers: int) -> Iterator[ValidationSample]:
         """Every validation image of the target once, in order."""
         return self.validation.stream(workers=workers)
 
-    def fingerprint(self) -> str:
-        """Changes when a sample is added, removed or renamed in any of the three sets."""
-        parts = (self.source.keys, self.target.keys, self.validation.images.keys)
-        return hashlib.sha256(repr((self.name, parts)).encode()).hexdigest()[:12]
+    def fingerprint(self, *, content: bool = False) -> dict[str, str]:
+        """Of the images of each part: changes when a file of it is added, removed or edited.
+
+        See ``ImageSet.fingerprint``, also for ``content``.
+        """
+        parts = {
+            "source": self.source.images,
+            "target": self.target.images,
+            "validation": self.validation.truth,
+        }
+        if self.source_validation is not None:
+            parts["source_validation"] = self.source_validation.truth
+        return {name: images.fingerprint(content=content) for name, images in parts.items()}

@@ -3,100 +3,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from uda_hydra.data.cache import Cached
-from uda_hydra.data.labels import class_names
+from uda_hydra.data.cache import CachedImages
+from uda_hydra.data.domain import Domain
+from uda_hydra.data.label_space import LabelSpace
+from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair, Validation
-from uda_hydra.data.readers import ImageSet, cityscapes, gta5, synthia
-from uda_hydra.data.samples import Resized
+from uda_hydra.data.readers import ImageSet
+from uda_hydra.data.samples import ResizedImages
 
-READERS: dict[str, Callable[..., ImageSet]] = {
-    "gta5": gta5,
-    "synthia": synthia,
-    "cityscapes": cityscapes,
-}
-NAMES = {"gta5": "GTA5", "synthia": "SYNTHIA", "cityscapes": "Cityscapes"}
+FOLDERS = {"gta5": "GTA5", "synthia": "SYNTHIA", "cityscapes": "Cityscapes"}
 """The folder of each layout in a generated data set."""
 HELD_OUT = "held_out"
 """As ``dataset.source.validation`` of streets: scenes that are drawn for it alone."""
 HELD_OUT_SEED = 2**31
 """The bit in which the seed of such scenes differs from that of the training set."""
+AUTO = "auto"
+"""As ``dataset.source.validation`` of streets: ``held_out`` where scenes are drawn, else null."""
+_HELD_OUT_COUNTS = {"gta5": "source", "synthia": "synthia"}
+"""The layouts in which scenes can be held out, and the name of their number in ``counts``."""
 
 
-@dataclass(frozen=True)
-class Domain:
-    """One side of a pair as the config describes it; ``size`` is (width, height) in training."""
-
-    layout: str
-    root: Path | None
-    split: str
-    size: tuple[int, int]
-    validation: str | None = None
-    """The split that is scored. A target has one; of a source it may not be trained on."""
-    validation_count: int | None = None
-    """Of a source: score so many images of the split, evenly spaced; all of them without."""
-    list_file: Path | None = None
-    """Text file with the images of ``split`` to use; all of them without."""
-    keep_lost: bool | None = None
-    """Of Cityscapes' groups of cities: train on the images that the official lists lose, too."""
-
-    @classmethod
-    def read(cls, values: Mapping[str, Any], key: str) -> Domain:
-        """Checked values of the config node ``key``."""
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise ValueError(f"there is no key {key}.{name}; there are {', '.join(known)}")
-        if values["layout"] not in READERS:
-            raise ValueError(
-                f"{key}.layout must be one of {', '.join(READERS)}, got {values['layout']!r}"
-            )
-        if values.get("keep_lost") is not None and values["layout"] != "cityscapes":
-            raise ValueError(f"{key}.keep_lost has a meaning only with {key}.layout=cityscapes")
-        count = values.get("validation_count")
-        if count is not None and (key != "dataset.source" or count < 1):
-            raise ValueError(
-                "validation_count must be 1 or more, and belongs to dataset.source alone, "
-                f"got {key}.validation_count={count}"
-            )
-        size = tuple(values["size"])
-        if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-            raise ValueError(f"{key}.size must be [width, height] in pixels, got {[*size]}")
-        paths = {
-            name: None if values.get(name) is None else Path(values[name])
-            for name in ("root", "list_file")
-        }
-        return cls(**{**values, **paths, "size": size})
-
-    def images(self, num_classes: int, *, labels: bool) -> ImageSet:
-        """The images of ``split``; without ``labels`` no label file is looked for."""
-        own = {} if self.keep_lost is None else {"keep_lost": self.keep_lost}
-        return READERS[self.layout](
-            self.root,
-            num_classes=num_classes,
-            split=self.split,
-            labels=labels,
-            list_file=self.list_file,
-            **own,
-        )
-
-    def scored(self, num_classes: int) -> ImageSet:
-        """The labelled images of the validation split, or as many as ``validation_count`` says."""
-        split = replace(self, split=self.validation, list_file=None)
-        images = split.images(num_classes, labels=True)
-        total = len(images)
-        count = min(self.validation_count or total, total)
-        return replace(images, samples=[images.samples[i * total // count] for i in range(count)])
+def holds_out(source: Mapping[str, Any]) -> bool:
+    """Whether source images are kept from training, by the node ``dataset.source``."""
+    chosen = source.get("validation")
+    return _can_be_drawn(source) if chosen == AUTO else chosen is not None
 
 
-def real(
+def _can_be_drawn(source: Mapping[str, Any]) -> bool:
+    drawn = source.get("root") is None and source["layout"] in _HELD_OUT_COUNTS
+    return drawn and source.get("validation_count") is not None
+
+
+def from_disk(
     *,
     name: str,
-    num_classes: int,
+    classes: str,
     oracle: bool,
     cache: bool,
     cache_folder: str,
@@ -105,17 +51,12 @@ def real(
 ) -> Pair:
     """A pair of data sets on disk. ``oracle`` takes the labelled target in the source's place.
 
-    With ``cache`` every file is decoded once, and kept in ``cache_folder``.
+    ``classes`` is the name of a label space or a YAML file. With ``cache`` every file is decoded
+    once, and kept in ``cache_folder``.
     """
-    domain = Domain.read(source, "dataset.source")
-    return _pair(
-        name,
-        domain,
-        Domain.read(target, "dataset.target"),
-        domain if domain.validation is not None else None,
-        num_classes,
-        oracle,
-        Path(cache_folder) if cache else None,
+    assembly = _Assembly(name, label_space(classes), oracle, Path(cache_folder) if cache else None)
+    return assembly.pair(
+        Domain.read(source, "dataset.source"), Domain.read(target, "dataset.target")
     )
 
 
@@ -127,7 +68,7 @@ def streets(
     gap: float,
     height: int,
     counts: Mapping[str, int],
-    num_classes: int,
+    classes: str,
     oracle: bool,
     cache: bool,
     cache_folder: str,
@@ -137,89 +78,109 @@ def streets(
     """An embedded pair; a domain whose root is given is read from there instead."""
     from uda_hydra.data.streets import generate
 
-    domains = [
-        Domain.read(source, "dataset.source"),
-        Domain.read(target, "dataset.target"),
-    ]
-    for domain in domains:
-        if domain.root is not None:
+    assembly = _Assembly(name, label_space(classes), oracle, Path(cache_folder) if cache else None)
+    source, drawn_apart = _held_out(source)
+    domains, drawn = [], []
+    for values, key in ((source, "dataset.source"), (target, "dataset.target")):
+        domains.append(Domain.read({**values, "root": values.get("root") or root}, key))
+        drawn.append(values.get("root") is None)
+        if not drawn[-1]:
             # What is not there must be known before half a minute of drawing.
-            domain.images(num_classes, labels=False)
-    extra = _held_out_count(domains[0])
-    drawn = {"seed": seed, "gap": gap, "height": height, "workers": os.cpu_count() or 1}
-    if any(domain.root is None for domain in domains):
-        folder = generate(Path(root), **drawn, **counts)
+            domains[-1].images(assembly.label_space, labelled=False)
+    recipe = {"seed": seed, "gap": gap, "height": height, "workers": os.cpu_count() or 1}
+    if any(drawn):
+        folder = generate(Path(root), **recipe, **counts)
         domains = [
-            replace(domain, root=domain.root or folder / NAMES[domain.layout]) for domain in domains
+            _drawn_into(domain, folder) if of_streets else domain
+            for domain, of_streets in zip(domains, drawn, strict=True)
         ]
-    scored = domains[0] if domains[0].validation is not None else None
-    if extra and not oracle:
+    held_out = None
+    if drawn_apart and not oracle:
         nothing = dict.fromkeys(("source", "synthia", "target", "validation"), 0)
-        drawn["seed"] ^= HELD_OUT_SEED
-        folder = generate(Path(root), **drawn, **(nothing | extra))
-        scored = replace(domains[0], root=folder / NAMES[domains[0].layout], validation="all")
-    return _pair(
-        name,
-        *domains,
-        scored,
-        num_classes,
-        oracle,
-        Path(cache_folder) if cache else None,
-    )
+        recipe["seed"] = seed ^ HELD_OUT_SEED
+        folder = generate(Path(root), **recipe, **(nothing | drawn_apart))
+        held_out = replace(_drawn_into(domains[0], folder), validation={"split": "all"})
+    return assembly.pair(*domains, held_out)
 
 
-def _held_out_count(source: Domain) -> dict[str, int]:
-    """How many scenes of which domain ``HELD_OUT`` asks for; nothing where it is not chosen."""
-    if source.validation != HELD_OUT:
-        return {}
-    parts = {"gta5": "source", "synthia": "synthia"}
-    if source.root is not None or source.layout not in parts or source.validation_count is None:
+def _held_out(source: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, int]]:
+    """The source without ``AUTO`` and ``HELD_OUT``, and the number of scenes that these draw."""
+    chosen = source.get("validation")
+    if chosen not in (AUTO, HELD_OUT):
+        return source, {}
+    rest = {**source, "validation": None}
+    if _can_be_drawn(source):
+        return rest, {_HELD_OUT_COUNTS[source["layout"]]: source["validation_count"]}
+    remedy = "dataset.source.validation may name a split to score, such as val"
+    if chosen == HELD_OUT:
         raise ValueError(
             f"dataset.source.validation={HELD_OUT} draws dataset.source.validation_count scenes, "
             "in the layouts gta5 and synthia and where dataset.source.root is null; here give the "
             "split to score, such as val, or null"
         )
-    return {parts[source.layout]: source.validation_count}
+    print(f"no source images are held out, since the source is not drawn; {remedy}")
+    return rest, {}
 
 
-def _pair(
-    name: str,
-    source: Domain,
-    target: Domain,
-    held_out: Domain | None,
-    num_classes: int,
-    oracle: bool,
-    cache: Path | None,
-) -> Pair:
-    def samples(
-        chosen: ImageSet, size: tuple[int, int] | None, *, images: bool = True, labels: bool = True
-    ) -> Resized | Cached:
-        decoded = Resized(chosen, size)
-        return decoded if cache is None else Cached(decoded, cache, images=images, labels=labels)
+def _drawn_into(domain: Domain, folder: Path) -> Domain:
+    """The domain with its files in a generated data set."""
+    moved = domain.with_options(root=folder / FOLDERS[domain.layout])
+    return replace(moved, generated=folder.name)
 
-    labelled = target if oracle else source
-    seen = labelled.images(num_classes, labels=True)
-    scored = target.scored(num_classes)
 
-    def validation(of: ImageSet, size: tuple[int, int]) -> Validation:
-        return Validation(samples(of, size, labels=False), samples(of, None, images=False))
+@dataclass(frozen=True)
+class _Assembly:
+    """What both sides of a pair share."""
 
-    # The upper bound needs no source on disk.
-    source_validation = None
-    if held_out is not None and not oracle:
-        chosen = held_out.scored(num_classes)
-        _check_apart(chosen, seen)
-        source_validation = validation(chosen, source.size)
-    return Pair(
-        name=name,
-        classes=class_names(num_classes),
-        source=samples(seen, labelled.size),
-        target=samples(target.images(num_classes, labels=False), target.size, labels=False),
-        validation=validation(scored, target.size),
-        source_classes=seen.shown,
-        oracle=oracle,
-        source_validation=source_validation,
-    )
+    name: str
+    label_space: LabelSpace
+    oracle: bool
+    cache: Path | None
+
+    def pair(self, source: Domain, target: Domain, held_out: Domain | None = None) -> Pair:
+        """The pair; ``held_out`` has the source's validation images where ``source`` has none."""
+        if target.validation is None:
+            raise ValueError("dataset.target.validation must name the labelled images to score")
+        labelled = target if self.oracle else source
+        trained = labelled.images(self.label_space, labelled=True)
+        unlabelled = target.images(self.label_space, labelled=False)
+        return Pair(
+            name=self.name,
+            label_space=self.label_space,
+            source=self._samples(trained, labelled.size),
+            target=self._samples(unlabelled, target.size, labels=False),
+            validation=self._validation(target.scored(self.label_space), target.size),
+            source_classes=trained.shown,
+            oracle=self.oracle,
+            source_validation=self._held_out(held_out or source, trained),
+        )
+
+    def _held_out(self, source: Domain, trained: ImageSet) -> Validation | None:
+        # The upper bound needs no source on disk.
+        if source.validation is None or self.oracle:
+            return None
+        chosen = source.scored(self.label_space)
+        _check_apart(chosen, trained)
+        return self._validation(chosen, source.size)
+
+    def _validation(self, images: ImageSet, size: tuple[int, int]) -> Validation:
+        return Validation(
+            self._samples(images, size, labels=False), self._samples(images, None, images=False)
+        )
+
+    def _samples(
+        self,
+        chosen: ImageSet,
+        size: tuple[int, int] | None,
+        *,
+        images: bool = True,
+        labels: bool = True,
+    ) -> ResizedImages | CachedImages:
+        """The images at ``size``; the cache keeps ``images``, ``labels`` or both."""
+        decoded = ResizedImages(chosen, size)
+        if self.cache is None:
+            return decoded
+        return CachedImages(decoded, self.cache, images=images, labels=labels)
 
 
 def _check_apart(held_out: ImageSet, trained: ImageSet) -> None:

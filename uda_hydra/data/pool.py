@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -32,6 +33,14 @@ def shared_out(
         yield from pool.map(work, jobs, chunksize=chunk)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def count_up(what: str, done: int, total: int) -> None:
+    """One line that counts files on a terminal; a single closing line elsewhere."""
+    live = sys.stderr.isatty()
+    if live or done == total:
+        start, end = "\r" if live else "", "\n" if done == total else ""
+        print(f"{start}{what}: {done}/{total} files", end=end, file=sys.stderr, flush=True)
 
 
 def _start_worker() -> None:

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from uda_hydra.augment.resize import resize_image, resize_label
 from uda_hydra.data.readers import ImageSet
-from uda_hydra.data.resize import resize_image_fast, resize_label
 
 
-class Resized:
+class ResizedImages:
     """Images and labels as training and evaluation see them."""
 
     stores = ()
@@ -32,26 +32,26 @@ class Resized:
         """RGB."""
         image = self.images.read_image(self.images.samples[index])
         if self.size is not None:
-            image = resize_image_fast(image, self.size, filter=self.filter)
+            image = resize_image(image, self.size, filter=self.filter)
         return torch.from_numpy(image).permute(2, 0, 1).contiguous()
 
     def label(self, index: int) -> UInt8[Tensor, "h w"]:
-        """Train ids, 255 ignored."""
+        """Class numbers, 255 ignored."""
         label = self.images.read_label(self.images.samples[index])
         if self.size is not None:
             label = resize_label(label, self.size)
         return torch.from_numpy(label)
 
     @property
-    def decoded(self) -> Resized:
+    def decoded(self) -> ResizedImages:
         """The same, read from the files."""
         return self
 
-    def at(self, size: tuple[int, int] | None, *, filter: str = "bicubic") -> Resized:
+    def at(self, size: tuple[int, int] | None, *, filter: str = "bicubic") -> ResizedImages:
         """The same samples at another size."""
-        return Resized(self.images, size, filter=filter)
+        return ResizedImages(self.images, size, filter=filter)
 
-    def part(self, indices: Sequence[int]) -> Resized:
+    def part(self, indices: Sequence[int]) -> ResizedImages:
         """Some of the samples: what a worker process needs to know of a large set."""
         chosen = [self.images.samples[index] for index in indices]
-        return Resized(replace(self.images, samples=chosen), self.size, filter=self.filter)
+        return ResizedImages(replace(self.images, samples=chosen), self.size, filter=self.filter)

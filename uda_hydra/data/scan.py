@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from uda_hydra.data.check import Report, check
+from uda_hydra.data.check import check
+from uda_hydra.data.check_report import Report
 from uda_hydra.data.readers import ImageSet, Sample, UnreadableFile
 
 
@@ -41,7 +42,7 @@ class Statistics:
         Raises ValueError where a file was not scanned, has changed since, or has other classes.
         """
         again = f"Run task=scan for {images.name} at {images.root} again"
-        if self.classes != images.classes:
+        if self.classes != images.label_space.names:
             raise ValueError(f"the scan holds {len(self.classes)} other classes. {again}.")
         position = {file: index for index, file in enumerate(self.files)}
         wanted = [_identity(images, sample) for sample in images.samples]
@@ -90,7 +91,7 @@ def scan(
         more = f" and {len(report.broken) - 1} more" if report.broken[1:] else ""
         raise UnreadableFile(f"{report.broken[0]}{more}")
     files = tuple(_identity(images, sample) for sample in images.samples)
-    return Statistics(images.name, images.classes, files, _by_class(report))
+    return Statistics(images.name, images.label_space.names, files, _by_class(report))
 
 
 def _by_class(report: Report) -> Int64[np.ndarray, "files k"]:
@@ -99,7 +100,7 @@ def _by_class(report: Report) -> Int64[np.ndarray, "files k"]:
     for row, sample in zip(pixels, images.samples, strict=True):
         for raw, count in report.facts[sample.key].ids.items():
             row[images.table[raw]] += count
-    return pixels[:, : len(images.classes)]
+    return pixels[:, : len(images.label_space)]
 
 
 def _identity(images: ImageSet, sample: Sample) -> tuple[str, int]:

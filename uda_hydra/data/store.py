@@ -21,14 +21,17 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from uda_hydra.data.readers import UnreadableFile
-from uda_hydra.data.samples import Resized
+from uda_hydra.data.samples import ResizedImages
 from uda_hydra.errors import UserError
+from uda_hydra.files import digest_of
 
 # An entry is a CRC-32 of all that follows it, channels, height, width (little-endian, 4 bytes
 # each), then the pixels plane by plane, as a network takes them.
 _HEADER = 16
 _PARTIAL = ".partial"
 _ABANDONED_SECONDS = 3600
+# File systems take names of 255 bytes, and a state and a process number are still to be added.
+_LONGEST = 180
 
 
 class Store:
@@ -36,11 +39,11 @@ class Store:
 
     def __init__(
         self,
-        samples: Resized,
+        samples: ResizedImages,
         folder: Path,
         *,
         files: Sequence[Path],
-        decode: Callable[[Resized, int], Tensor],
+        decode: Callable[[ResizedImages, int], Tensor],
     ) -> None:
         """``decode`` is the method of ``samples`` that reads ``files``, one for each of them."""
         self.samples = samples
@@ -115,8 +118,9 @@ class Store:
         return Store(self.samples.part(indices), self.folder, files=files, decode=self.decode)
 
     def _place(self, file: Path) -> str:
-        """The path below the root of the data set, as a file name."""
-        return str(file).removeprefix(f"{self.samples.images.root}{os.sep}").replace(os.sep, "+")
+        """The path below the root of the data set, as a file name; a digest of a long one."""
+        place = str(file).removeprefix(f"{self.samples.images.root}{os.sep}").replace(os.sep, "+")
+        return place if len(os.fsencode(place)) < _LONGEST else digest_of(place, length=32)
 
 
 def _listed(folder: Path) -> list[str]:

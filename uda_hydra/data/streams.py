@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
+from random import Random
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -14,7 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from uda_hydra.types import Source, Target
+from uda_hydra.augment.training import Augmentation, SourceView
+from uda_hydra.augment.view import first_accepted
+from uda_hydra.augment.warp import warp
+from uda_hydra.types import Source, Target, View
+
+# Views in which a wanted class is too small are drawn again so often; DAFormer's number.
+_VIEW_REDRAWS = 10
 
 
 @runtime_checkable
@@ -37,50 +44,162 @@ def seed_of(*parts: int | str) -> int:
 
 
 @lru_cache(maxsize=4)
-def _permutation(seed: int, size: int) -> np.ndarray:
+def permutation(seed: int, size: int) -> np.ndarray:
+    """The numbers below ``size`` in random order; kept for the next call."""
     return np.random.default_rng(seed).permutation(size)
 
 
 def order(*, seed: int, domain: str, size: int, position: int) -> int:
     """Index of the sample at ``position`` of an endless stream that reshuffles every pass."""
     epoch, offset = divmod(position, size)
-    return int(_permutation(seed_of(seed, domain, epoch), size)[offset])
+    return int(permutation(seed_of(seed, domain, epoch), size)[offset])
+
+
+class Draw(NamedTuple):
+    """The sample to show; its view has more than ``pixels`` of class ``category``, if possible."""
+
+    index: int
+    category: int | None = None
+    pixels: int = 0
+
+
+@runtime_checkable
+class Order(Protocol):
+    """Which source sample is shown when."""
+
+    def draw(self, seed: int, position: int) -> Draw:
+        """The sample at ``position`` of an endless stream, a function of both arguments alone."""
+
+
+@runtime_checkable
+class StoredMaps(Protocol):
+    """What a pass has kept of every target image, to be seen as the image is."""
+
+    kind: str
+    """label or soft: see ``augment.warp``."""
+    stride: int
+    """At 1/stride of the image's resolution it is wanted."""
+
+    def read(self, key: str) -> Tensor:
+        """What is kept of the image with this key."""
+
+
+class TrainingSet(NamedTuple):
+    """Samples, and the size (width, height) that they are trained at."""
+
+    samples: Samples
+    size: tuple[int, int]
 
 
 class Steps(Dataset):
-    """Item ``step`` is that step's whole batch of both domains, as uint8."""
+    """Item ``step`` is that step's whole batch of both domains, as uint8.
 
-    def __init__(self, source: Samples, target: Samples, *, seed: int, batch_size: int) -> None:
+    A view is a function of (seed, domain, step, place in the batch) alone.
+    """
+
+    def __init__(
+        self,
+        source: TrainingSet,
+        target: TrainingSet,
+        *,
+        seed: int,
+        batch_size: int,
+        augmentation: Augmentation,
+        source_order: Order | None = None,
+        stored: Mapping[str, StoredMaps] = {},
+    ) -> None:
+        """Without a ``source_order`` every pass shows every source image once."""
         self.source = source
         self.target = target
         self.seed = seed
         self.batch_size = batch_size
+        self.augmentation = augmentation
+        self.source_order = source_order
+        self.stored = stored
 
     def __getitem__(self, step: int) -> tuple[Source, Target]:
-        chosen = self.indices("source", len(self.source.keys), step)
-        source = Source(
-            image=torch.stack([self.source.image(i) for i in chosen]),
-            label=torch.stack([self.source.label(i) for i in chosen]),
-            key=tuple(self.source.keys[i] for i in chosen),
-        )
-        chosen = self.indices("target", len(self.target.keys), step)
-        target = Target(
-            image=torch.stack([self.target.image(i) for i in chosen]),
-            key=tuple(self.target.keys[i] for i in chosen),
-        )
-        return source, target
+        return self._source_batch(step), self._target_batch(step)
 
-    def indices(self, domain: str, size: int, step: int) -> list[int]:
-        """Which of its ``size`` samples a domain shows at ``step``."""
-        first = step * self.batch_size
+    def _source_batch(self, step: int) -> Source:
+        samples, size = self.source
+        if self.source_order is None:
+            draws = [Draw(index) for index in self._indices("source", samples, step)]
+        else:
+            draws = [self.source_order.draw(self.seed, place) for place in self._places(step)]
+        seen = [
+            self._source_view(samples, draw, size, self._random("source", step, place))
+            for place, draw in enumerate(draws)
+        ]
+        return Source(
+            image=torch.stack([one.image for one in seen]),
+            label=torch.stack([one.label for one in seen]),
+            key=tuple(samples.keys[draw.index] for draw in draws),
+            view=tuple(one.view for one in seen),
+        )
+
+    def _source_view(
+        self, samples: Samples, draw: Draw, size: tuple[int, int], random: Random
+    ) -> SourceView:
+        image, label = samples.image(draw.index), samples.label(draw.index)
+        if draw.category is None:
+            return self.augmentation.source(image, label, size, random)
+        tries = (
+            self.augmentation.source(image, label, size, random) for _ in range(1 + _VIEW_REDRAWS)
+        )
+        return first_accepted(
+            tries, lambda seen: int((seen.label == draw.category).sum()) > draw.pixels
+        )
+
+    def _target_batch(self, step: int) -> Target:
+        samples, size = self.target
+        chosen = self._indices("target", samples, step)
+        seen = [
+            self.augmentation.target(
+                samples.image(index), size, self._random("target", step, place)
+            )
+            for place, index in enumerate(chosen)
+        ]
+        keys = tuple(samples.keys[index] for index in chosen)
+        views = tuple(one.view for one in seen)
+        return Target(
+            image=torch.stack([one.image for one in seen]),
+            key=keys,
+            view=views,
+            strong=_stacked([one.strong for one in seen]),
+            strong_view=tuple(one.strong_view for one in seen if one.strong_view is not None),
+            whole=_stacked([one.whole for one in seen]),
+            stored={name: _read(store, keys, views) for name, store in self.stored.items()},
+        )
+
+    def _random(self, domain: str, step: int, place: int) -> Random:
+        return Random(seed_of(self.seed, "view", domain, step, place))
+
+    def _places(self, step: int) -> range:
+        return range(step * self.batch_size, (step + 1) * self.batch_size)
+
+    def _indices(self, domain: str, samples: Samples, step: int) -> list[int]:
+        size = len(samples.keys)
         return [
-            order(seed=self.seed, domain=domain, size=size, position=first + i)
-            for i in range(self.batch_size)
+            order(seed=self.seed, domain=domain, size=size, position=position)
+            for position in self._places(step)
         ]
 
 
+def _stacked(images: list[Tensor | None]) -> Tensor | None:
+    """One batch, if the augmentation makes such images."""
+    given = [image for image in images if image is not None]
+    return torch.stack(given) if given else None
+
+
+def _read(store: StoredMaps, keys: tuple[str, ...], views: tuple[View, ...]) -> Tensor:
+    pairs = zip(keys, views, strict=True)
+    return torch.stack(
+        [warp(store.read(key), view, kind=store.kind, stride=store.stride) for key, view in pairs]
+    )
+
+
 def load(
-    dataset: Dataset | list[Any], indices: range, *, workers: int, pin: bool = False
+    dataset: Dataset | list[Any], indices: Sequence[int], *, workers: int, pin: bool = False
 ) -> Iterator[Any]:
     """Items of ``dataset`` at ``indices``, in order, read ahead by ``workers`` processes."""
     loader = DataLoader(
@@ -90,9 +209,15 @@ def load(
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         pin_memory=pin,
+        collate_fn=_as_it_is,
         worker_init_fn=_quiet_worker,
     )
     return iter(loader)
+
+
+def _as_it_is(item: Any) -> Any:
+    # The default makes lists of all tuples in it.
+    return item
 
 
 def _quiet_worker(_: int) -> None:

@@ -39,6 +39,8 @@ def _interned(state: object) -> object:
         items = [(_interned(key), _interned(value)) for key, value in state.items()]
         state.clear()
         state.update(items)
+    elif isinstance(state, list):
+        state[:] = [_interned(value) for value in state]
     return sys.intern(state) if isinstance(state, str) else state
 
 

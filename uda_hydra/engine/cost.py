@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
 import torch
 
 from uda_hydra.engine.device import peak_memory, reset_peak_memory
-from uda_hydra.files import write_json
+from uda_hydra.files import read_json, write_json
 
 
 class Cost:
@@ -27,9 +26,9 @@ class Cost:
 
     def restore(self) -> None:
         """Take up what the processes before this one have written down."""
-        if self._path.is_file():
-            before = json.loads(self._path.read_text())
-            self._seconds, self._peak_gb = before["seconds"], before["peak_memory_gb"]
+        before = read_json(self._path) or {}
+        self._seconds = before.get("seconds") or 0.0
+        self._peak_gb = before.get("peak_memory_gb") or 0.0
 
     def start(self) -> None:
         """Count from now on: what this process did before belongs to another training."""

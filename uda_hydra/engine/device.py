@@ -10,16 +10,68 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from uda_hydra.errors import UserError
 from uda_hydra.settings import TrainerSettings
 
 CLEAR = Path("/proc/self/clear_refs")
 """Where Linux sets the peak of a process's memory back, on "5"."""
+DRAWS = (
+    *(Tensor.normal_, Tensor.uniform_),
+    *(nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_),
+)
+"""Fill a tensor with random numbers, in place."""
+
+
+def find_device(name: str) -> torch.device:
+    """``trainer.device`` resolved; UserError if this machine has no such device."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(name)
+    except RuntimeError:
+        found = None
+    if found is None or found.type not in ("cpu", "cuda"):
+        raise UserError(
+            f"trainer.device={name} is not a valid device; use auto, cpu, cuda or cuda:<n>"
+        )
+    count = torch.cuda.device_count()
+    if found.type == "cuda" and (found.index or 0) >= count:
+        raise UserError(
+            f"trainer.device={name} is not available: this machine has {count} CUDA devices; "
+            "use auto"
+        )
+    return found
+
+
+def uses_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether ``trainer.precision`` means bf16 autocast on this device."""
+    return precision == "bf16" or (precision == "auto" and device.type == "cuda")
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leaves out the drawing of first weights, for which the meta device needs a second."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Modules that are built inside have shapes and no values: it takes neither time nor memory."""
+    with torch.device("meta"), _NoDraws():
+        yield
 
 
 def configure(settings: TrainerSettings) -> None:
-    """Choose this process's kernels by ``trainer.cudnn_benchmark`` and ``.deterministic``."""
+    """Choose this process's threads and kernels as ``trainer`` says."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
     strict = settings.deterministic == "strict"
     if settings.deterministic != "off":
         # Read by cuBLAS when it is first used.

@@ -1,4 +1,4 @@
-"""Scores of a method on labelled images."""
+"""Scores of a predictor on labelled images."""
 
 from __future__ import annotations
 
@@ -9,69 +9,73 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
+from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.engine.events import Panel
 from uda_hydra.engine.label_free import LabelFree
 from uda_hydra.engine.protocols import Look, label_map, look, probability_map
 from uda_hydra.engine.scores import Scores
-from uda_hydra.methods.base import Method
+from uda_hydra.errors import UserError
 from uda_hydra.settings import EvaluationSettings
-from uda_hydra.types import Normalization
+from uda_hydra.types import Predictor
 
 EXACT = 2**24
 """OpenCV counts in float32: exact for so many pixels a call."""
 
 
 def evaluate(
-    method: Method,
+    predictor: Predictor,
     images: Iterable[tuple[str, Tensor, Tensor, Sequence[Tensor]]],
     *,
     protocol: EvaluationSettings,
-    classes: tuple[str, ...],
+    label_space: LabelSpace,
     count: int,
-    normalize: Normalization,
     device: torch.device,
     bfloat16: bool,
     panels: int = 4,
     label_free: LabelFree | None = None,
 ) -> tuple[Scores, tuple[Panel, ...]]:
-    """Score ``images``: key, uint8 RGB (3, h, w), uint8 train ids, the image at further sizes.
+    """Score ``images``: key, uint8 RGB (3, h, w), uint8 class numbers, the image at further sizes.
 
     The images are of the ``input_sizes`` of ``protocol``, and scored at the size of their labels.
     ``count`` is their number; ``panels`` of them, the same every time, come back as pictures.
-    ``label_free`` sees what the network makes of each image, and never its label. The method is
-    left in the modes it was in, and the random state as it was.
+    ``label_free`` is given the predictor's looks at each image, and never its label. The predictor
+    is left in the modes it was in, and the random state as it was. Raises UserError where the
+    predictor has other classes, or where no label shows any.
     """
-    shown = {(2 * i + 1) * count // (2 * panels) for i in range(panels)}
+    drawn = {(2 * i + 1) * count // (2 * panels) for i in range(panels)}
     pictures = []
-    confusion = torch.zeros((len(classes), len(classes)), dtype=torch.int64, device=device)
+    size = len(label_space)
+    confusion = torch.zeros((size, size), dtype=torch.int64, device=device)
 
-    def network_input(image: Tensor) -> Tensor:
-        return normalize(image.to(device, non_blocking=True))
-
-    with _observing(method, device):
+    with _observing(predictor, device):
         for index, (key, image, label, others) in enumerate(images):
             label = label.to(device, non_blocking=True)
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                looks = look(method, [image, *others], protocol, network_input)
-            _check_classes(looks, classes)
+            looks = look(predictor, [image, *others], protocol, device=device, bfloat16=bfloat16)
+            check_classes(looks, label_space)
             if label_free is not None:
                 label_free.add(index, looks[0])
             prediction = label_map(looks, tuple(label.shape), protocol)
-            confusion += count_pixels(label, prediction, len(classes))
-            if index in shown:
+            confusion += count_pixels(label, prediction, size)
+            if index in drawn:
                 pictures.append(_panel(key, image, label, looks, protocol))
-    scores = Scores(confusion.cpu().numpy(), classes, average=protocol.average)
-    return scores, tuple(pictures)
+    counts = confusion.cpu().numpy()
+    if not counts.any():
+        raise UserError(
+            f"none of the {count} labels that are scored shows a class of {label_space.name}; "
+            "check dataset.classes and the validation labels, task=check_data lists what they hold"
+        )
+    return Scores(counts, label_space, average=protocol.average), tuple(pictures)
 
 
-def _check_classes(looks: list[Look], classes: tuple[str, ...]) -> None:
+def check_classes(looks: list[Look], label_space: LabelSpace) -> None:
+    """Raise UserError unless the looks are at logits of the label space's classes."""
     found = looks[0].logits.shape[1]
-    if found != len(classes):
-        raise ValueError(
-            f"the model predicts {found} classes and the data set has "
-            f"{len(classes)}; model.num_classes must follow dataset.num_classes"
+    if found != len(label_space):
+        raise UserError(
+            f"the model predicts {found} classes and {label_space.name} has {len(label_space)}; "
+            "choose the dataset.classes that the model was trained with"
         )
 
 
@@ -83,7 +87,7 @@ def count_pixels(
     if prediction.numel() and int(prediction.max()) >= num_classes:
         raise ValueError(
             f"a pixel is predicted as class {int(prediction.max())} of {num_classes}; "
-            "the model and dataset.num_classes must agree"
+            "the model and dataset.classes must agree"
         )
     if label.device.type == "cpu":
         return _count_on_cpu(label.reshape(1, -1), prediction.reshape(1, -1), num_classes)
@@ -111,13 +115,13 @@ def _count_on_cpu(
 
 
 @contextmanager
-def _observing(method: nn.Module, device: torch.device) -> Iterator[None]:
+def _observing(predictor: Predictor, device: torch.device) -> Iterator[None]:
     """Eval mode without gradients; modes and random state come back afterwards."""
-    modes = {module: module.training for module in method.modules()}
+    modes = {module: module.training for module in predictor.modules()}
     # A data loader draws its workers' seed from the global generator.
     gpus = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus), torch.inference_mode():
-        method.eval()
+        predictor.eval()
         try:
             yield
         finally:

@@ -11,14 +11,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Stopped):
-    """A signal stopped the training after ``step``."""
+    """A signal stopped the training after a step, or before the first one: ``where`` says it."""
 
-    def __init__(self, number: int, step: int) -> None:
-        super().__init__(f"{signal.Signals(number).name} after step {step}")
+    def __init__(self, number: int, where: int | str) -> None:
+        where = f"after step {where}" if isinstance(where, int) else where
+        super().__init__(f"{signal.Signals(number).name} {where}")
         self.exit_code = 128 + number
-        self._arguments = number, step
+        self._arguments = number, where
 
-    def __reduce__(self) -> tuple[type[Interrupted], tuple[int, int]]:
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[int, str]]:
         # A launcher sends it from the training's process to the sweep's.
         return Interrupted, self._arguments
 

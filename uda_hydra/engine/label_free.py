@@ -22,7 +22,7 @@ DIRECTIONS = {
     "snd/target": "maximize",
     "miou/source_val": "maximize",
 }
-"""Where each score is better, in Optuna's words."""
+"""The better direction of each score, in Optuna's words."""
 SAMPLES = 100
 TEMPERATURE = 0.05
 
@@ -38,12 +38,12 @@ class LabelFree:
         self._density = torch.zeros((), dtype=torch.float64, device=device)
         self._images = 0
 
-    def add(self, index: int, seen: Look) -> None:
-        """Count in image ``index`` of the set, which alone decides the pixels looked at."""
+    def add(self, index: int, first: Look) -> None:
+        """Add image number ``index`` of the set, which alone decides the pixels sampled."""
         # Of the cells and not of all pixels: enlarging them would take longer than the network.
-        self._entropy += normalized_entropy(seen.logits[0].movedim(0, -1).softmax(dim=-1)).mean()
-        pixels = chosen(index, math.prod(seen.size))
-        self._density += soft_neighbourhood_density(at_pixels(seen, pixels).softmax(dim=1))
+        self._entropy += normalized_entropy(first.logits[0].movedim(0, -1).softmax(dim=-1)).mean()
+        pixels = choose_pixels(index, math.prod(first.size))
+        self._density += soft_neighbourhood_density(logits_at(first, pixels).softmax(dim=1))
         self._images += 1
 
     def means(self) -> dict[str, float]:
@@ -54,26 +54,26 @@ class LabelFree:
         }
 
 
-# Asked again at every evaluation, and drawing takes a third of the whole.
+# Needed again at every evaluation, and drawing takes a third of the whole.
 @lru_cache(maxsize=4096)
-def chosen(index: int, pixels: int) -> Int64[np.ndarray, " n"]:
+def choose_pixels(index: int, pixels: int) -> Int64[np.ndarray, " n"]:
     """``SAMPLES`` different ones of so many ``pixels``, or all: a function of the arguments."""
     generator = np.random.default_rng(seed_of("soft neighbourhood density", index))
     return generator.choice(pixels, size=min(SAMPLES, pixels), replace=False)
 
 
-def at_pixels(seen: Look, pixels: Int64[np.ndarray, " n"]) -> Float[Tensor, "n k"]:
+def logits_at(look: Look, pixels: Int64[np.ndarray, " n"]) -> Float[Tensor, "n k"]:
     """Logits at ``pixels`` (counted row by row) of the map enlarged to the view's size.
 
     The same values as of the whole map, bilinear with corners aligned, which is never made.
     """
-    height, width = seen.size
+    height, width = look.size
     rows, columns = np.divmod(pixels, width)
     x = 2 * columns / max(width - 1, 1) - 1
     y = 2 * rows / max(height - 1, 1) - 1
-    grid = torch.from_numpy(np.stack([x, y], axis=-1)).to(seen.logits)[None, None]
+    grid = torch.from_numpy(np.stack([x, y], axis=-1)).to(look.logits)[None, None]
     # Rounding may put a corner outside, where there would be zeros.
-    values = F.grid_sample(seen.logits, grid, padding_mode="border", align_corners=True)
+    values = F.grid_sample(look.logits, grid, padding_mode="border", align_corners=True)
     return values[0, :, 0].T
 
 
@@ -90,6 +90,6 @@ def soft_neighbourhood_density(probability: Float[Tensor, "n k"]) -> Float[Tenso
     return torch.special.entr(similarity.softmax(dim=1)).sum(dim=1).mean()
 
 
-def plain(protocol: EvaluationSettings) -> EvaluationSettings:
+def single_look(protocol: EvaluationSettings) -> EvaluationSettings:
     """The protocol with one look, at the images' own training size: enough for the source."""
     return replace(protocol, size=None, scales=[1.0], rescale="image", mirror=False, labels="full")

@@ -1,45 +1,66 @@
-"""SGD, AdamW and Adam for the players, the schedule, and the official repeated updates."""
+"""One optimiser for each player, its parameter groups, and the official repeated updates."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from uda_hydra.engine.schedule import rate_factor
+from uda_hydra.methods.base import Player
+from uda_hydra.models.segmenter import NORMS, ParameterGroup
 from uda_hydra.settings import OptimizerSettings
 
 
-def poly(step: int, *, horizon: int, power: float) -> float:
-    """Share of the base rate at ``step`` (from 0): (1 - step / horizon) ** power; 0 beyond."""
-    return max(0.0, 1 - step / horizon) ** power
-
-
-def set_rates(optimizers: Iterable[Optimizer], decay: float) -> None:
-    """Every group at ``decay`` times the rate it was built with."""
+def set_rates(optimizers: Iterable[Optimizer], step: int, settings: OptimizerSettings) -> None:
+    """Every group at its own rate times the schedule's factor for ``step``."""
+    factor = rate_factor(
+        step,
+        horizon=settings.horizon,
+        power=settings.power,
+        warmup_steps=settings.warmup_steps,
+        warmup_start=settings.warmup_start,
+        warmup_decays=settings.warmup_decays,
+    )
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * decay
+            group["lr"] = group["initial_lr"] * factor
 
 
 def build_optimizers(
-    players: dict[str, nn.Module], settings: OptimizerSettings
+    players: Mapping[str, Player], settings: OptimizerSettings
 ) -> dict[str, Optimizer]:
-    """SGD or AdamW for the segmenter, Adam for other players; frozen parameters stay out."""
-    return {
-        name: _descent(module, settings) if name == "segmenter" else _adam(module, settings)
-        for name, module in players.items()
-    }
+    """The optimiser of each player, by its kind; frozen parameters stay out."""
+    return {name: _build(name, player, settings) for name, player in players.items()}
 
 
-def _descent(segmenter: nn.Module, settings: OptimizerSettings) -> Optimizer:
-    factors = {"backbone": 1.0, "heads": settings.head_lr_factor}
-    groups = [
-        {**group, "initial_lr": settings.lr * factors[group["name"]]}
-        for group in segmenter.parameter_groups()
-    ]
+def _build(name: str, player: Player, settings: OptimizerSettings) -> Optimizer:
+    match player.kind:
+        case "segmenter":
+            return _descent(segmenter_groups(player.module, settings), settings)
+        case "head":
+            rate = settings.lr * settings.head_lr_factor
+            return _descent([_whole(name, player.module, rate)], settings)
+        case "discriminator":
+            rate, betas = settings.discriminator_lr, tuple(settings.discriminator_betas)
+            group = _whole(name, player.module, rate)
+            return Adam([group], rate, betas=betas, fused=settings.fused)
+        case _:
+            raise ValueError(f"player {name}: there is no optimiser for the kind {player.kind!r}")
+
+
+def _whole(name: str, module: nn.Module, rate: float) -> dict[str, Any]:
+    """All trainable parameters of a module as one group."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    repeats = [1] * len(parameters)
+    return {"name": name, "params": parameters, "repeats": repeats, "initial_lr": rate}
+
+
+def _descent(groups: list[dict[str, Any]], settings: OptimizerSettings) -> Optimizer:
+    """The algorithm that trains the segmenter and every other learnable head."""
     if settings.algorithm == "adamw":
         return AdamW(groups, settings.lr, weight_decay=settings.weight_decay, fused=settings.fused)
     common = {
@@ -53,15 +74,49 @@ def _descent(segmenter: nn.Module, settings: OptimizerSettings) -> Optimizer:
     return SGD(groups, **common, fused=settings.fused)
 
 
-def _adam(adversary: nn.Module, settings: OptimizerSettings) -> Optimizer:
-    group = {
-        "params": list(adversary.parameters()),
-        "name": "adversary",
-        "initial_lr": settings.adversary_lr,
-    }
-    return Adam(
-        [group], settings.adversary_lr, betas=tuple(settings.adversary_betas), fused=settings.fused
-    )
+def segmenter_groups(segmenter: nn.Module, settings: OptimizerSettings) -> list[dict[str, Any]]:
+    """The segmenter's groups "backbone" and "heads", split further where a rule asks for it.
+
+    Heads learn at ``head_lr_factor`` times the rate; norms that ``decay_norms`` leaves out have no
+    weight decay; the backbone's block k of n learns at ``layer_decay`` ** (n + 1 - k) of the rate.
+    """
+    spared = _norms(segmenter) if settings.decay_norms != "all" else set()
+    factors = _layer_factors(segmenter.backbone, settings.layer_decay)
+    groups = []
+    for part in segmenter.parameter_groups():
+        heads = part["name"] == "heads"
+        rate = settings.lr * (settings.head_lr_factor if heads else 1.0)
+        undecayed = set() if heads and settings.decay_norms == "heads" else spared
+        for (decays, factor), some in _split(part, undecayed, factors).items():
+            group = {**some, "initial_lr": rate * factor}
+            groups.append(group if decays else {**group, "weight_decay": 0.0})
+    return groups
+
+
+def _split(
+    group: ParameterGroup, undecayed: set[nn.Parameter], factors: Mapping[nn.Parameter, float]
+) -> dict[tuple[bool, float], ParameterGroup]:
+    """A group's parameters by whether they decay and by the factor of their rate."""
+    parts: dict[tuple[bool, float], ParameterGroup] = {}
+    for parameter, repeats in zip(group["params"], group["repeats"], strict=True):
+        key = parameter not in undecayed, factors.get(parameter, 1.0)
+        part = parts.setdefault(key, ParameterGroup(name=group["name"], params=[], repeats=[]))
+        part["params"].append(parameter)
+        part["repeats"].append(repeats)
+    return parts
+
+
+def _norms(module: nn.Module) -> set[nn.Parameter]:
+    return {p for m in module.modules() if isinstance(m, NORMS) for p in m.parameters()}
+
+
+def _layer_factors(backbone: nn.Module, decay: float) -> dict[nn.Parameter, float]:
+    """``decay`` to the power of the number of blocks between a parameter's own and the heads."""
+    if decay == 1:
+        return {}
+    depths = backbone.depths()
+    above = max(depths.values()) + 1
+    return {parameter: decay ** (above - depth) for parameter, depth in depths.items()}
 
 
 class RepeatedSGD(SGD):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,12 +11,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from uda_hydra.engine.labels import predict_labels
-from uda_hydra.methods.base import Method
 from uda_hydra.settings import EvaluationSettings
+from uda_hydra.types import Predictor
 
 
 class Look(NamedTuple):
-    """What a network has seen in one view of an image; of a mirror image, mirrored back."""
+    """Logits of one view of an image; those of the mirror image are mirrored back."""
 
     logits: Float[Tensor, "1 k h w"]
     size: tuple[int, int]
@@ -32,22 +32,26 @@ def input_sizes(protocol: EvaluationSettings, trained: tuple[int, int]) -> list[
 
 
 def look(
-    method: Method,
+    predictor: Predictor,
     images: Sequence[UInt8[Tensor, "3 _ _"]],
     protocol: EvaluationSettings,
-    network_input: Callable[[Tensor], Tensor],
+    *,
+    device: torch.device,
+    bfloat16: bool,
 ) -> list[Look]:
     """Every look of the protocol at one image, which comes at the sizes of ``input_sizes``.
 
-    ``network_input`` makes of a uint8 batch what the network takes, on its device.
+    ``bfloat16`` runs the network under autocast; logits are float32 in any case.
     """
     looks = []
-    for view in _views([network_input(image[None]) for image in images], protocol):
-        size = tuple(view.shape[-2:])
-        looks.append(Look(_logits(method, view, protocol), size))
-        if protocol.mirror:
-            logits = _logits(method, view.flip(-1), protocol)
-            looks.append(Look(logits.flip(-1), size))
+    inputs = [predictor.normalization(i[None].to(device, non_blocking=True)) for i in images]
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        for view in _views(inputs, protocol):
+            size = tuple(view.shape[-2:])
+            looks.append(Look(_logits(predictor, view, protocol), size))
+            if protocol.mirror:
+                logits = _logits(predictor, view.flip(-1), protocol)
+                looks.append(Look(logits.flip(-1), size))
     return looks
 
 
@@ -58,18 +62,18 @@ def _views(inputs: list[Tensor], protocol: EvaluationSettings) -> Iterator[Tenso
     height, width = inputs[0].shape[-2:]
     for scale in protocol.scales:
         size = int(height * scale), int(width * scale)
-        yield _enlarged(inputs[0], size, align_corners=True)
+        yield _enlarge(inputs[0], size, align_corners=True)
 
 
-def _logits(method: Method, view: Tensor, protocol: EvaluationSettings) -> Tensor:
-    return method.predict(view, aux_weight=protocol.aux_weight).float()
+def _logits(predictor: Predictor, view: Tensor, protocol: EvaluationSettings) -> Tensor:
+    return predictor.predict(view, aux_weight=protocol.aux_weight).float()
 
 
 def label_map(
     looks: Sequence[Look], size: tuple[int, int], protocol: EvaluationSettings
 ) -> UInt8[Tensor, "height width"]:
     """The most likely class of each pixel at ``size`` (height, width)."""
-    plain = protocol.align_corners and not protocol.detour and protocol.softmax == "after"
+    plain = protocol.align_corners and not protocol.via_input_size and protocol.softmax == "after"
     if len(looks) == 1 and plain:
         # The common protocol has a way that never stores the enlarged logits.
         return predict_labels(looks[0].logits, size)
@@ -86,11 +90,11 @@ def probability_map(
 def _probability(one: Look, size: tuple[int, int], protocol: EvaluationSettings) -> Tensor:
     before = protocol.softmax == "before"
     map = one.logits.softmax(dim=1) if before else one.logits
-    if protocol.detour:
-        map = _enlarged(map, one.size, align_corners=protocol.align_corners)
-    map = _enlarged(map, size, align_corners=protocol.align_corners)
+    if protocol.via_input_size:
+        map = _enlarge(map, one.size, align_corners=protocol.align_corners)
+    map = _enlarge(map, size, align_corners=protocol.align_corners)
     return map if before else map.softmax(dim=1)
 
 
-def _enlarged(map: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
+def _enlarge(map: Tensor, size: tuple[int, int], *, align_corners: bool) -> Tensor:
     return F.interpolate(map, size=size, mode="bilinear", align_corners=align_corners)

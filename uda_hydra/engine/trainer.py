@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from uda_hydra.data.pair import Pair, Validation
 from uda_hydra.data.streams import seed_of
+from uda_hydra.engine.batches import DeviceBatches, one_ahead, split
 from uda_hydra.engine.checkpoint import Checkpoints
 from uda_hydra.engine.cost import Cost
 from uda_hydra.engine.device import out_of_memory_explained, peak_memory
@@ -19,13 +20,15 @@ from uda_hydra.engine.evaluator import evaluate
 from uda_hydra.engine.events import Callback, Evaluation, Panel, Run
 from uda_hydra.engine.finite import FiniteWatch, largest
 from uda_hydra.engine.interrupt import Interrupt, Interrupted
-from uda_hydra.engine.label_free import LabelFree, plain
-from uda_hydra.engine.optimizers import build_optimizers, poly, set_rates
+from uda_hydra.engine.label_free import LabelFree, single_look
+from uda_hydra.engine.optimizers import build_optimizers, set_rates
+from uda_hydra.engine.passes import Passes
 from uda_hydra.engine.scores import Scores
+from uda_hydra.engine.weights import Weights
 from uda_hydra.errors import Stopped
 from uda_hydra.methods.base import Losses, Method, Update, check_weights
 from uda_hydra.settings import EvaluationSettings, OptimizerSettings, TrainerSettings
-from uda_hydra.types import Normalization, Source, Target
+from uda_hydra.types import Source, Step, Target
 
 
 class Trainer:
@@ -44,7 +47,6 @@ class Trainer:
         optimizer: OptimizerSettings,
         evaluation: EvaluationSettings,
         weights: dict[str, float],
-        normalization: Normalization,
         seed: int,
         device: torch.device,
         bfloat16: bool,
@@ -52,24 +54,26 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         check_weights(method.terms, weights)
-        self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self.method = method.to(device, memory_format=self.layout)
-        self.weights = weights
+        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.method = method.to(device, memory_format=layout)
+        self.weights = Weights(weights)
         self.pair = pair
         self.settings = settings
-        self.rates = optimizer
+        self.optimization = optimizer
         self.protocol = evaluation
-        self.normalize = normalization
+        self.normalize = method.normalization
         self.seed = seed
         self.device = device
         self.bfloat16 = bfloat16
         self.folder = folder
         self.callbacks = callbacks
+        self.to_device = DeviceBatches(self.normalize, device, layout)
+        players = method.players()
         self.players = {
-            name: [p for p in module.parameters() if p.requires_grad]
-            for name, module in method.players().items()
+            name: [p for p in player.module.parameters() if p.requires_grad]
+            for name, player in players.items()
         }
-        self.optimizers = build_optimizers(method.players(), optimizer)
+        self.optimizers = build_optimizers(players, optimizer)
         self.checkpoints = Checkpoints(folder)
         self.cost = Cost(folder, device)
         self.done = 0
@@ -78,6 +82,7 @@ class Trainer:
         self.label_free: dict[str, float] = {}
         self.best, self.best_step = -math.inf, 0
         self.watch = FiniteWatch(self.checkpoints.last)
+        self._logged = time.perf_counter(), self.done
 
     def fit(self, run: Run) -> None:
         """Train from the last checkpoint (or from the beginning) to ``trainer.steps``.
@@ -101,66 +106,58 @@ class Trainer:
                 callback.on_end(status)
 
     def _run(self, interrupt: Interrupt) -> None:
-        every = self.settings
-        self._clock = time.perf_counter(), self.done
+        settings = self.settings
+        self._logged = time.perf_counter(), self.done
         for source, target in self.batches():
             torch.manual_seed(seed_of(self.seed, "step", self.done))
-            set_rates(self.optimizers.values(), self._decay())
-            values = self.step(source, target, self.done / every.steps)
+            values = self.step(source, target, Step(self.done, self.done / settings.steps))
             self.done += 1
             self.keys = source.key + target.key
-            self.watch.add(self.done, self.keys, self._weighted(values))
+            self.watch.add(self.done, self.keys, self.weights.without_removed(values))
 
-            finished = self.done == every.steps
-            if self.done % every.log_every == 0 or finished:
+            finished = self.done == settings.steps
+            if self.done % settings.log_every == 0 or finished:
                 self._log(values)
-            if self.done % every.evaluate_every == 0 or finished:
+            if self.done % settings.evaluate_every == 0 or finished:
                 self.evaluate()
-            if self.done % every.save_every == 0 or finished or interrupt.received:
+            if self.done % settings.save_every == 0 or finished or interrupt.received:
                 self.save()
             # Also after the last step: a next stage must not begin.
             if interrupt.received:
                 raise Interrupted(interrupt.received, self.done)
+        for name in self.watch.zero_terms:
+            print(f"{name} was 0 in every step: it had no part in this training")
 
-    def step(self, source: Source, target: Target, progress: float) -> dict[str, Tensor]:
+    def step(self, source: Source, target: Target, step: Step) -> dict[str, Tensor]:
         """One optimisation step; returns the raw loss terms and gradient norms, on the device."""
+        parts = self.settings.accumulate
+        values: dict[str, Tensor] = {}
         self.method.train()
+        set_rates(self.optimizers.values(), step.number, self.optimization)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
-        self.method.before_step()
-        values: dict[str, Tensor] = {}
-        for part in split(source, target, self.settings.accumulate):
-            for update in self._updates(self.method.losses(*part, progress)):
+        self.method.before_step(step)
+
+        # Forward passes happen inside the method, between one update and the next.
+        for part in split(source, target, parts):
+            for update in self._updates(self.method.losses(*part, step)):
                 for name, term in update.terms.items():
-                    share = term.detach() / self.settings.accumulate
-                    values[f"loss/{name}"] = values.get(f"loss/{name}", 0) + share
-                self.backward(update)
+                    values[f"loss/{name}"] = values.get(f"loss/{name}", 0) + term.detach() / parts
+                if terms := self.weights.weighted(update.terms):
+                    trained = [p for name in update.players for p in self.players[name]]
+                    (sum(terms) / parts).backward(inputs=trained)
+
         if self.method.clip_norm is not None:
             for name, parameters in self.players.items():
                 norm = torch.nn.utils.clip_grad_norm_(parameters, self.method.clip_norm)
                 values[f"grad_norm/{name}"] = norm.detach()
         for optimizer in self.optimizers.values():
             optimizer.step()
-        self.method.after_step()
+        self.method.after_step(step)
         return values
 
-    def backward(self, update: Update) -> None:
-        """Add the gradient of the weighted terms to the parameters of the update's player."""
-        # A zero weight removes its term: 0 * inf would be nan.
-        total = sum(
-            weight * term
-            for name, term in update.terms.items()
-            if (weight := self.weights[f"lambda_{name}"]) != 0
-        )
-        if isinstance(total, Tensor):
-            (total / self.settings.accumulate).backward(inputs=self.players[update.player])
-
-    def _weighted(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Without the terms of weight zero: what they are does not matter."""
-        weights = {f"loss/{key.removeprefix('lambda_')}": w for key, w in self.weights.items()}
-        return {name: value for name, value in values.items() if weights.get(name) != 0}
-
     def _updates(self, losses: Losses) -> Iterator[Update]:
+        """Those of the method, whose forward passes alone run under autocast."""
         while True:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 update = next(losses, None)
@@ -170,31 +167,16 @@ class Trainer:
 
     def batches(self) -> Iterator[tuple[Source, Target]]:
         """Normalised batches on the device, one copied ahead of the one in use."""
+        stored = self.method.stored()
         stream = self.pair.streams(
             seed=self.seed,
             steps=range(self.done, self.settings.steps),
             batch_size=self.settings.batch_size,
             workers=self.settings.workers,
             pin=self.device.type == "cuda",
+            **({"stored": stored} if stored else {}),
         )
-        ahead: tuple[Source, Target] | None = None
-        for source, target in stream:
-            if ahead is not None:
-                yield ahead
-            label = source.label.to(self.device, non_blocking=True).long()
-            ahead = (
-                Source(self._network_input(source.image), label, tuple(source.key)),
-                Target(self._network_input(target.image), tuple(target.key)),
-            )
-        if ahead is not None:
-            yield ahead
-
-    def _network_input(self, image: Tensor) -> Tensor:
-        image = self.normalize(image.to(self.device, non_blocking=True))
-        return image.contiguous(memory_format=self.layout)
-
-    def _decay(self) -> float:
-        return poly(self.done, horizon=self.rates.horizon, power=self.rates.power)
+        return one_ahead(self.to_device(*batch) for batch in stream)
 
     def _log(self, values: dict[str, Tensor]) -> None:
         self.watch.check()
@@ -202,8 +184,8 @@ class Trainer:
         for optimizer in self.optimizers.values():
             report |= {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
         now = time.perf_counter()
-        since, step = self._clock
-        self._clock = now, self.done
+        since, step = self._logged
+        self._logged = now, self.done
         report["speed/steps_per_second"] = (self.done - step) / (now - since)
         report["memory/peak_gb"] = peak_memory(self.device)
         for callback in self.callbacks:
@@ -211,17 +193,17 @@ class Trainer:
 
     def evaluate(self) -> Scores:
         """Score the target's validation images, remember the best, tell the callbacks."""
-        self._check_weights()
+        self._check_finite()
         seen = LabelFree(self.device)
         self.last, panels = self._score(self.pair.validation, self.protocol, label_free=seen)
         self.label_free = seen.means()
         held_out = self.pair.source_validation
         if held_out is not None:
-            source, _ = self._score(held_out, plain(self.protocol), panels=0)
+            source, _ = self._score(held_out, single_look(self.protocol), panels=0)
             self.label_free["miou/source_val"] = source.miou
         if self.last.miou > self.best:
             self.best, self.best_step = self.last.miou, self.done
-            self.checkpoints.save_best(self._state())
+            self.checkpoints.save_best(self.state_dict())
         for callback in self.callbacks:
             callback.on_evaluate(
                 Evaluation(self.done, self.last, self.best, panels, self.label_free)
@@ -235,9 +217,8 @@ class Trainer:
             self.method,
             images.stream(workers=self.settings.workers),
             protocol=protocol,
-            classes=self.pair.classes,
+            label_space=self.pair.label_space,
             count=len(images),
-            normalize=self.normalize,
             device=self.device,
             bfloat16=self.bfloat16,
             **options,
@@ -245,37 +226,50 @@ class Trainer:
 
     def save(self) -> None:
         """Write everything a resume needs as ``last.pt``."""
-        self._check_weights()
-        self.checkpoints.save(self._state())
+        self._check_finite()
+        self.checkpoints.save(self.state_dict())
         self.cost.save()
 
-    def _check_weights(self) -> None:
+    def _check_finite(self) -> None:
         # A finite loss does not tell what its own step made of the weights.
         self.watch.add(self.done, self.keys, {"largest weight": largest(self.method)})
         self.watch.check()
 
-    def restore(self) -> str:
-        """Prepare the method, then take up the folder's last intact checkpoint if there is one.
+    def prepare(self) -> None:
+        """Let the method make what it needs before its first step; comes before ``restore``.
 
-        Returns a word about what was found. Comes before ``fit``.
+        Raises Interrupted after SIGINT or SIGTERM; what was computed is stored.
         """
-        self.method.prepare(self.pair, self.folder)
-        state, note = self.checkpoints.load()
-        if state is None:
-            return note
-        self.cost.restore()
-        self.method.load_state_dict(state["method"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self.done, self.best, self.best_step = state["step"], state["best"], state["best_step"]
-        if state["confusion"] is not None:
-            confusion = state["confusion"].numpy()
-            self.last = Scores(confusion, self.pair.classes, average=self.protocol.average)
-        # Checkpoints of earlier versions hold none.
-        self.label_free = state.get("label_free", {})
-        return note or f"resuming after step {self.done}"
+        with Interrupt() as interrupt, out_of_memory_explained():
+            passes = Passes(
+                method=self.method,
+                pair=self.pair,
+                folder=self.folder,
+                to_device=self.to_device,
+                bfloat16=self.bfloat16,
+                workers=self.settings.workers,
+                seed=self.seed,
+                shown=self.settings.steps * self.settings.batch_size,
+                interrupt=interrupt,
+            )
+            self.method.prepare(passes)
+            if interrupt.received:
+                raise Interrupted(interrupt.received, self.done)
 
-    def _state(self) -> dict[str, object]:
+    def restore(self) -> str:
+        """Take up the folder's last intact checkpoint, if there is one; comes before ``fit``.
+
+        Returns a message about what was found.
+        """
+        state, message = self.checkpoints.load()
+        if state is None:
+            return message
+        self.cost.restore()
+        self.load_state_dict(state)
+        return message or f"resuming after step {self.done}"
+
+    def state_dict(self) -> dict[str, object]:
+        """Everything that a resumed training depends on."""
         return {
             "format": 1,
             "step": self.done,
@@ -285,21 +279,18 @@ class Trainer:
             "best_step": self.best_step,
             "confusion": None if self.last is None else torch.from_numpy(self.last.confusion),
             "label_free": dict(self.label_free),
+            "nonzero": sorted(self.watch.nonzero),
         }
 
-
-def split(source: Source, target: Target, parts: int) -> Iterator[tuple[Source, Target]]:
-    """The samples of a batch in ``parts`` batches of equal size, in order."""
-    size = len(source.image) // parts
-    for start in range(0, size * parts, size):
-        one = slice(start, start + size)
-        yield Source(*_sliced(source, one)), Target(*_sliced(target, one))
-
-
-def _sliced(batch: Source | Target, one: slice) -> Iterator[object]:
-    """Each field of the batch for some of its samples; what a batch lacks stays None."""
-    for field in batch:
-        if isinstance(field, Mapping):
-            yield {name: value[one] for name, value in field.items()}
-        else:
-            yield None if field is None else field[one]
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take up what ``state_dict`` returned."""
+        self.method.load_state_dict(state["method"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.done, self.best, self.best_step = state["step"], state["best"], state["best_step"]
+        if state["confusion"] is not None:
+            confusion = state["confusion"].numpy()
+            self.last = Scores(confusion, self.pair.label_space, average=self.protocol.average)
+        # Checkpoints of earlier versions hold none.
+        self.label_free = state.get("label_free", {})
+        self.watch.nonzero = {*state.get("nonzero", ())}

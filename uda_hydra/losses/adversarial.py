@@ -6,12 +6,15 @@ et al. (ICCV 2017) and Mescheder et al. (ICML 2018).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from uda_hydra.losses.precision import full_precision
+from uda_hydra.types import SUFFIX
 
 GANS = ("vanilla", "ls")
 SOURCE, TARGET = 0, 1
@@ -46,29 +49,15 @@ def gan(scores: Float[Tensor, "b 1 h w"], domain: int, *, kind: str) -> Float[Te
     vanilla: binary cross-entropy of logits; ls: squared distance (Mao et al., ICCV 2017).
     Tsai et al., CVPR 2018, Eq. 2 and 4.
     """
+    scores = full_precision(scores)
     truth = torch.full_like(scores, domain)
     if kind == "ls":
         return F.mse_loss(scores, truth)
     return F.binary_cross_entropy_with_logits(scores, truth)
 
 
-def through(view: Tensor, seen: Tensor, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    """``loss``, whose gradient flows into ``view``; ``seen`` is the detached view it was made of.
-
-    The graph between ``seen`` and ``loss`` is kept for a second loss, and takes no part in the
-    backward pass of this one.
-    """
-    (gradient,) = torch.autograd.grad(loss, seen, retain_graph=True)
-    return _Through.apply(view, loss.detach(), gradient)
-
-
-class _Through(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, view: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(gradient)
-        return loss.clone()
-
-    @staticmethod
-    def backward(ctx, scale: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return scale * gradient, None, None
+def adversarial(
+    term: str, scores: Mapping[str, Float[Tensor, "b 1 _ _"]], domain: int, *, kind: str
+) -> dict[str, Tensor]:
+    """``gan`` of each head's scores, named ``term`` with the suffix of the head."""
+    return {f"{term}{SUFFIX[head]}": gan(map, domain, kind=kind) for head, map in scores.items()}

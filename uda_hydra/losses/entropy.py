@@ -1,6 +1,10 @@
 """How sure a prediction is: entropy of class probabilities, and what is derived from it.
 
-The losses are those of ADVENT (Vu et al., CVPR 2019).
+The papers divide by different things. With k classes, ``pixel_entropy`` is the bare sum over the
+classes, in [0, ln k]. ``normalized_entropy`` divides it by ln k, and ``entropy`` is the mean of
+that over the pixels: both in [0, 1] (ADVENT, CaCo). ``mean_entropy`` is the mean over pixels and
+classes, so it divides by k: in [0, ln(k) / k] (MaxSquare). ``self_information`` are the k summands
+of the normalised entropy, not yet summed (ADVENT).
 """
 
 from __future__ import annotations
@@ -10,6 +14,19 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from uda_hydra.losses.precision import full_precision
+
+
+def pixel_entropy(logits: Float[Tensor, "b k h w"]) -> Float[Tensor, "b h w"]:
+    """-sum of p ln p over the classes, in [0, ln k]."""
+    log = full_precision(logits).log_softmax(dim=1)
+    return -(log.exp() * log).sum(dim=1)
+
+
+def mean_entropy(logits: Float[Tensor, "b k h w"]) -> Float[Tensor, ""]:
+    """-p ln p, averaged over pixels and classes: in [0, ln(k) / k]. MaxSquare's baseline."""
+    return pixel_entropy(logits).mean() / logits.shape[1]
 
 
 def normalized_entropy(probability: Float[Tensor, "*shape k"]) -> Float[Tensor, "*shape"]:
@@ -30,8 +47,8 @@ def reliability(probability: Float[Tensor, "*shape k"], clamp: float) -> Float[T
 def self_information(probability: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
     """Each class's share -p log p / log k of a pixel's entropy: 0 or more, summing to at most 1.
 
-    ADVENT, Sec. 3.2. What is added inside the logarithm is the release's: it makes the gradient
-    finite where a probability is 0.
+    ADVENT (Vu et al., CVPR 2019), Sec. 3.2. What is added inside the logarithm is the release's: it
+    makes the gradient finite where a probability is 0.
     """
     return -probability * (probability + 1e-30).log2() / math.log2(probability.shape[1])
 

@@ -10,24 +10,12 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from uda_hydra.losses.precision import full_precision
 from uda_hydra.types import IGNORE
 
 
 def max_square(probability: Float[Tensor, "b k h w"]) -> Float[Tensor, ""]:
     """Maximum squares loss, in [-1/(2k), -1/(2k^2)]; lower is more confident. Eq. 5."""
     return -probability.square().mean() / 2
-
-
-def mean_entropy(logits: Float[Tensor, "b k h w"]) -> Float[Tensor, ""]:
-    """-p ln p, averaged over pixels and classes: in [0, ln(k) / k]."""
-    return pixel_entropy(logits).mean() / logits.shape[1]
-
-
-def pixel_entropy(logits: Float[Tensor, "b k h w"]) -> Float[Tensor, "b h w"]:
-    """-sum of p ln p over the classes, in [0, ln k]."""
-    log = full_precision(logits).log_softmax(dim=1)
-    return -(log.exp() * log).sum(dim=1)
 
 
 def image_wise(
@@ -72,19 +60,3 @@ def _counts(label: Integer[Tensor, "b h w"], num_classes: int) -> Float[Tensor, 
     index = index.where(index != IGNORE, num_classes)
     count = torch.zeros(len(label), num_classes + 1, device=label.device)
     return count.scatter_add_(1, index, torch.ones_like(index, dtype=count.dtype))[:, :-1]
-
-
-def confident_label(
-    probability: Float[Tensor, "b k h w"], threshold: float
-) -> Integer[Tensor, "b h w"]:
-    """The most probable class where it is more probable than the threshold, elsewhere ignored."""
-    confidence, label = probability.max(dim=1)
-    return label.where(confidence > threshold, IGNORE)
-
-
-def guiding_label(
-    main: Float[Tensor, "b k h w"], aux: Float[Tensor, "b k h w"], threshold: float
-) -> Integer[Tensor, "b h w"]:
-    """Labels for the auxiliary head: of both heads' mean where either is confident. Sec. 3.5."""
-    confident = (main.amax(dim=1) > threshold) | (aux.amax(dim=1) > threshold)
-    return (main + aux).argmax(dim=1).where(confident, IGNORE)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 class CategoryQueue(nn.Module):
     """One ring of ``length`` keys per class; the newest key of a class replaces its oldest.
 
-    CaCo (Huang et al., CVPR 2022). Everything happens on the device: no loop over classes, and
-    nothing the host would have to wait for. ``counted`` are the classes ``fill`` and ``full``
-    speak of (all by default): one that the source never shows would keep the dictionary from
-    ever being full.
+    CaCo (Huang et al., CVPR 2022). Everything happens on the device: no loop over
+    classes, and nothing the host would have to wait for. ``gate`` decides when it is ``open`` for
+    the loss: "full" once every slot of every class holds a key, "none" always. ``classes`` are
+    those that count (all by default): one that the source never shows would keep it closed.
     """
 
     keys: Float[Tensor, "c m d"]
@@ -24,22 +24,31 @@ class CategoryQueue(nn.Module):
     pushed: Int[Tensor, " c"]
 
     def __init__(
-        self, num_classes: int, length: int, dim: int, *, counted: Sequence[int] | None = None
+        self,
+        num_classes: int,
+        length: int,
+        dim: int,
+        *,
+        gate: str = "full",
+        classes: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if length < 1:
             raise ValueError(f"method.queue_length must be 1 or more, got {length}")
+        if gate not in ("full", "none"):
+            raise ValueError(f"method.gate must be one of full, none, got {gate}")
         self.length = length
+        self.gate = gate
         self.register_buffer("keys", torch.zeros(num_classes, length, dim))
         self.register_buffer("probability", torch.zeros(num_classes, length, num_classes))
         self.register_buffer("pushed", torch.zeros(num_classes, dtype=torch.long))
         # Follows from config and data, not from training: a checkpoint must not bring it back.
         self.register_buffer("counted", torch.ones(num_classes, dtype=torch.bool), persistent=False)
-        if counted is not None:
-            self.count(counted)
+        if classes is not None:
+            self.restrict_to(classes)
 
-    def count(self, classes: Sequence[int]) -> None:
-        """Let ``fill`` and ``full`` speak of these classes alone."""
+    def restrict_to(self, classes: Sequence[int]) -> None:
+        """Let only these classes count for ``fill``, ``full`` and ``open``."""
         known = range(len(self.keys))
         if not classes or not set(classes) <= set(known):
             raise ValueError(
@@ -63,15 +72,15 @@ class CategoryQueue(nn.Module):
         """
         classes = torch.arange(len(self.keys), device=self.keys.device)
         cells = _nearest(label, features.shape[-2:]).flatten()
-        member = (cells == classes[:, None]).to(self.keys.dtype)
-        present = member.sum(dim=1, keepdim=True) > 0
+        mask = (cells == classes[:, None]).to(self.keys.dtype)
+        present = mask.sum(dim=1, keepdim=True) > 0
 
-        key = _mean(features, member)
-        certain = torch.eye(len(classes), device=member.device, dtype=member.dtype)
-        belief = certain if probability is None else _mean(probability, member)
+        key = _mean(features, mask)
+        one_hot = torch.eye(len(classes), device=mask.device, dtype=mask.dtype)
+        mean_probability = one_hot if probability is None else _mean(probability, mask)
 
         slot = self.pushed % self.length
-        for ring, new in ((self.keys, key), (self.probability, belief)):
+        for ring, new in ((self.keys, key), (self.probability, mean_probability)):
             ring[classes, slot] = new.where(present, ring[classes, slot])
         self.pushed += present.flatten()
 
@@ -96,14 +105,19 @@ class CategoryQueue(nn.Module):
         """Whether every slot of every counted class holds a key, as a tensor on the device."""
         return ((self.pushed >= self.length) | ~self.counted).all()
 
+    @property
+    def open(self) -> Bool[Tensor, ""]:
+        """Whether ``gate`` lets the keys be used, as a tensor on the device."""
+        return self.full if self.gate == "full" else torch.ones_like(self.full)
+
 
 def _nearest(label: Integer[Tensor, "h w"], size: tuple[int, int]) -> Float[Tensor, "h2 w2"]:
     """The label at ``size``: cell i reads pixel floor(i * in / out), as in the release."""
     return F.interpolate(label[None, None].float(), size=tuple(size), mode="nearest")[0, 0]
 
 
-def _mean(map: Float[Tensor, "d h w"], member: Float[Tensor, "c n"]) -> Float[Tensor, "c d"]:
+def _mean(map: Float[Tensor, "d h w"], mask: Float[Tensor, "c n"]) -> Float[Tensor, "c d"]:
     """Mean of the map over each class's cells: one product for all classes, 0 without a cell."""
     with torch.autocast(map.device.type, enabled=False):
-        total = member @ map.flatten(1).T.to(member.dtype)
-        return total / member.sum(dim=1, keepdim=True).clamp(min=1)
+        total = mask @ map.flatten(1).T.to(mask.dtype)
+        return total / mask.sum(dim=1, keepdim=True).clamp(min=1)

@@ -1,30 +1,93 @@
-"""What a method is: raw losses in the order of the paper, one ``Update`` per backward pass."""
+"""What a method is: raw losses in the order of the paper, one ``Update`` per backward pass.
+
+Every method file has the same sections in the same order: options (``__init__``), ``players``,
+``prepare``, ``before_step``, ``losses`` with its helpers, ``after_step``, ``monitor``, and the pure
+functions that belong to this method alone. What a method does not need is left out.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from uda_hydra.data.pair import Pair
-from uda_hydra.types import Source, Target
+from uda_hydra.data.scan import Statistics
+from uda_hydra.types import Normalization, Source, Step, Target
 
 
 class Update:
-    """Raw loss terms of one backward pass, and the player whose parameters they train.
+    """Raw loss terms of one backward pass, and the players whose parameters they train.
 
     Terms that share a graph belong in the same update.
     """
 
-    def __init__(self, player: str, **terms: Tensor) -> None:
-        self.player = player
+    def __init__(self, *players: str, **terms: Tensor) -> None:
+        self.players = players
         self.terms = terms
 
 
 Losses = Iterator[Update]
+
+
+class Player(NamedTuple):
+    """A module that an optimiser of its own trains.
+
+    Its kind says which one: "segmenter" is the configured SGD or AdamW with the groups backbone and
+    heads, "head" the same algorithm at the rate of the heads, "discriminator" Adam at
+    ``optimizer.discriminator_lr``.
+    """
+
+    module: nn.Module
+    kind: Literal["segmenter", "head", "discriminator"]
+
+
+Item = Tensor | dict[str, Tensor]
+"""What is stored of one sample."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Items by sample key, on disk; ``engine.artifacts.Artifact``."""
+
+    kind: str
+    """"soft" or "label": whether a view may interpolate the maps."""
+    stride: int
+    """Pixels of the image for each cell of the map."""
+    keys: tuple[str, ...]
+
+    def read(self, key: str) -> Item:
+        """One item, verified."""
+
+
+@runtime_checkable
+class Passes(Protocol):
+    """What ``Method.prepare`` may ask the engine for; ``engine.passes.Passes`` says all of it."""
+
+    shown: int
+    """How many samples of each domain the training shows."""
+
+    def run(self, name: str, *, over: str, compute: Callable[..., Item], **options: Any) -> Store:
+        """What ``compute`` makes of each image of "source" or "target", made once and stored."""
+
+    def run_all(
+        self,
+        artifacts: Mapping[str, Any],
+        *,
+        over: str,
+        compute: Callable[..., Any],
+        **options: Any,
+    ) -> Mapping[str, Store]:
+        """Several artifacts from one pass."""
+
+    def summary(
+        self, name: str, reduce: Callable[[Iterator[Item]], Item], *, of: Store, **options: Any
+    ) -> Item:
+        """``reduce`` of a pass's items in their order, made once and stored."""
+
+    def source_statistics(self) -> Statistics:
+        """Pixels of each class in each label file of the source."""
 
 
 class Method(nn.Module, ABC):
@@ -43,55 +106,63 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.segmenter = segmenter
 
+    def players(self) -> dict[str, Player]:
+        """Everything that is trained, by the name that an ``Update`` calls it.
+
+        No two players share a parameter. A module that is in none (a teacher, a frozen network) is
+        never changed by a gradient.
+        """
+        return {"segmenter": Player(self.segmenter, "segmenter")}
+
+    def prepare(self, passes: Passes) -> None:
+        """At the start of each process, before a checkpoint is loaded: ask for what is stored.
+
+        Pseudo labels, prototypes ... What an earlier process has stored is read and not computed
+        again; buffers are overwritten by those of the checkpoint where one is resumed.
+        """
+
+    def stored(self) -> dict[str, Store]:
+        """Stores made by ``prepare``, by name; their items join a batch as ``Target.stored``."""
+        return {}
+
+    def before_step(self, step: Step) -> None:
+        """Once a step, before its losses, however many parts the batch is split into.
+
+        The gradients are zero, the rates are the step's, the modules are in train mode. Here a
+        teacher follows that is to lag one step behind.
+        """
+
     @abstractmethod
-    def losses(self, source: Source, target: Target, progress: float) -> Losses:
-        """Yield one ``Update`` per backward pass; ``progress`` runs from 0 to 1.
+    def losses(self, source: Source, target: Target, step: Step) -> Losses:
+        """Yield one ``Update`` per backward pass, which is done before the next one is asked for.
 
-        Never yield inside a ``with``: the code that consumes the losses runs between the yields.
+        So the graph of one update is free before the next is built. With ``trainer.accumulate`` it
+        runs once for each part of the batch. Random numbers come from torch's global generator,
+        which is seeded for the step. Never yield inside a ``with``: the code that consumes the
+        losses runs between the yields.
         """
 
-    def players(self) -> dict[str, nn.Module]:
-        """Name to module; each player has an optimiser of its own."""
-        return {"segmenter": self.segmenter}
-
-    def prepare(self, data: Pair, folder: Path) -> None:
-        """Before the first step of a process: make what the method needs in ``folder``.
-
-        Pseudo labels, prototypes ... What an earlier process has made there is used again; buffers
-        are overwritten by those of the checkpoint where one is resumed.
-        """
-
-    def before_step(self) -> None:
-        """Once before the losses of a step, however many parts its batch is split into."""
-
-    def after_step(self) -> None:
-        """Once after the optimisers have stepped."""
+    def after_step(self, step: Step) -> None:
+        """Once a step, after all optimisers have stepped; ``step`` is the one just done."""
 
     def monitor(self) -> dict[str, Tensor]:
-        """Quantities worth a curve that are no losses, such as the fill of a dictionary."""
+        """Scalars worth a curve that are no losses, such as the fill of a dictionary.
+
+        Asked for at log steps only; they change nothing and stay on the device.
+        """
         return {}
+
+    @property
+    def normalization(self) -> Normalization:
+        """How uint8 RGB becomes the segmenter's input."""
+        return self.segmenter.normalization
 
     def predict(self, image: Tensor, *, aux_weight: float = 0.0) -> Tensor:
         """Logits (b, classes, h, w) of a normalised image, at any resolution; used in eval mode.
 
         ``aux_weight`` times those of the auxiliary head are added where it is not 0.
         """
-        seen = self.segmenter(image)
-        if aux_weight == 0:
-            return seen.main
-        if seen.aux is None:
-            raise ValueError("evaluation.aux_weight must be 0: this model has no auxiliary head")
-        return seen.main + aux_weight * seen.aux
-
-
-class Untrained(Method):
-    """A segmenter that is only looked at: weights from a file, to be scored."""
-
-    terms = ()
-
-    def losses(self, source: Source, target: Target, progress: float) -> Losses:
-        """There are none."""
-        raise TypeError("these weights are scored and not trained")
+        return self.segmenter.predict(image, aux_weight=aux_weight)
 
 
 def check_weights(terms: Sequence[str], weights: dict[str, float]) -> None:
@@ -114,3 +185,15 @@ def require(key: str, value: object, wanted: str, holds: bool) -> None:
 def require_choice(key: str, value: str, *known: str) -> None:
     """Raise ValueError unless the value is one of those known."""
     require(key, value, f"one of {', '.join(known)}", value in known)
+
+
+def require_fraction(**values: float) -> None:
+    """Raise ValueError unless every option, given by its key, is in [0, 1]."""
+    for key, value in values.items():
+        require(key, value, "in [0, 1]", 0 <= value <= 1)
+
+
+def require_positive(**values: float | None) -> None:
+    """Raise ValueError unless every option, given by its key, is positive, or null where it may."""
+    for key, value in values.items():
+        require(key, value, "positive", value is None or value > 0)

@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
-from uda_hydra.methods.base import Losses, Method, Update, require, require_choice
-from uda_hydra.types import Source, Target
+from uda_hydra.methods.base import Losses, Method, Update, require_choice, require_fraction
+from uda_hydra.types import Source, Step, Target
 
 MODES = ("maxsquare", "iw_maxsquare", "entropy", "iw_entropy", "hard")
 
@@ -22,17 +22,18 @@ class MaxSquare(Method):
     ) -> None:
         super().__init__(segmenter)
         require_choice("target_mode", target_mode, *MODES)
-        require("iw_ratio", iw_ratio, "in [0, 1]", 0 <= iw_ratio <= 1)
-        require("threshold", threshold, "in [0, 1]", 0 <= threshold <= 1)
+        require_fraction(iw_ratio=iw_ratio, threshold=threshold)
         self.target_mode = target_mode
         self.iw_ratio = iw_ratio
         self.threshold = threshold
 
-    def losses(self, source: Source, target: Target, progress: float) -> Losses:
+    def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """Supervised source, then the target's own confidence and what the heads agree on."""
-        seen = self.segmenter(source.image)
-        yield Update("segmenter", **L.supervised(seen, source.label))
+        source_prediction = self.segmenter(source.image)
+        yield Update("segmenter", **L.supervised(source_prediction, source.label))
 
+        # The main head by Eq. 5, 9 or a baseline; the auxiliary one by self-produced guidance
+        # (Sec. 3.5): only it learns from what both heads agree on.
         logits = L.logits(self.segmenter(target.image), target.image.shape[-2:])
         probability = {head: L.probabilities(z) for head, z in logits.items()}
         terms = {"target": self.target_loss(logits["main"], probability["main"])}
@@ -55,7 +56,8 @@ class MaxSquare(Method):
             case "iw_entropy":
                 return self.image_wise(L.pixel_entropy(logits), probability)
             case _:
-                return L.segmentation(logits, L.confident_label(probability, self.threshold))
+                label = L.confident_label(probability, self.threshold, inclusive=False)
+                return L.segmentation(logits, label)
 
     def image_wise(
         self, values: Float[Tensor, "b h w"], probability: Float[Tensor, "b k h w"]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 import uda_hydra.losses as L
-from uda_hydra.data.pair import Pair
-from uda_hydra.data.scan import scan
-from uda_hydra.methods.base import Losses, Method, Update, require
-from uda_hydra.types import SUFFIX, Source, Target
+from uda_hydra.methods.base import Losses, Method, Passes, Update, require
+from uda_hydra.types import SUFFIX, Source, Step, Target
 
 
 class MinEnt(Method):
@@ -30,20 +26,21 @@ class MinEnt(Method):
         self.prior_strictness = prior_strictness
         self.register_buffer("source_share", torch.zeros(segmenter.num_classes))
 
-    def prepare(self, data: Pair, folder: Path) -> None:
+    def prepare(self, passes: Passes) -> None:
         """Count the classes in the source's labels, where the prior asks for it."""
         if self.prior_strictness is not None:
-            found = scan(data.source.images, workers=1, journal=folder / "source_labels.jsonl")
-            self.source_share.copy_(torch.from_numpy(found.frequency))
+            frequency = passes.source_statistics().frequency
+            self.source_share.copy_(torch.from_numpy(frequency))
 
-    def losses(self, source: Source, target: Target, progress: float) -> Losses:
+    def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """Supervised source, then the entropy of the target."""
-        seen = self.segmenter(source.image)
-        yield Update("segmenter", **L.supervised(seen, source.label))
+        source_prediction = self.segmenter(source.image)
+        yield Update("segmenter", **L.supervised(source_prediction, source.label))
 
+        # Eq. 3 on every head, and the class-ratio prior (Sec. 3.4).
         terms = {}
-        other = L.logits(self.segmenter(target.image), target.image.shape[-2:])
-        for head, logits in other.items():
+        heads = L.logits(self.segmenter(target.image), target.image.shape[-2:])
+        for head, logits in heads.items():
             probability = L.probabilities(logits)
             terms[f"ent{SUFFIX[head]}"] = L.entropy(probability, hardest=self.hardest)
             if self.prior_strictness is not None:

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 import uda_hydra.losses as L
-from uda_hydra.methods.base import Losses, Method, Update
-from uda_hydra.types import Source, Target
-
-SHUFFLES = {
-    # The release means to permute, but overwrites channels it still has to read.
-    "official": ((0, 1, 2), (2, 2, 2), (1, 2, 1)),
-    "permute": ((0, 1, 2), (2, 0, 1), (1, 2, 0)),
-}
-"""Channel orders by kind; each image gets one of the three with equal chance."""
+from uda_hydra.augment.photometric import SHUFFLES, shuffle_channels
+from uda_hydra.methods.base import Losses, Method, Update, require_choice
+from uda_hydra.types import Source, Step, Target
 
 
 class SourceOnly(Method):
@@ -25,28 +18,15 @@ class SourceOnly(Method):
 
     def __init__(self, segmenter: nn.Module, *, channel_shuffle: str) -> None:
         super().__init__(segmenter)
-        if channel_shuffle not in ("none", *SHUFFLES):
-            raise ValueError(
-                f"method.channel_shuffle must be official, permute or none, got {channel_shuffle!r}"
-            )
+        require_choice("channel_shuffle", channel_shuffle, "none", *SHUFFLES)
         self.channel_shuffle = channel_shuffle
 
-    def losses(self, source: Source, target: Target, progress: float) -> Losses:
+    def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """One supervised update; the target is not looked at."""
         image = source.image
         if self.channel_shuffle != "none":
             choices = torch.randint(3, (len(image),)).tolist()
-            image = shuffled(image, choices, self.channel_shuffle)
+            image = shuffle_channels(image, choices, self.channel_shuffle)
 
-        seen = self.segmenter(image)
-        yield Update("segmenter", **L.supervised(seen, source.label))
-
-
-def shuffled(
-    image: Float[Tensor, "b 3 h w"], choices: list[int], kind: str
-) -> Float[Tensor, "b 3 h w"]:
-    """Each image with its channels in the order that ``choices`` names, see ``SHUFFLES``."""
-    orders = [SHUFFLES[kind][choice] for choice in choices]
-    return torch.stack(
-        [torch.stack([one[c] for c in order]) for one, order in zip(image, orders, strict=True)]
-    )
+        prediction = self.segmenter(image)
+        yield Update("segmenter", **L.supervised(prediction, source.label))

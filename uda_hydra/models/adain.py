@@ -1,4 +1,4 @@
-"""The decoder of AdaIN style transfer (Huang and Belongie, ICCV 2017), as CFContra ships it."""
+"""The decoder of AdaIN (Huang and Belongie, ICCV 2017). Used by CFContra's style transfer."""
 
 from __future__ import annotations
 

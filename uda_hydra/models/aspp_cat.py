@@ -1,4 +1,4 @@
-"""The head of ProDA: dilated branches, concatenated, weighed and fused."""
+"""The head of ProDA: dilated branches, concatenated, reweighted and fused."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class AsppCat(nn.Module):
         self.fuse = ConvNorm(joined, feature_channels, 3, bias=True, norm=NORMS[norm], relu=False)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(feature_channels, num_classes, 1, bias=False)
-        # As the release means it; a loop that would treat the branches likewise misses them.
+        # As in the release, whose loop over the branches has no effect: they keep torch's values.
         nn.init.kaiming_normal_(self.fuse.conv.weight, nonlinearity="relu")
         nn.init.zeros_(self.fuse.conv.bias)
         nn.init.normal_(self.classifier.weight, std=0.001)

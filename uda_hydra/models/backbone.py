@@ -1,4 +1,4 @@
-"""What every backbone is: four maps of an image, from fine to coarse."""
+"""The base of every backbone: from an image to four maps, from fine to coarse."""
 
 from __future__ import annotations
 
@@ -29,6 +29,26 @@ class Backbone(nn.Module):
         """How often the release's optimiser lists the parameter ``name``."""
         return 1
 
+    def in_order(self) -> Iterable[nn.Module]:
+        """The children, in the order in which an image passes them."""
+        return self.children()
+
+    def depths(self) -> dict[nn.Parameter, int]:
+        """How many blocks an image has passed behind each parameter: 0 in the stem.
+
+        The blocks are the items of the children that are lists; what stands between two lists is as
+        deep as the block before it.
+        """
+        depth, depths = 0, {}
+        for child in self.in_order():
+            listed = isinstance(child, nn.Sequential | nn.ModuleList)
+            for block in child if listed else [child]:
+                parameters = [*block.parameters()]
+                # A norm in a list belongs to the layer before it.
+                depth += listed and any(p.dim() > 1 for p in parameters)
+                depths |= dict.fromkeys(parameters, depth)
+        return depths
+
     def run(self, blocks: Iterable[nn.Module], x: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
         """``x`` through one block after the other, recomputed later if ``checkpointing``."""
         for block in blocks:
@@ -48,7 +68,7 @@ def recomputed(
     """
 
     @contextmanager
-    def statistics_stay() -> Iterator[None]:
+    def statistics_frozen() -> Iterator[None]:
         # The second pass sees the same batch again, which must not count twice.
         norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
         momenta = [norm.momentum for norm in norms]
@@ -66,5 +86,5 @@ def recomputed(
         x,
         use_reentrant=False,
         preserve_rng_state=random,
-        context_fn=lambda: (nullcontext(), statistics_stay()),
+        context_fn=lambda: (nullcontext(), statistics_frozen()),
     )

@@ -1,4 +1,4 @@
-"""What of a backbone's batch norm learns, and whose statistics it uses."""
+"""Which parts of a backbone's batch norm are trained, and which statistics it uses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class StillBatchNorm(nn.BatchNorm2d):
-    """Batch norm with the running statistics, which never change, also in training."""
+    """Batch norm that uses its running statistics in training too, and never updates them."""
 
     def train(self, mode: bool = True) -> StillBatchNorm:
         """Stay in eval mode."""
@@ -20,7 +20,7 @@ class StillBatchNorm(nn.BatchNorm2d):
 
 
 class FixedBatchNorm(nn.Module):
-    """Batch norm that is data: scale, shift and statistics are buffers and never change.
+    """Batch norm without parameters: scale, shift and statistics are buffers and never change.
 
     ProCA's release divides by the square root of the variance without an epsilon, and so do we.
     """
@@ -41,7 +41,7 @@ class FixedBatchNorm(nn.Module):
 
 
 class Policy(NamedTuple):
-    """A kind of batch norm, and the beginnings of the names of those that do not learn."""
+    """A batch norm layer, and the name prefixes of the layers whose scale and shift are frozen."""
 
     layer: Callable[[int], nn.Module]
     frozen: tuple[str, ...]
@@ -49,11 +49,11 @@ class Policy(NamedTuple):
 
 POLICIES = {
     "trained": Policy(nn.BatchNorm2d, frozen=()),
-    # AdaptSegNet and its descendants: scale and shift stay, the statistics are the batch's.
+    # AdaptSegNet and its descendants: scale and shift are frozen, the statistics the batch's.
     "affine_frozen": Policy(nn.BatchNorm2d, frozen=("",)),
     # MaxSquare and Adversarial-DA-Exp.
     "stem_frozen": Policy(nn.BatchNorm2d, frozen=("bn1", "stem.")),
-    # ProCA's "v2" extractor: the statistics stay.
+    # ProCA's "v2" extractor: the statistics are the stored ones.
     "still": Policy(StillBatchNorm, frozen=()),
     # ProDA's freeze_bn.
     "frozen": Policy(StillBatchNorm, frozen=("",)),
@@ -71,7 +71,7 @@ def policy(name: str) -> Policy:
 
 
 def freeze(module: nn.Module, chosen: Policy) -> None:
-    """Keep scale and shift as they are where the policy says so."""
+    """Freeze scale and shift of the layers that the policy names."""
     for name, child in module.named_modules():
         if isinstance(child, nn.BatchNorm2d) and name.startswith(chosen.frozen):
             child.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Small modules that several networks are made of."""
+"""Small modules that several networks share."""
 
 from __future__ import annotations
 

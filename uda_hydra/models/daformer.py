@@ -90,7 +90,7 @@ def mix_transformer(
 ) -> Segmenter:
     """A Mix Transformer of one of ``mit.SIZES`` with the head of DAFormer or of SegFormer.
 
-    Norms are spared from weight decay.
+    Norms have no weight decay.
     """
     if size not in SIZES:
         raise ValueError(f"model.size must be one of {', '.join(SIZES)}, got {size!r}")
@@ -101,19 +101,18 @@ def mix_transformer(
     joined = head_channels * len(widths)
     aspp = head == "daformer"
     fuse = SeparableAspp(joined, head_channels) if aspp else ConvNorm(joined, head_channels)
-    _start(backbone)
+    _initialize(backbone)
     return Segmenter(
         backbone,
         FusingHead(widths, num_classes, channels=head_channels, fuse=fuse, dropout=dropout),
         main_reads=(0, 1, 2, 3),
         num_classes=num_classes,
         normalization=named_normalization(normalization),
-        decay_norms=False,
     )
 
 
-def _start(backbone: nn.Module) -> None:
-    """As SegFormer begins before it is trained on ImageNet."""
+def _initialize(backbone: nn.Module) -> None:
+    """Draw SegFormer's initial values, from before its training on ImageNet."""
     for module in backbone.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)

@@ -11,18 +11,18 @@ from torch import nn
 
 from uda_hydra.models.batch_norm import freeze, policy
 from uda_hydra.models.heads import AsppSum
-from uda_hydra.models.initialization import gaussian, he_out, start
+from uda_hydra.models.initialization import gaussian, he_out, initialize
 from uda_hydra.models.normalizations import normalization as named_normalization
 from uda_hydra.models.projectors import PROJECTORS
 from uda_hydra.models.projectors import projector as named_projector
-from uda_hydra.models.resnet import CAFFE, TORCHVISION, V1C, Layout, ResNet
+from uda_hydra.models.resnet import CAFFE, TORCHVISION, V1C, ResNet, ResNetLayout
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.models.vgg import VGG16
 
 LAYOUTS = {"caffe": CAFFE, "torchvision": TORCHVISION, "v1c": V1C}
 
 
-def named_layout(name: str) -> Layout:
+def named_layout(name: str) -> ResNetLayout:
     """The entry of ``LAYOUTS``."""
     if name not in LAYOUTS:
         raise ValueError(f"model.layout must be one of {', '.join(LAYOUTS)}, got {name!r}")
@@ -42,12 +42,12 @@ def deeplabv2(
     train_projector: bool = False,
     normalization: str = "caffe",
     batch_norm: str = "affine_frozen",
-    init: str = "official",
+    initialization: str = "official",
 ) -> Segmenter:
     """ResNet-101 by default; small ``blocks`` and ``width`` give a network for the CPU.
 
-    ``multi_level`` adds the auxiliary head. ``batch_norm`` and ``init`` are entries of
-    ``batch_norm.POLICIES`` and ``initialization.STARTS``, ``projector`` of
+    ``multi_level`` adds the auxiliary head. ``batch_norm`` and ``initialization`` are entries of
+    ``batch_norm.POLICIES`` and ``initialization.SCHEMES``, ``projector`` of
     ``projectors.PROJECTORS``; a projector that is not trained stays a random projection.
     """
     chosen = policy(batch_norm)
@@ -56,7 +56,7 @@ def deeplabv2(
     main = AsppSum(backbone.channels[3], num_classes, **options)
     aux = AsppSum(backbone.channels[2], num_classes, **options) if multi_level else None
     projection = None if projector is None else named_projector(projector, backbone.channels)
-    start(init, backbone, [main, aux, projection])
+    initialize(initialization, backbone, [main, aux, projection])
     freeze(backbone, chosen)
     if projection is not None:
         projection.requires_grad_(train_projector)

@@ -8,7 +8,7 @@ from functools import partial
 from uda_hydra.models.aspp_cat import AsppCat
 from uda_hydra.models.batch_norm import freeze, policy
 from uda_hydra.models.deeplabv2 import named_layout
-from uda_hydra.models.initialization import start
+from uda_hydra.models.initialization import initialize
 from uda_hydra.models.normalizations import normalization as named_normalization
 from uda_hydra.models.resnet import ResNet
 from uda_hydra.models.segmenter import Segmenter
@@ -29,7 +29,7 @@ def deeplabv2_cat(
     dropout: float = 0.1,
     normalization: str = "unit",
     batch_norm: str = "trained",
-    init: str = "official",
+    initialization: str = "official",
 ) -> Segmenter:
     """ResNet-101 by default; ``head_channels`` are those of the feature that is classified.
 
@@ -50,7 +50,7 @@ def deeplabv2_cat(
     )
     aux = head(third) if multi_level else None
     main = head(fourth + third) if multi_level else head(fourth)
-    start(init, backbone, [main, aux])
+    initialize(initialization, backbone, [main, aux])
     freeze(backbone, chosen)
     norm = chosen.layer(fourth) if feat_norm else None
     if norm is not None:

@@ -1,7 +1,8 @@
-"""Which domain does a map come from? The discriminators of the field's releases."""
+"""Discriminators of the field's releases: which domain does a map come from?"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import torch
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 SLOPE = 0.2
-"""Of every leaky ReLU, below zero."""
+"""Slope of every leaky ReLU below zero."""
 
 
 class FcPix2pix(nn.Module):
@@ -31,8 +32,20 @@ class FcPix2pix(nn.Module):
         return self.classifier(x)
 
 
+class PerHead(nn.ModuleDict):
+    """One discriminator for each head of a segmenter, by the head's name."""
+
+    def __init__(self, segmenter: nn.Module, discriminator: Callable[[], nn.Module]) -> None:
+        heads = ["main"] if segmenter.aux_head is None else ["main", "aux"]
+        super().__init__({head: discriminator() for head in heads})
+
+    def forward(self, views: Mapping[str, Float[Tensor, "b c _ _"]]) -> dict[str, Tensor]:
+        """The scores of each head's view."""
+        return {head: self[head](view) for head, view in views.items()}
+
+
 class Fc3x3(nn.Module):
-    """Four strided 3x3 convolutions and a 1x1; ``low`` leaves the fourth out. ProDA's warm-up."""
+    """Four strided 3x3 convolutions and a 1x1; ``low`` omits the fourth. Used by ProDA."""
 
     def __init__(self, channels: int, *, width: int = 64, low: bool = False) -> None:
         super().__init__()
@@ -53,7 +66,7 @@ class Fc3x3(nn.Module):
 class PixelDiscriminator(nn.Module):
     """Domain and class of every cell at once: first the source's classes, then the target's.
 
-    Fine-grained adversarial learning (Wang et al., ECCV 2020), as ProCA's release has it.
+    Used by ProCA's fine-grained adversarial warm-up (Wang et al., ECCV 2020).
     """
 
     def __init__(self, channels: int, num_classes: int, *, width: int = 256) -> None:
@@ -71,7 +84,10 @@ class PixelDiscriminator(nn.Module):
 
 
 class MultiScale(nn.Module):
-    """Three equal discriminators on the map, its half and its quarter. CaCo's vanilla release."""
+    """Three equal discriminators on the map, its half and its quarter.
+
+    Used by CaCo's vanilla release.
+    """
 
     def __init__(self, channels: int, *, width: int = 32, scales: int = 3) -> None:
         super().__init__()
@@ -92,7 +108,7 @@ class MultiScale(nn.Module):
 
 
 class OneScale(nn.Module):
-    """Five convolutions, three of them strided, four residual blocks and a 1x1."""
+    """Five convolutions, four residual blocks and a 1x1. Used by ``MultiScale``."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""The first values of convolutions, before pretrained weights overwrite the backbone's.
+"""Initial values of convolutions, before pretrained weights overwrite the backbone's.
 
-What is not named here begins as torch makes it: weight and bias uniform in 1/sqrt(fan in).
+All other parameters keep torch's initial values: weight and bias uniform in 1/sqrt(fan in).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import nn
 
 
 def gaussian(*modules: nn.Module | None) -> None:
-    """Weights of all convolutions from N(0, 0.01), as DeepLab's releases draw them."""
+    """Draw the weights of all convolutions from N(0, 0.01), as DeepLab's releases do."""
     for conv in _convolutions(modules):
         nn.init.normal_(conv.weight, std=0.01)
 
@@ -28,30 +28,30 @@ def he_in(*modules: nn.Module | None) -> None:
         nn.init.kaiming_normal_(conv.weight, mode="fan_in", nonlinearity="relu")
 
 
-def _own(*modules: nn.Module | None) -> None:
-    """The values a module was made with."""
+def _keep(*modules: nn.Module | None) -> None:
+    """Keep the values that the modules were made with."""
 
 
-STARTS: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
+SCHEMES: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
     # AdaptSegNet and its descendants, ProDA.
     "official": (gaussian, gaussian),
     # To train from nothing; with pretrained weights, ProCA with its V3 head.
-    "he": (he_out, _own),
+    "he": (he_out, _keep),
     # ProCA, and DAFormer's DeepLabV2.
     "proca": (he_out, gaussian),
     # The concatenating network in CaCo's vanilla release.
-    "default": (_own, _own),
+    "default": (_keep, _keep),
 }
-"""What ``model.init`` may name: how the backbone begins, and how the heads."""
+"""What ``model.initialization`` may name: the initial values of the backbone, and of the heads."""
 
 
-def start(name: str, backbone: nn.Module, heads: Iterable[nn.Module | None]) -> None:
-    """Draw the first values as the entry of ``STARTS`` says."""
-    if name not in STARTS:
-        raise ValueError(f"model.init must be one of {', '.join(STARTS)}, got {name!r}")
-    for_backbone, for_heads = STARTS[name]
-    for_backbone(backbone)
-    for_heads(*heads)
+def initialize(name: str, backbone: nn.Module, heads: Iterable[nn.Module | None]) -> None:
+    """Draw the initial values by the entry ``name`` of ``SCHEMES``."""
+    if name not in SCHEMES:
+        raise ValueError(f"model.initialization must be one of {', '.join(SCHEMES)}, got {name!r}")
+    draw_backbone, draw_heads = SCHEMES[name]
+    draw_backbone(backbone)
+    draw_heads(*heads)
 
 
 def _convolutions(modules: Iterable[nn.Module | None]) -> Iterator[nn.Conv2d]:

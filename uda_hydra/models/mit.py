@@ -5,7 +5,8 @@ Inside, maps have their channels last, (b, h, w, c), as linear layers and layer 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from uda_hydra.models.backbone import Backbone
 Grid = Float[Tensor, "b h w c"]
 HEADS = (1, 2, 5, 8)
 REDUCTIONS = (8, 4, 2, 1)
-"""How much coarser the map is that keys and values are taken from."""
+"""By stage: how much coarser the map of keys and values is."""
 MLP_RATIO = 4
 
 
@@ -57,7 +58,7 @@ class PatchEmbedding(nn.Module):
 
 
 class Attention(nn.Module):
-    """All cells ask, the cells of a coarser map answer."""
+    """Attention whose queries are all cells, and whose keys and values are a coarser map's."""
 
     def __init__(self, width: int, *, heads: int, reduction: int) -> None:
         super().__init__()
@@ -71,22 +72,22 @@ class Attention(nn.Module):
             self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Grid) -> Grid:
-        """The answers, one for every cell."""
+        """The attended values, one for every cell."""
         batch, height, width, channels = x.shape
         coarse = x
         if self.sr is not None:
             coarse = self.norm(self.sr(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         query = self._per_head(self.q(x))
         key, value = (self._per_head(part) for part in self.kv(coarse).chunk(2, dim=-1))
-        answer = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(answer.transpose(1, 2).reshape(batch, height, width, channels))
+        attended = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(attended.transpose(1, 2).reshape(batch, height, width, channels))
 
     def _per_head(self, x: Grid) -> Float[Tensor, "b heads n d"]:
         return x.flatten(1, 2).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class Depthwise(nn.Module):
-    """A 3x3 convolution of each channel alone; it tells the cells where they are."""
+    """A 3x3 convolution of each channel alone, which encodes position."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -112,7 +113,7 @@ class MixFFN(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each beside a shortcut and left out at random (drop path)."""
+    """Attention and feed-forward, each with a shortcut and dropped at random (drop path)."""
 
     def __init__(self, width: int, *, heads: int, reduction: int, drop_path: float) -> None:
         super().__init__()
@@ -124,11 +125,11 @@ class Block(nn.Module):
 
     def forward(self, x: Grid) -> Grid:
         """The refined cells."""
-        x = x + self._kept(self.attn(self.norm1(x)))
-        return x + self._kept(self.mlp(self.norm2(x)))
+        x = x + self._drop_path(self.attn(self.norm1(x)))
+        return x + self._drop_path(self.mlp(self.norm2(x)))
 
-    def _kept(self, x: Grid) -> Grid:
-        """In training: 0 for some images, and for the others scaled so that the mean stays."""
+    def _drop_path(self, x: Grid) -> Grid:
+        """In training, 0 for some images; the others are scaled so that the expectation stays."""
         if not self.training or self.drop_path == 0:
             return x
         keep = 1 - self.drop_path
@@ -162,14 +163,20 @@ class MixTransformer(Backbone):
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The maps of the four stages, channels first."""
-        stages = (
+        maps, x = [], image
+        for embedding, blocks, norm in self._stages():
+            x = norm(self.run(blocks, embedding(x))).permute(0, 3, 1, 2)
+            maps.append(x)
+        return tuple(maps)
+
+    def in_order(self) -> Iterator[nn.Module]:
+        """Stage by stage; the released names are registered kind by kind."""
+        return chain.from_iterable(self._stages())
+
+    def _stages(self) -> tuple[tuple[PatchEmbedding, nn.ModuleList, nn.LayerNorm], ...]:
+        return (
             (self.patch_embed1, self.block1, self.norm1),
             (self.patch_embed2, self.block2, self.norm2),
             (self.patch_embed3, self.block3, self.norm3),
             (self.patch_embed4, self.block4, self.norm4),
         )
-        maps, x = [], image
-        for embedding, blocks, norm in stages:
-            x = norm(self.run(blocks, embedding(x))).permute(0, 3, 1, 2)
-            maps.append(x)
-        return tuple(maps)

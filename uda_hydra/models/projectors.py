@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from uda_hydra.models.blocks import PixelLinear
 
 
-class Kind(NamedTuple):
+class ProjectorKind(NamedTuple):
     """A projector: two layers with a ReLU between them, or a single one (``layers`` 1)."""
 
     layers: int = 2
@@ -28,14 +28,14 @@ class Kind(NamedTuple):
 
 
 PROJECTORS = {
-    "caco_vanilla": Kind(norms=1, stage=2, out=128, convolution=True),
+    "caco_vanilla": ProjectorKind(norms=1, stage=2, out=128, convolution=True),
     # CFContra's ``head_mode``; without a projector, it compares the last stage itself.
-    "moco": Kind(),
-    "simclr": Kind(norms=2),
-    "byol": Kind(norms=1),
-    "linear": Kind(layers=1),
-    "proca": Kind(norms=1, out=256, convolution=True, unit=True),
-    "proca_linear": Kind(layers=1, out=256, convolution=True, unit=True),
+    "moco": ProjectorKind(),
+    "simclr": ProjectorKind(norms=2),
+    "byol": ProjectorKind(norms=1),
+    "linear": ProjectorKind(layers=1),
+    "proca": ProjectorKind(norms=1, out=256, convolution=True, unit=True),
+    "proca_linear": ProjectorKind(layers=1, out=256, convolution=True, unit=True),
 }
 """What ``model.projector`` may name."""
 
@@ -43,7 +43,7 @@ PROJECTORS = {
 class Projector(nn.Module):
     """Projects every cell by itself; ``hidden`` channels between the layers."""
 
-    def __init__(self, kind: Kind, channels: int, hidden: int) -> None:
+    def __init__(self, kind: ProjectorKind, channels: int, hidden: int) -> None:
         super().__init__()
         out = kind.out or hidden
         self.single, self.unit = kind.layers == 1, kind.unit
@@ -74,5 +74,5 @@ def projector(name: str, stages: tuple[int, ...]) -> Projector:
     return Projector(kind, stages[kind.stage], hidden=stages[-1])
 
 
-def _layer(kind: Kind, channels: int, out: int) -> nn.Module:
+def _layer(kind: ProjectorKind, channels: int, out: int) -> nn.Module:
     return nn.Conv2d(channels, out, 1) if kind.convolution else PixelLinear(channels, out)

@@ -15,7 +15,7 @@ EXPANSION = 4
 Norm = Callable[[int], nn.Module]
 
 
-class Layout(NamedTuple):
+class ResNetLayout(NamedTuple):
     """Where a family of ResNets strides and dilates."""
 
     ceil_mode: bool
@@ -23,29 +23,37 @@ class Layout(NamedTuple):
     stride_in_first: bool
     """The stride sits in a block's first 1x1 convolution, not in its 3x3."""
     strides: tuple[int, int, int, int]
-    """Of the first block of each stage."""
+    """Stride of the first block of each stage."""
     dilations: tuple[tuple[int, ...], ...]
-    """Of the blocks of each stage in order; the last entry serves all later blocks."""
+    """Dilations of the blocks of each stage in order; the last entry serves all later blocks."""
     deep_stem: bool = False
     """Three 3x3 convolutions in place of one 7x7."""
     repeated: bool = False
     """The release's optimiser lists most parameters several times."""
 
 
-CAFFE = Layout(True, True, strides=(1, 2, 1, 1), dilations=((1,), (1,), (2,), (4,)), repeated=True)
+CAFFE = ResNetLayout(
+    True, True, strides=(1, 2, 1, 1), dilations=((1,), (1,), (2,), (4,)), repeated=True
+)
 """AdaptSegNet, ADVENT, CaCo, CFContra, ProDA, MaxSquare."""
-TORCHVISION = Layout(False, False, strides=(1, 2, 1, 1), dilations=((1,), (1,), (1, 2), (2, 4)))
+TORCHVISION = ResNetLayout(
+    False, False, strides=(1, 2, 1, 1), dilations=((1,), (1,), (1, 2), (2, 4))
+)
 """ProCA."""
 V1C = TORCHVISION._replace(deep_stem=True)
 """DAFormer's DeepLabV2."""
-V3PLUS_16 = Layout(False, False, strides=(1, 2, 2, 1), dilations=((1,), (1,), (1,), (2, 4, 8)))
+V3PLUS_16 = ResNetLayout(
+    False, False, strides=(1, 2, 2, 1), dilations=((1,), (1,), (1,), (2, 4, 8))
+)
 """DeepLabV3+ of Adversarial-DA-Exp, output stride 16."""
-V3PLUS_8 = Layout(False, False, strides=(1, 2, 1, 1), dilations=((1,), (1,), (2,), (4, 8, 16)))
+V3PLUS_8 = ResNetLayout(
+    False, False, strides=(1, 2, 1, 1), dilations=((1,), (1,), (2,), (4, 8, 16))
+)
 """The same with output stride 8."""
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions beside a shortcut."""
+    """1x1, 3x3 and 1x1 convolutions with a shortcut."""
 
     def __init__(
         self,
@@ -55,7 +63,7 @@ class Bottleneck(nn.Module):
         first: bool,
         stride: int,
         dilation: int,
-        layout: Layout,
+        layout: ResNetLayout,
         norm: Norm = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
@@ -91,7 +99,7 @@ class ResNet(Backbone):
         *,
         blocks: Sequence[int],
         width: int,
-        layout: Layout,
+        layout: ResNetLayout,
         norm: Norm = nn.BatchNorm2d,
     ) -> None:
         if len(blocks) != 4 or min(blocks) < 1:
@@ -142,7 +150,7 @@ def _deep_stem(width: int, norm: Norm) -> nn.Sequential:
 
 
 def _stage(
-    channels: int, width: int, blocks: int, index: int, layout: Layout, norm: Norm
+    channels: int, width: int, blocks: int, index: int, layout: ResNetLayout, norm: Norm
 ) -> nn.Sequential:
     dilations = layout.dilations[index]
     stage = []

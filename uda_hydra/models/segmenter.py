@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NotRequired, TypedDict
+from collections.abc import Sequence
+from typing import TypedDict
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from uda_hydra.errors import UserError
 from uda_hydra.models.backbone import Backbone
 from uda_hydra.types import Normalization, Prediction
 
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
+"""What ``optimizer.decay_norms`` is about."""
 
 
 class ParameterGroup(TypedDict):
@@ -21,8 +23,6 @@ class ParameterGroup(TypedDict):
     params: list[nn.Parameter]
     repeats: list[int]
     """Per parameter: how often the releases' optimiser updates it within one step."""
-    weight_decay: NotRequired[float]
-    """Where it is not the optimiser's own."""
 
 
 class Segmenter(nn.Module):
@@ -45,7 +45,6 @@ class Segmenter(nn.Module):
         feat_norm: nn.Module | None = None,
         projector: nn.Module | None = None,
         projector_reads: int = 3,
-        decay_norms: bool = True,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -58,10 +57,8 @@ class Segmenter(nn.Module):
         self.normalization = normalization
         self.main_reads, self.aux_reads = tuple(main_reads), tuple(aux_reads)
         self.projector_reads = projector_reads
-        self.decay_norms = decay_norms
-        """Whether weight decay also shrinks scale and shift of the norms."""
         self.keep_stages = False
-        """Return the maps of all stages; without it, their memory is free after the backward."""
+        """Return the maps of all stages; otherwise their memory is freed after the backward."""
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Prediction:
         """Logits and features of a normalised image, at feature resolution."""
@@ -83,24 +80,27 @@ class Segmenter(nn.Module):
             stages=tuple(stages) if self.keep_stages else None,
         )
 
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """Every trainable parameter once, in the groups "backbone" and "heads".
+    def predict(
+        self, image: Float[Tensor, "b 3 h w"], *, aux_weight: float = 0.0
+    ) -> Float[Tensor, "b k _ _"]:
+        """Logits of a normalised image at feature resolution.
 
-        Without ``decay_norms`` the norms' follow in two more groups of these names.
+        ``aux_weight`` times those of the auxiliary head are added where it is not 0.
         """
-        named = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
-        if self.decay_norms:
-            return self._groups(named)
-        norms = {p for m in self.modules() if isinstance(m, NORMS) for p in m.parameters()}
-        plain = self._groups((n, p) for n, p in named if p not in norms)
-        spared = self._groups((n, p) for n, p in named if p in norms)
-        return plain + [ParameterGroup(**group, weight_decay=0.0) for group in spared]
+        prediction = self(image)
+        if aux_weight == 0:
+            return prediction.main
+        if prediction.aux is None:
+            raise UserError("evaluation.aux_weight must be 0: this model has no auxiliary head")
+        return prediction.main + aux_weight * prediction.aux
 
-    def _groups(self, named: Iterable[tuple[str, nn.Parameter]]) -> list[ParameterGroup]:
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Every trainable parameter once, in the groups "backbone" and "heads"."""
         backbone, heads = {}, {}
-        for name, parameter in named:
-            group = backbone if name.startswith("backbone.") else heads
-            group[name.removeprefix("backbone.")] = parameter
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                group = backbone if name.startswith("backbone.") else heads
+                group[name.removeprefix("backbone.")] = parameter
         repeats = [self.backbone.repeats(name) for name in backbone]
         return [
             ParameterGroup(name="backbone", params=[*backbone.values()], repeats=repeats),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from uda_hydra.models.backbone import Backbone
 
 WIDTHS = ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))
-"""Of the convolutions, in multiples of the first; the last group is dilated by 2."""
+"""Channels of the convolutions, in multiples of the first; the last group is dilated by 2."""
 POOLED = 3
 """The groups that a pooling layer follows; a fourth and a fifth would cost resolution."""
 

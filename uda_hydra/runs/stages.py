@@ -1,17 +1,22 @@
-"""A paper's stages are command lines: which config each stage gets, and what makes two equal."""
+"""A paper's stages are command lines: which config each stage gets.
+
+A stage names the files of an earlier one as ``${stage:<name>}/last.pt``: in conf/method, in
+conf/experiment and on the command line, wherever the earlier stage's folder may be.
+"""
 
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from uda_hydra.config import quoted
 from uda_hydra.errors import UserError, nearest
 from uda_hydra.files import digest_of, flat
 from uda_hydra.runs.identity import identity
@@ -31,74 +36,86 @@ class Stage(NamedTuple):
         return Path(self.config.output)
 
 
-def plan(config: DictConfig, overrides: list[str], label: str) -> list[Stage]:
+def register_resolver() -> None:
+    """Make ``${stage:<name>}``, the folder of an earlier stage, known to OmegaConf."""
+    OmegaConf.register_new_resolver("stage", _folder_of, replace=True)
+
+
+def _folder_of(name: str, *, _root_: DictConfig) -> str:
+    if _root_.folders is None:
+        # The stages are not planned yet.
+        return f"<{name}>"
+    if name not in _root_.folders:
+        raise UserError(
+            f"there is no stage {name!r} before this one{nearest(name, _root_.folders)}"
+        )
+    return _root_.folders[name]
+
+
+def plan(config: DictConfig, overrides: list[str]) -> list[Stage]:
     """The stages of the composed top-level config and the user's overrides, in order.
 
-    An override reaches every stage that has its key; ``+stage.<name>.<key>=<value>`` reaches
-    one alone. What a stage's own list sets (its method, where it begins) stays, what a file sets
-    below ``stage.<name>`` gives way to an override. ``label`` names the run where no output folder
-    is given. With ``start.folder`` the stages before the last are there, each in a folder named by
-    what it is made of, so that equal ones are trained once.
+    A training without stages is a list of one, named as its method. An override reaches every stage
+    that has its key; ``+stage.<name>.<key>=<value>`` reaches one alone. Each stage has a folder
+    below ``output``. With ``start.folder`` the stages before the last are there, each in a folder
+    named by what it is made of, so that equal ones are trained once.
     """
     user = OverridesParser.create().parse_overrides(overrides)
     addressed = [o for o in user if o.key_or_group.startswith(ADDRESS)]
-    recipe = [identity(config), [override.input_line for override in addressed]]
-    recipe += [_beginning(config)] if _beginning(config) else []
-    output = config.output or f"outputs/runs/{label}-{digest_of(recipe)}"
-    with_output = OmegaConf.merge(config, {"output": output})
-    lists = _lists(with_output)
-    usual = OmegaConf.to_container(with_output, resolve=True)["stage"]
-    _check_addresses(addressed, lists)
-    if not lists:
-        return [Stage(label, with_output)]
     general = [o for o in user if o not in addressed]
+    lists = _lists(config)
+    _check_addresses(addressed, lists)
+    usual = OmegaConf.to_container(config.stage, resolve=False)
+    output = config.output or _usual_output(config, lists, addressed)
     stages: list[Stage] = []
     for name, own in lists.items():
-        last = name == [*lists][-1]
-        for before in stages:
-            own = [line.replace(f"{output}/{before.name}/", f"{before.folder}/") for line in own]
+        last = len(stages) == len(lists) - 1
         if not last and config.start.seed is not None:
             own = [*own, f"seed={config.start.seed}"]
-        mine = [o for o in addressed if o.key_or_group.split(".")[1] == name]
-        lines = [_unaddressed(o, name) for o in mine]
-        folder = f"{output}/{name}"
-        often = _lines(usual.get(name, {}))
-        composed = _compose(general, own, often, lines, output=folder, last=last)
-        stages.append(Stage(name, composed if last else _shared(name, composed)))
+        mine = [_unaddressed(o, name) for o in addressed if o.key_or_group.split(".")[1] == name]
+        stage = _compose(general, own, _lines(usual.get(name, {})), mine, last=last)
+        stage.folders = {earlier.name: str(earlier.folder) for earlier in stages}
+        shared = None if last else config.start.folder
+        stage.output = f"{output}/{name}" if shared is None else _shared_folder(name, stage)
+        stages.append(Stage(name, stage))
     return stages
 
 
 def _lists(config: DictConfig) -> dict[str, list[str]]:
     """The overrides of each stage; a method of one training may be given a stage before it."""
-    lists = OmegaConf.to_container(config, resolve=True)["stages"]
-    if lists or not config.start.overrides:
+    lists = OmegaConf.to_container(config.stages, resolve=False)
+    if lists:
         return lists
-    method = config.method._target_.split(".")[-2]
-    return {"start": [*config.start.overrides], method: [f"init={config.output}/start/last.pt"]}
+    if config.start.overrides:
+        start = [*config.start.overrides]
+        return {"start": start, config.method.name: ["init=${stage:start}/last.pt"]}
+    return {config.method.name: []}
 
 
-def _beginning(config: DictConfig) -> list[Any]:
-    """What ``start`` says of the weights that a run begins with."""
-    said = [[*(config.start.overrides or [])], config.start.seed]
-    return said if any(value not in ([], None) for value in said) else []
+def _usual_output(
+    config: DictConfig, lists: dict[str, list[str]], addressed: list[Override]
+) -> str:
+    """The run's folder where none is given: what it is in words, and a digest of all of it."""
+    recipe = [identity(config), lists, OmegaConf.to_container(config.stage, resolve=False)]
+    recipe += [[override.input_line for override in addressed], config.start.seed]
+    words = f"{config.method.name}-{config.dataset.name}-seed{config.seed}".replace("/", "-")
+    return f"outputs/runs/{words}-{digest_of(recipe)}"
 
 
-def _shared(name: str, config: DictConfig) -> DictConfig:
-    """The config of a stage before the last, in ``start.folder`` if there is one."""
-    folder = config.start.folder
-    if folder is None:
-        return config
-    # Where the study is does not make the stage another one.
-    recipe = json.dumps(identity(config), sort_keys=True).replace(folder, "")
-    return OmegaConf.merge(config, {"output": f"{folder}/{name}-{digest_of(recipe)}"})
+def _shared_folder(name: str, config: DictConfig) -> str:
+    """The folder in ``start.folder`` of a stage that many runs begin with."""
+    made_of = identity(config)
+    read = [Path(f).name for n, f in config.folders.items() if f"${{stage:{n}}}" in str(made_of)]
+    return f"{config.start.folder}/{name}-{digest_of([made_of, read])}"
 
 
 def _check_addresses(addressed: list[Override], lists: dict[str, list[str]]) -> None:
     for override in addressed:
         name = override.key_or_group.split(".")[1]
         if name not in lists:
-            where = nearest(name, lists) if lists else "; this run has no stages"
-            raise UserError(f"there is no stage {name!r} for {override.input_line}{where}")
+            raise UserError(
+                f"there is no stage {name!r} for {override.input_line}{nearest(name, lists)}"
+            )
 
 
 def _compose(
@@ -107,24 +124,31 @@ def _compose(
     usual: list[str],
     addressed: list[str],
     *,
-    output: str,
     last: bool,
 ) -> DictConfig:
-    """The config of one stage. Each speaks louder than those before it.
+    """The config of one stage. Of several values for a key the later wins:
 
-    The stage's usual values, the user's general overrides, the list's own, the addressed ones.
+    1. ``conf/``, by the groups that are chosen
+    2. ``usual``: what a file in ``conf/`` sets below ``stage.<name>``
+    3. ``general``: the user's overrides, of those keys that the stage has
+    4. ``own``: the stage's list in ``stages``; a user's override of the same key is left out
+    5. ``addressed``: the user's ``+stage.<name>.<key>=<value>``
+
+    Two exceptions. ``loss=<file>`` reaches the ``last`` stage alone, whose method the user named;
+    and ``+<key>=<value>`` adds a key that no stage has to the last.
     """
-    own = [quoted(line) for line in own]
     taken = {o.key_or_group for o in OverridesParser.create().parse_overrides(own)}
-    taken |= {"output", "stages"}
-    # The choice of a loss file belongs to the method that the user named, the last stage's.
-    taken |= set() if last else {"loss"}
+    taken |= {"output", "stages"} | (set() if last else {"loss"})
     general = [o for o in general if o.key_or_group not in taken]
-    ends = [*own, *addressed, quoted(f"output={output}")]
-    groups = [o for o in general if not _is_value(o)]
-    bare = compose("config", [*(o.input_line for o in groups), *ends])
-    kept = [o for o in general if not _is_value(o) or (last and o.is_add()) or _has(bare, o)]
-    config = compose("config", [*usual, *(o.input_line for o in kept), *ends])
+    later = [*own, *addressed]
+    groups = _groups()
+    chosen = [o for o in general if o.key_or_group in groups]
+    if len(chosen) < len(general):
+        # Which keys the stage has is known once its groups are chosen.
+        bare = compose("config", [*(o.input_line for o in chosen), *later])
+        added = [o for o in general if last and o.is_add()]
+        general = [o for o in general if o in chosen or o in added or _has(bare, o)]
+    config = compose("config", [*usual, *(o.input_line for o in general), *later])
     # One training; where an experiment lists the stages it is composed with the list.
     config.stages, config.stage = {}, {}
     return config
@@ -132,15 +156,13 @@ def _compose(
 
 def _lines(values: dict[str, Any]) -> list[str]:
     """The overrides that set nested values."""
-    return [f"{key}={json.dumps(value)}" for key, value in flat(values).items()]
+    return [f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in flat(values).items()]
 
 
-def _is_value(override: Override) -> bool:
-    """Whether it sets a value; a choice of a group has a one-word key that is a group's name."""
-    from hydra.core.global_hydra import GlobalHydra
-
-    loader = GlobalHydra.instance().config_loader()
-    return override.key_or_group not in loader.list_groups("")
+@cache
+def _groups() -> frozenset[str]:
+    """The config groups; an override of one chooses an option, such as ``dataset=gta2city``."""
+    return frozenset(GlobalHydra.instance().config_loader().list_groups(""))
 
 
 def _has(config: DictConfig, override: Override) -> bool:

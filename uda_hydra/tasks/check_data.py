@@ -1,22 +1,23 @@
-"""Check the data: read every file once, tell what is there and what is broken."""
+"""Check the data: read every file once, report what is there and what does not fit."""
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from uda_hydra import build
 from uda_hydra.data.check import check
+from uda_hydra.data.pool import count_up
 from uda_hydra.errors import UserError
 
 
-def check_data(config: DictConfig, overrides: list[str], label: str) -> None:
+def check_data(config: DictConfig, overrides: list[str]) -> None:
     """Report on source, target and validation images; an error if any file is unfit.
 
     What was found sound is remembered in ``outputs/check_data``, so that an interrupted check
-    goes on where it stopped.
+    resumes where it stopped.
     """
     pair = build.pair(config)
     sets = {
@@ -30,14 +31,10 @@ def check_data(config: DictConfig, overrides: list[str], label: str) -> None:
             images,
             workers=config.trainer.workers,
             journal=Path("outputs/check_data") / f"{pair.name}-{part}.jsonl",
-            progress=_show,
+            progress=partial(count_up, part),
         )
-        print(f"\r{part}: {report.text()}")
+        print(f"{part}: {report.text()}")
         if not report.ok:
             unfit.append(part)
     if unfit:
         raise UserError(f"files of {', '.join(unfit)} are not fit for training, see above")
-
-
-def _show(done: int, total: int) -> None:
-    print(f"\r{done}/{total}", end="", file=sys.stderr, flush=True)

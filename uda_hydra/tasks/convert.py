@@ -16,11 +16,11 @@ from uda_hydra.models.checkpoints.export import (
     write_official,
     write_ours,
 )
-from uda_hydra.models.checkpoints.names import few
+from uda_hydra.models.checkpoints.names import abbreviate
 from uda_hydra.models.checkpoints.reading import read_checkpoint
 
 
-def convert(config: DictConfig, overrides: list[str], label: str) -> None:
+def convert(config: DictConfig, overrides: list[str]) -> None:
     """Write the weights of ``init`` to the file ``output``; neither model nor data are needed.
 
     Without ``layout`` it becomes ours, a safetensors file; with it, a torch file in that layout.
@@ -41,7 +41,9 @@ def convert(config: DictConfig, overrides: list[str], label: str) -> None:
     else:
         write_atomically(target, lambda path: write_official(path, tensors, layout), size=size)
         left = [name for name in checkpoint.unused if name not in tensors]
-        print(f"  has no place there: {few(left)}" if left else "  all of it has a place there")
+        print(
+            f"  has no place there: {abbreviate(left)}" if left else "  all of it has a place there"
+        )
     written = "uda_hydra, safetensors" if layout is None else f"{layout.name}, {layout.container}"
     print(f"{target}: {written}, {len(tensors)} tensors")
 

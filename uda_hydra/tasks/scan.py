@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from uda_hydra import build
+from uda_hydra.data.pool import count_up
+from uda_hydra.data.samplers import SCANS
 from uda_hydra.data.scan import Statistics
 from uda_hydra.data.scan import scan as count
 from uda_hydra.errors import UserError
 from uda_hydra.files import write_text
 
-FOLDER = Path("outputs/scan")
 
+def scan(config: DictConfig, overrides: list[str]) -> None:
+    """Write ``<pair>-<classes>.json`` to ``output`` (default: outputs/scan) and print the shares.
 
-def scan(config: DictConfig, overrides: list[str], label: str) -> None:
-    """Write ``<pair>-<classes>.json`` to ``output`` (default: outputs/scan) and tell the shares.
-
-    What was read is remembered beside it, so that an interrupted scan goes on where it stopped.
+    What was read is remembered beside it, so that an interrupted scan resumes where it stopped.
     Target labels are not looked at: no sampler may know them.
     """
     pair = build.pair(config)
     if pair.oracle:
         raise UserError("task=scan counts the source; set dataset.oracle=false")
-    folder = Path(config.output or FOLDER)
-    name = f"{pair.name}-{len(pair.classes)}"
+    folder = Path(config.output or SCANS)
     found = count(
         pair.source.images,
         workers=config.trainer.workers,
         journal=folder / f"{pair.name}.jsonl",
-        progress=_show,
+        progress=partial(count_up, "scan"),
     )
-    path = folder / f"{name}.json"
+    path = folder / pair.scan_file.name
     write_text(path, found.to_json())
-    print(f"\n{_text(found)}\nwritten to {path}")
+    print(f"{_text(found)}\nwritten to {path}")
 
 
 def _text(found: Statistics) -> str:
@@ -45,7 +44,3 @@ def _text(found: Statistics) -> str:
     for name, share, number in zip(found.classes, found.frequency, files, strict=True):
         lines.append(f"{name:{width}}{100 * share:9.3f} %{number:7d}")
     return "\n".join(lines)
-
-
-def _show(done: int, total: int) -> None:
-    print(f"\r{done}/{total}", end="", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from uda_hydra.errors import UserError
 from uda_hydra.tracking.mlflow import sync as send
 
 
-def sync(config: DictConfig, overrides: list[str], label: str) -> None:
+def sync(config: DictConfig, overrides: list[str]) -> None:
     """Every run below ``output`` (default: outputs), whatever store it was meant for."""
     root = Path(config.output or "outputs")
     if not root.is_dir():

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Integer, Shaped, UInt8, UInt32
 from PIL import Image
 
 from uda_hydra.errors import UserError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_SIZE, _DEPTH = slice(16, 24), 24
+"""Where a PNG's header holds width and height, and the bits of a channel."""
+_PIXELS = 80_000_000
+"""No image of more is decoded: a small file can claim to be enormous."""
 _JPEG, _JPEG_SCAN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 
 
@@ -26,21 +30,53 @@ def read_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def read_index_label(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """Raw ids of a palette or 8-bit grey PNG: GTA5 and Cityscapes."""
+def read_index_label(path: Path, *, largest: int = 255) -> Integer[np.ndarray, "h w"]:
+    """Raw ids of a palette or grey PNG of at most 16 bits; uint8 where 8 bits hold them.
+
+    ``UnreadableFile`` where the file has colours in their place or an id above ``largest``.
+    """
     # Pillow and not OpenCV, which replaces a palette's indices by its colours.
-    try:
-        with Image.open(io.BytesIO(_whole_file(path))) as image:
-            mode, ids = image.mode, np.array(image)
-    except (OSError, SyntaxError, ValueError, zlib.error) as error:
-        raise _unreadable(path, f"cannot be decoded ({error})") from error
-    if mode not in ("P", "L"):
+    mode, depth, ids = _open_png(path)
+    if mode not in ("P", "L", "1", "I", "I;16"):
         raise _unreadable(
             path,
-            f"holds {mode} colours where class numbers are expected: "
-            "a palette or 8-bit grey PNG whose value is the Cityscapes id (0 to 34)",
+            f"holds {mode} colours where class numbers are expected: a palette or grey PNG "
+            "(a class file of dataset=folders may list colours instead)",
         )
-    return ids
+    if mode == "L" and depth < 8:
+        # Pillow stretches grey levels of 2 or 4 bits to 0..255.
+        ids = ids // (255 // (2**depth - 1))
+    if ids.max() > largest:
+        raise _unreadable(path, f"holds the id {ids.max()}, and {largest} is the largest to expect")
+    return ids.astype(np.uint8 if depth <= 8 or largest < 256 else np.uint16)
+
+
+def read_colour_label(path: Path) -> UInt32[np.ndarray, "h w"]:
+    """Colours of an RGB or palette PNG of 8 bits, each as one number 0xrrggbb."""
+    mode, depth, pixels = _open_png(path, colours=True)
+    if mode not in ("P", "RGB", "RGBA") or depth > 8:
+        kind = f"{depth}-bit {'grey levels' if mode not in ('RGB', 'RGBA') else 'colours'}"
+        raise _unreadable(
+            path,
+            f"holds {kind} where colours of 8 bits are expected "
+            "(a class file of dataset=folders may list raw ids instead)",
+        )
+    red, green, blue = (pixels[:, :, channel].astype(np.uint32) for channel in range(3))
+    return red << 16 | green << 8 | blue
+
+
+def _open_png(path: Path, *, colours: bool = False) -> tuple[str, int, np.ndarray]:
+    """Pillow's mode, bits a channel, and the pixels; a palette's ``colours`` where asked for."""
+    data = _whole_file(path)
+    if not data.startswith(_PNG):
+        raise _unreadable(path, "cannot be decoded: labels must be PNG files")
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            mode = image.mode
+            pixels = np.array(image.convert("RGB") if colours and mode == "P" else image)
+    except (OSError, SyntaxError, ValueError, zlib.error) as error:
+        raise _unreadable(path, f"cannot be decoded ({error})") from error
+    return mode, data[_DEPTH], pixels
 
 
 def read_synthia_label(path: Path) -> UInt8[np.ndarray, "h w"]:
@@ -77,6 +113,9 @@ def _whole_file(path: Path) -> bytes:
     word. The check costs about 1 ms of the 50 of decoding and asks no decoder.
     """
     try:
+        # Not a pipe or a device, which may never end.
+        if path.exists() and not path.is_file():
+            raise _unreadable(path, "is not a regular file")
         data = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, f"cannot be read ({error.strerror})") from error
@@ -93,6 +132,9 @@ def _whole_file(path: Path) -> bytes:
 def _check_png(path: Path, data: bytes) -> None:
     """Follow the chunks (length, name, content, checksum) to the closing one."""
     view, start = memoryview(data), len(_PNG)
+    width, height = (int.from_bytes(data[_SIZE][i : i + 4], "big") for i in (0, 4))
+    if width * height > _PIXELS:
+        raise _unreadable(path, f"claims {width}x{height} pixels, and {_PIXELS} is the limit")
     while start + 12 <= len(data):
         end = start + 8 + int.from_bytes(view[start : start + 4], "big")
         if zlib.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):

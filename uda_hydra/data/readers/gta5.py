@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from uda_hydra.data.labels import CITYSCAPES_IDS
-from uda_hydra.data.readers.decode import read_index_label
+from uda_hydra.data.label_space import LabelSpace
+from uda_hydra.data.readers.cityscapes import IDS
 from uda_hydra.data.readers.gta5_split import official_split
 from uda_hydra.data.readers.image_set import ImageSet, Layout
 from uda_hydra.data.readers.listing import numbered_samples
@@ -16,9 +16,8 @@ LAYOUT = Layout(
   images/00001.png ... 24966.png
   labels/00001.png ... 24966.png""",
     download='"Playing for Data", 01_images.zip to 10_images.zip, 01_labels.zip to 10_labels.zip',
-    class_ids=CITYSCAPES_IDS,
+    ids=IDS,
     known_ids=range(35),
-    read_label=read_index_label,
 )
 
 # A white and a black frame of half the size, with labels that belong to something else.
@@ -28,14 +27,14 @@ _BAD = {15188, 17705}
 def gta5(
     root: Path,
     *,
-    num_classes: int,
+    label_space: LabelSpace,
     split: str = "all",
-    labels: bool = True,
+    labelled: bool = True,
     list_file: Path | None = None,
 ) -> ImageSet:
     """GTA5 at ``root``, all of it or one official split, without its two bad images.
 
-    Without ``labels`` no label folder is looked at. ``list_file`` names the images of the split
+    Unless ``labelled`` no label folder is looked at. ``list_file`` names the images of the split
     to use, one a line, by file name or number.
     """
     LAYOUT.choose(split, ("all", "train", "val", "test"))
@@ -44,9 +43,9 @@ def gta5(
     samples = numbered_samples(
         f"GTA5 {split} at {root}",
         LAYOUT.folder(root / "images"),
-        LAYOUT.folder(root / "labels") if labels else None,
+        LAYOUT.folder(root / "labels") if labelled else None,
         list_file,
         digits=5,
         belongs=lambda n: n not in _BAD and (split == "all" or n in official),
     )
-    return ImageSet(LAYOUT, root, samples, num_classes)
+    return ImageSet(LAYOUT, root, samples, label_space)

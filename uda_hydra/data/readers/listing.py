@@ -9,9 +9,30 @@ from typing import TypeVar
 
 from uda_hydra.data.readers.image_set import Sample
 
-_NUMBERED = re.compile(r"(\d+)\.png")
+IMAGES = ("png", "jpg", "jpeg")
+"""Endings of images; upper case counts too."""
+LABELS = ("png",)
+"""Endings of labels: a JPEG would change their values."""
+
 _SHOWN = 5
 _T = TypeVar("_T")
+
+
+def ending(endings: tuple[str, ...]) -> str:
+    """Regular expression for one of the endings of a file's name, in either case."""
+    return rf"\.(?i:{'|'.join(endings)})"
+
+
+def listed_once(name: str, files: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """Key to file; ValueError where two files of the data set ``name`` have the same key."""
+    found: dict[str, Path] = {}
+    for key, path in files:
+        if key in found:
+            raise ValueError(
+                f"{name} has two files for {key}: {found[key]} and {path}; remove one of them"
+            )
+        found[key] = path
+    return found
 
 
 def numbered_samples(
@@ -23,13 +44,13 @@ def numbered_samples(
     digits: int,
     belongs: Callable[[int], bool],
 ) -> list[Sample]:
-    """Samples of folders of ``<number>.png``; ``belongs`` tells the numbers of the chosen split."""
+    """Samples of folders of ``<number>.png``; ``belongs`` is true of those of the split."""
 
     def chosen(files: dict[str, _T]) -> dict[str, _T]:
         return {key: value for key, value in files.items() if belongs(int(key))}
 
     def key(line: str) -> str:
-        number = Path(line).name.removesuffix(".png")
+        number = re.sub(f"{ending(IMAGES)}$", "", Path(line).name)
         if not number.isdecimal():
             raise ValueError(
                 f"{list_file}: {line!r} names no image of {name} such as {1:0{digits}}.png"
@@ -38,15 +59,17 @@ def numbered_samples(
 
     return pair(
         name,
-        chosen(_numbered(images)),
-        chosen(_numbered(labels)) if labels else None,
+        chosen(_numbered(name, images, IMAGES)),
+        chosen(_numbered(name, labels, LABELS)) if labels else None,
         chosen(read_list(list_file, key)) if list_file else None,
+        looked_for=f"<{digits} digits>.png, .jpg or .jpeg; labels <{digits} digits>.png",
     )
 
 
-def _numbered(folder: Path) -> dict[str, Path]:
-    found = ((_NUMBERED.fullmatch(path.name), path) for path in folder.iterdir())
-    return {match[1]: path for match, path in found if match}
+def _numbered(name: str, folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
+    pattern = re.compile(rf"(\d+){ending(endings)}")
+    found = ((pattern.fullmatch(path.name), path) for path in folder.iterdir())
+    return listed_once(name, ((match[1], path) for match, path in found if match))
 
 
 def read_list(file: Path, key: Callable[[str], str]) -> dict[str, str]:
@@ -62,11 +85,13 @@ def pair(
     images: dict[str, Path],
     labels: dict[str, Path] | None,
     listed: dict[str, str] | None,
+    *,
+    looked_for: str,
 ) -> list[Sample]:
     """Samples sorted by key; everything that is missing is reported in one error.
 
     ``labels`` is None where no label may be opened; ``listed`` holds the keys of a list file,
-    which narrows the images down, or None.
+    which narrows the images down, or None. ``looked_for`` describes the names of the files.
     """
     wanted = images.keys() if listed is None else listed.keys() & images.keys()
     missing: dict[str, Iterable[str]] = {}
@@ -78,20 +103,25 @@ def pair(
         # An image lost in the download leaves its label behind. A list file may choose freely.
         missing["labels without an image"] = [str(labels[key]) for key in labels.keys() - wanted]
     if any(missing.values()):
-        raise FileNotFoundError(f"{name} is incomplete.\n{_summary(missing)}")
+        raise FileNotFoundError(f"{name} is incomplete: {_summary(missing, looked_for)}")
     if not wanted:
-        raise FileNotFoundError(f"{name} has no image: another split or list_file may have")
+        raise FileNotFoundError(
+            f"{name} has no image. Looked for: {looked_for}. Another split or list_file may have"
+        )
     return [
         Sample(key, images[key], None if labels is None else labels[key]) for key in sorted(wanted)
     ]
 
 
-def _summary(missing: dict[str, Iterable[str]]) -> str:
-    lines = []
+def _summary(missing: dict[str, Iterable[str]], looked_for: str) -> str:
+    parts = []
     for what, names in missing.items():
         shown = sorted(names)
         if shown:
             more = ", ..." if len(shown) > _SHOWN else ""
-            lines.append(f"{len(shown)} {what}: {', '.join(shown[:_SHOWN])}{more}")
-    lines.append("Complete the files, or name the images to use in a list file.")
-    return "\n".join(lines)
+            parts.append(f"{len(shown)} {what}: {', '.join(shown[:_SHOWN])}{more}")
+    remedy = (
+        "Complete the files, or name the images to use in a list_file "
+        "(of those that are scored, validation: {list_file: FILE, ...})"
+    )
+    return f"{'; '.join(parts)}. Looked for: {looked_for}. {remedy}."

@@ -130,10 +130,11 @@ def _make(recipe: Recipe, final: Path, workers: int) -> None:
 
 def _draw_all(recipe: Recipe, folder: Path, workers: int) -> None:
     # Imported late: it brings torch, which the worker processes can do without.
-    from uda_hydra.data.labels import CITYSCAPES_IDS, PALETTE, SYNTHIA_IDS
+    from uda_hydra.data.labels import CITYSCAPES19
+    from uda_hydra.data.readers import cityscapes, synthia
 
     jobs = recipe.jobs
-    tables = layouts.make_tables(CITYSCAPES_IDS, SYNTHIA_IDS, PALETTE)
+    tables = layouts.make_tables(CITYSCAPES19, cityscapes.IDS, synthia.IDS)
     draw = partial(_draw, folder, recipe, tables)
     drawn = shared_out(draw, jobs, workers=min(workers, len(jobs)), chunk=8)
     for done, _ in enumerate(drawn, 1):

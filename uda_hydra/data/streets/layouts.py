@@ -5,8 +5,9 @@ Only what a worker process needs is imported here: class tables come as argument
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,6 +15,9 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from uda_hydra.data.streets import ids
+
+if TYPE_CHECKING:
+    from uda_hydra.data.label_space import LabelSpace
 
 REAL_SIZES = {"GTA5": (1914, 1052), "SYNTHIA": (1280, 760), "Cityscapes": (2048, 1024)}
 """Width and height of the real images: the aspect ratio of ours, and their largest size."""
@@ -35,13 +39,16 @@ class Tables(NamedTuple):
 
 
 def make_tables(
-    cityscapes_ids: tuple[int, ...], synthia_ids: tuple[int, ...], palette: UInt8[np.ndarray, "k 3"]
+    label_space: LabelSpace,
+    cityscapes_ids: Mapping[str, tuple[int, ...]],
+    synthia_ids: Mapping[str, tuple[int, ...]],
 ) -> Tables:
-    """From the three class tables, which go by train id."""
+    """From the colours of the classes and their raw ids in both data sets."""
     colours, synthia = np.zeros((256, 3), np.uint8), np.zeros(256, np.uint8)
     # Scenes hold two ignored ids, bonnet and bin, and both are officially black.
-    for raw, target, colour in zip(cityscapes_ids, synthia_ids, palette, strict=True):
-        colours[raw], synthia[raw] = colour, target
+    for name, colour in zip(label_space.names, label_space.colours, strict=True):
+        (raw,), (other,) = cityscapes_ids[name], synthia_ids[name]
+        colours[raw], synthia[raw] = colour, other
     synthia[ids.LANE_MARKING] = _SYNTHIA_LANE_MARKING
     return Tables(colours, synthia)
 

@@ -1,7 +1,7 @@
 """Whether a file's DeepLabV2 heads were trained with two or four of their branches.
 
 AdaptSegNet sums the first two, ADVENT all four, and their files have the same names and sizes. But
-what is not summed gets no gradient, and keeps the values it was initialised with.
+a branch that is not summed gets no gradient and keeps its initial values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INITIAL_STD = 0.01
 def branch_warnings(
     network: nn.Module, tensors: dict[str, Tensor], layout: Layout
 ) -> tuple[str, ...]:
-    """What seems wrong with ``model.active_branches`` of ``network`` for these ``tensors``."""
+    """Warnings if ``model.active_branches`` of ``network`` does not suit these ``tensors``."""
     heads = {name: m for name, m in network.named_modules() if isinstance(m, AsppSum)}
     warnings = []
     for head, module in heads.items():
@@ -32,7 +32,7 @@ def branch_warnings(
                 f"branches 2 and 3 of {head} were never trained, as in AdaptSegNet's files, and "
                 "the model sums them; set model.active_branches=2"
             )
-        # A run of ours may have begun elsewhere than at the official values.
+        # One of our own runs may have started from other than the official initial values.
         if not untrained and module.active_branches == 2 and layout.name != OURS.name:
             warnings.append(
                 f"all four branches of {head} were trained, as in ADVENT's files, and the model "
@@ -42,7 +42,7 @@ def branch_warnings(
 
 
 def _initial(tensors: dict[str, Tensor], branch: str) -> bool:
-    """Whether weights are those of N(0, 0.01) and biases within torch's initial bound."""
+    """Whether the weights look like draws of N(0, 0.01) and the biases lie in torch's bound."""
     weight, bias = tensors[f"{branch}.weight"].float(), tensors[f"{branch}.bias"].float()
     # Five standard errors of the estimate, or the fourth decimal.
     tolerance = max(5e-5, 5 * INITIAL_STD / math.sqrt(2 * weight.numel()))

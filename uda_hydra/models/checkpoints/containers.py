@@ -8,16 +8,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from uda_hydra.models.checkpoints.names import few
+from uda_hydra.models.checkpoints.names import abbreviate
 
 
 class Part(NamedTuple):
     """A state dict inside a file."""
 
     path: tuple[str, ...]
-    """Keys that lead to it."""
-    beginning: str = ""
-    """Put before its names."""
+    """The keys under which the state dict lies, outermost first."""
+    prefix: str = ""
+    """What is put before the names of its tensors."""
 
 
 class Container(NamedTuple):
@@ -26,7 +26,7 @@ class Container(NamedTuple):
     name: str
     parts: tuple[Part, ...]
     take: str = ""
-    """Only names with this beginning are wanted, without it."""
+    """Only names with this prefix are taken, and they lose it."""
 
 
 CONTAINERS = (
@@ -39,22 +39,22 @@ CONTAINERS = (
             Part(("classifier",), "classifier."),
         ),
     ),
-    # The student; its averages and its ImageNet copy lie beside it.
+    # The student; its averages and its ImageNet copy lie next to it in the file.
     Container("mmseg", (Part(("state_dict",)),), take="model."),
     Container("maxsquare", (Part(("state_dict",)),)),
     Container("model", (Part(("model",)),)),
     Container("flat", (Part(()),)),
 )
-"""The first that fits a file is taken."""
+"""Every known structure; the first one that fits a file is used."""
 
 
 class Unwrapped(NamedTuple):
-    """The wanted tensors of a file, and what was left."""
+    """The wanted tensors of a file, and the keys that were ignored."""
 
     tensors: dict[str, Tensor]
     container: str
-    beside: tuple[str, ...]
-    """Keys of the file that were not looked into."""
+    ignored_keys: tuple[str, ...]
+    """Keys of the file that hold something other than the wanted tensors."""
 
 
 def unwrap(content: object, file: str) -> Unwrapped:
@@ -65,14 +65,18 @@ def unwrap(content: object, file: str) -> Unwrapped:
             used = {part.path[0] for part in container.parts if part.path}
             keys = [str(key) for key in content] if used else []
             return Unwrapped(tensors, container.name, tuple(k for k in keys if k not in used))
-    keys = few([str(key) for key in content]) if isinstance(content, Mapping) else "no dictionary"
+    keys = (
+        abbreviate([str(key) for key in content])
+        if isinstance(content, Mapping)
+        else "not a dictionary"
+    )
     raise ValueError(f"init={file}: holds no tensors where weights are looked for ({keys})")
 
 
 def wrap(tensors: dict[str, Tensor], container: str) -> dict[str, object]:
     """The structure that official code loads and resumes from, with its counters at 0."""
     if container == "proda":
-        # Prototypes belong to a training that did not happen there; its own start from zeros.
+        # Its training keeps prototypes here; they start from zeros.
         prototypes = torch.zeros(tensors["layer5.head.1.weight"].shape[:2])
         state = {"model_state": tensors, "objective_vectors": prototypes}
         return {"ResNet101": state, "iter": 0, "best_iou": 0.0}
@@ -91,7 +95,7 @@ def wrap(tensors: dict[str, Tensor], container: str) -> dict[str, object]:
 
 
 def _taken(content: object, container: Container) -> dict[str, Tensor]:
-    """What the container says to take; nothing if the content is not such a one."""
+    """The tensors that ``container`` takes from ``content``; empty if it does not fit."""
     tensors: dict[str, Tensor] = {}
     for part in container.parts:
         inner = content
@@ -103,13 +107,13 @@ def _taken(content: object, container: Container) -> dict[str, Tensor]:
         taken = _inside(named, container.take)
         if not taken:
             return {}
-        tensors |= {f"{part.beginning}{name}": tensor for name, tensor in taken.items()}
+        tensors |= {f"{part.prefix}{name}": tensor for name, tensor in taken.items()}
     return tensors
 
 
-def _inside(tensors: dict[str, Tensor], beginning: str) -> dict[str, Tensor]:
-    """The tensors whose names have the beginning, without it."""
-    return {n.removeprefix(beginning): t for n, t in tensors.items() if n.startswith(beginning)}
+def _inside(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names have the prefix, without it."""
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 def _is_tensor(value: object) -> bool:

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from uda_hydra.models.checkpoints.containers import wrap
 from uda_hydra.models.checkpoints.layouts import BY_NAME, LAYOUTS, OURS, Layout
-from uda_hydra.models.checkpoints.names import few, fit, order, rename_back
+from uda_hydra.models.checkpoints.names import abbreviate, fit, order, rename_back
 from uda_hydra.models.checkpoints.reading import NAMES, Checkpoint
 
 UNUSED = "unused."
-"""In our files, before the names of what only the official code has a use for."""
+"""Prefix, in our files, of the tensors that only the official code uses."""
 
 
 def ours(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """All tensors of ``checkpoint`` under our names, so that the way back is exact."""
+    """All tensors of ``checkpoint`` under our names; ``official`` inverts it exactly."""
     kept = {UNUSED + n.removeprefix(UNUSED): tensor for n, tensor in checkpoint.unused.items()}
     return checkpoint.tensors | kept
 
@@ -27,21 +27,23 @@ def ours(checkpoint: Checkpoint) -> dict[str, Tensor]:
 def official(checkpoint: Checkpoint, layout: Layout) -> dict[str, Tensor]:
     """The tensors of ``checkpoint`` under the names of ``layout``, in the order of its state dict.
 
-    Raises ValueError if the layout has no place for one of them, or needs more.
+    Raises ValueError if the layout has no name for one of them, or requires more tensors.
     """
     theirs = rename_back(checkpoint.tensors, layout)
-    homeless = [name for name, their in theirs.items() if their is None]
+    unmapped = [name for name, their in theirs.items() if their is None]
     found = {their: checkpoint.tensors[name] for name, their in theirs.items() if their}
     for name, tensor in checkpoint.unused.items():
         their = name.removeprefix(UNUSED)
         if not fit([their], layout).unknown:
             found[their] = tensor
     lacking = fit(found, layout).lacking
-    if homeless or lacking:
-        why = f"has no place for {few(homeless)}" if homeless else f"needs {few(lacking)}"
+    if unmapped or lacking:
+        problem = f"has no name for {abbreviate(unmapped)}"
+        if not unmapped:
+            problem = f"also needs {abbreviate(lacking)}"
         raise ValueError(
-            f"layout={layout.name} ({layout.title}) {why}; layouts that fit "
-            f"{checkpoint.file} are: {few(_fitting(checkpoint), most=9)}"
+            f"layout={layout.name} ({layout.title}) {problem}; layouts that fit "
+            f"{checkpoint.file} are: {abbreviate(_fitting(checkpoint), most=9)}"
         )
     return {name: found[name] for name in order(found, layout)}
 
@@ -52,7 +54,8 @@ def find_layout(name: str) -> Layout:
     if base not in BY_NAME or base == OURS.name or flat not in ("", "flat"):
         known = ", ".join(layout.name for layout in LAYOUTS if layout is not OURS)
         raise ValueError(
-            f"layout={name} is no official layout; with or without /flat behind, there are {known}"
+            f"layout={name} is not an official layout; choose one of these, with or without /flat: "
+            f"{known}"
         )
     return BY_NAME[base]._replace(container="flat") if flat else BY_NAME[base]
 
@@ -60,7 +63,7 @@ def find_layout(name: str) -> Layout:
 def write_ours(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file that remembers the order of its names."""
     metadata = {"format": "pt", NAMES: json.dumps([*tensors])}
-    # Left to itself, safetensors lets nobody else read the file.
+    # By default safetensors makes the file readable by its owner only.
     path.touch()
     mode = path.stat().st_mode
     save_file({name: t.contiguous() for name, t in tensors.items()}, path, metadata=metadata)
@@ -68,13 +71,13 @@ def write_ours(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def write_official(path: Path, tensors: dict[str, Tensor], layout: Layout) -> None:
-    """Write what the official code's ``torch.load`` reads, be it ten years old."""
+    """Write a file that ``torch.load`` of any version reads, as official code needs it."""
     with path.open("wb") as file:
         torch.save(wrap(tensors, layout.container), file, _use_new_zipfile_serialization=False)
 
 
 def _fitting(checkpoint: Checkpoint) -> list[str]:
-    """Names of the layouts that the tensors could be written in."""
+    """Names of the official layouts that the tensors can be written in."""
     fitting = []
     for layout in LAYOUTS:
         names = rename_back(checkpoint.tensors, layout).values()

@@ -1,4 +1,4 @@
-"""Every layout of names that files come in: whose it is, and which part is which."""
+"""Every known layout of weight files: whose it is, and how its names correspond to ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uda_hydra.models.checkpoints.parts import HEADS, RESNET, TWO_HEADS, Pairs
 
 
 class Mark(NamedTuple):
-    """A size that tells a layout from another with the same names."""
+    """A tensor's size that distinguishes a layout from another with the same names."""
 
     name: str
     dimension: int
@@ -20,26 +20,26 @@ class Layout(NamedTuple):
     """How one family of files names its tensors."""
 
     name: str
-    """What ``layout=`` takes."""
+    """The name that ``layout=`` takes."""
     title: str
-    """Whose files they are."""
+    """The project that writes such files."""
     pairs: Pairs
     optional: tuple[str, ...] = ()
-    """Their beginnings that a file may lack."""
+    """Prefixes of theirs that a file may lack."""
     container: str = "flat"
-    """How the official code wraps them: a name in ``containers``."""
-    leaves: tuple[str, ...] = ("projector.",)
-    """Beginnings of our names that may keep their values when such a file is loaded."""
+    """The structure that the official code wraps them in: a name in ``containers``."""
+    may_be_missing: tuple[str, ...] = ("projector.",)
+    """Prefixes of our names that may stay as initialised when such a file is loaded."""
     mark: Mark | None = None
 
 
 def _initialisation(
     name: str, title: str, pairs: Pairs, *unused: str, mark: Mark | None = None
 ) -> Layout:
-    """A backbone's first weights; what stands for another task behind it is ``unused``."""
-    more = (*pairs, *((beginning, None) for beginning in unused))
+    """Initial weights of a backbone; ``unused`` are the prefixes of another task's head."""
+    more = (*pairs, *((prefix, None) for prefix in unused))
     optional = () if mark else unused
-    return Layout(name, title, more, optional=optional, leaves=HEADS, mark=mark)
+    return Layout(name, title, more, optional=optional, may_be_missing=HEADS, mark=mark)
 
 
 OURS = Layout(
@@ -50,10 +50,10 @@ OURS = Layout(
     container="uda_hydra",
 )
 WRITTEN_HERE = OURS._replace(pairs=(("unused.", None), ("", "")))
-"""For files that say they are ours: every name is right, a discriminator's too."""
+"""The layout of files marked as ours: every name is accepted, a discriminator's too."""
 _FULLY_CONNECTED = ("backbone.fc6.", "backbone.fc7.")
-BACKBONE_WRITTEN_HERE = WRITTEN_HERE._replace(leaves=(*HEADS, *_FULLY_CONNECTED))
-"""For those of them that hold an initialisation."""
+BACKBONE_WRITTEN_HERE = WRITTEN_HERE._replace(may_be_missing=(*HEADS, *_FULLY_CONNECTED))
+"""The same for files that hold the initial weights of a backbone."""
 
 # Snapshots of networks on a Caffe-style ResNet. Of layouts that a file's names and sizes cannot
 # tell apart, the first in its container is taken.
@@ -216,13 +216,13 @@ _INITIALISATIONS = (
         "VGG-16 initialisation",
         parts.same("features.", "backbone.features.", *(f"{i}." for i in parts.VGG_CONVOLUTIONS)),
         "classifier.",
-    )._replace(leaves=(*HEADS, *_FULLY_CONNECTED)),
+    )._replace(may_be_missing=(*HEADS, *_FULLY_CONNECTED)),
     _initialisation(
         "mit", "Mix Transformer initialisation", parts.same("", "backbone.", *parts.MIT), "head."
     ),
 )
 
-_BESIDE_THE_SEGMENTER = (
+_OTHER_NETWORKS = (
     Layout(
         "disc_adaptseg_fc",
         "AdaptSegNet's discriminator",
@@ -268,5 +268,5 @@ _BESIDE_THE_SEGMENTER = (
     ),
 )
 
-LAYOUTS = (OURS, *_CAFFE_STYLE, *_OTHERS, *_INITIALISATIONS, *_BESIDE_THE_SEGMENTER)
+LAYOUTS = (OURS, *_CAFFE_STYLE, *_OTHERS, *_INITIALISATIONS, *_OTHER_NETWORKS)
 BY_NAME = {layout.name: layout for layout in LAYOUTS}

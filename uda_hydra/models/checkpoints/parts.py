@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 Pairs = tuple[tuple[str, str | None], ...]
-"""Beginnings of names, theirs and ours, in the order of their state dict; the first match wins.
+"""Prefixes of names, theirs and ours, in the order of their state dict; the first match wins.
 
-``{n}`` and ``{m}`` stand for digits. Without a name of ours the tensor is of no use to us.
+``{n}`` and ``{m}`` stand for digits. Where our name is None the tensor is not used.
 """
 
 STAGES = ("layer1.", "layer2.", "layer3.", "layer4.")
 HEADS = ("feat_norm.", "aux_head.", "main_head.", "projector.")
-"""Our names of all that follows a backbone."""
+"""Our prefixes of everything that follows a backbone."""
 
 
 def same(theirs: str, ours: str, *parts: str) -> Pairs:
-    """Parts that have one name behind two beginnings."""
+    """Parts that have the same name after either prefix."""
     return tuple((f"{theirs}{part}", f"{ours}{part}") for part in parts)
 
 
 def renamed(theirs: str, ours: str, *parts: tuple[str, str]) -> Pairs:
-    """Parts that have two names behind two beginnings."""
+    """Parts that are also named differently after the two prefixes."""
     return tuple((f"{theirs}{their}", f"{ours}{our}") for their, our in parts)
 
 
@@ -31,22 +31,22 @@ MIT = (
 )
 """Parts of a Mix Transformer, whose names are ours."""
 VGG_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-"""Torchvision's indices, which are ours."""
+"""Torchvision's indices of the convolutions; ours are the same."""
 
 
 def vgg(theirs: str) -> Pairs:
-    """VGG-16 without the fourth pool, whose place torchvision's indices keep."""
+    """VGG-16 without the fourth pooling layer, which torchvision's indices still count."""
     features = ((f"{i - (i > 23)}.", f"features.{i}.") for i in VGG_CONVOLUTIONS)
     return renamed(theirs, "backbone.", *features, ("29.", "fc6."), ("31.", "fc7."))
 
 
 def aspp_sum(theirs: str, ours: str) -> Pairs:
-    """Convolutions straight to logits."""
+    """Names of a head whose convolutions give logits directly."""
     return renamed(theirs, ours, ("conv2d_list.{n}.", "branches.{n}."))
 
 
 def aspp_cat(theirs: str, ours: str, *, squeeze: bool = True) -> Pairs:
-    """Concatenated branches; ``squeeze`` puts a squeeze-and-excitation before their fusion."""
+    """Names of a head with concatenated branches; ``squeeze`` adds squeeze and excitation."""
     branches = (
         ("conv2d_list.{n}.0.", "branches.{n}.conv."),
         ("conv2d_list.{n}.1.", "branches.{n}.norm."),
@@ -68,7 +68,7 @@ TWO_HEADS = (*RESNET, *aspp_sum("layer5.", "aux_head."), *aspp_sum("layer6.", "m
 
 
 def projector(*theirs: str, ours: tuple[str, ...] = ("fc1.", "norm1.", "fc2.", "norm2.")) -> Pairs:
-    """A projector's layers in order; as many as there are names of theirs."""
+    """Names of a projector's layers in order; ``ours`` may be longer than ``theirs``."""
     return renamed("", "projector.", *zip(theirs, ours, strict=False))
 
 
@@ -136,7 +136,7 @@ SEGFORMER = (
 
 
 def fully_convolutional(theirs: str) -> Pairs:
-    """A discriminator of four named convolutions and a classifier."""
+    """Names of a discriminator with four convolutions and a classifier."""
     convolutions = ((f"conv{i + 1}.", f"convs.{i}.") for i in range(4))
     return renamed(theirs, "", *convolutions, ("classifier.", "classifier."))
 

@@ -18,23 +18,21 @@ from uda_hydra.models.checkpoints.names import rename
 from uda_hydra.models.checkpoints.recognition import identify
 
 NAMES = "uda_hydra.names"
-"""Metadata of our safetensors files: the names in the order of the state dict."""
+"""Key of the metadata of our safetensors files: the names in the order of the state dict."""
 
 
 class Checkpoint(NamedTuple):
-    """What a file holds."""
+    """The content of a weight file, under our names."""
 
     file: str
     layout: Layout
     container: str
     tensors: dict[str, Tensor]
-    """Under our names."""
+    """The tensors that have a name of ours, by that name."""
     unused: dict[str, Tensor]
-    """Under the file's names: those that have none of ours."""
-    beside: tuple[str, ...]
-    """Keys of the file that were not looked into."""
-    mapped: bool
-    """Whether the tensors are read from disk when they are used, and not yet in memory."""
+    """The other tensors, by the file's own names."""
+    ignored_keys: tuple[str, ...]
+    """Keys of the file that hold something other than weights."""
 
 
 def read_checkpoint(file: str | Path) -> Checkpoint:
@@ -45,8 +43,8 @@ def read_checkpoint(file: str | Path) -> Checkpoint:
     path = Path(file)
     if not path.is_file():
         raise ValueError(f"init={file}: no such file")
-    safe = path.suffix == ".safetensors"
-    found = _read_safetensors(path) if safe else unwrap(_read_torch(path), str(file))
+    safetensors = path.suffix == ".safetensors"
+    found = _read_safetensors(path) if safetensors else unwrap(_read_torch(path), str(file))
     layout, tensors = identify(found.tensors, str(file), container=found.container)
     ours = rename(tensors, layout)
     return Checkpoint(
@@ -55,14 +53,13 @@ def read_checkpoint(file: str | Path) -> Checkpoint:
         container=found.container,
         tensors={ours[name]: tensor for name, tensor in tensors.items() if ours[name] is not None},
         unused={name: tensor for name, tensor in tensors.items() if ours[name] is None},
-        beside=found.beside,
-        mapped=safe or zipfile.is_zipfile(path),
+        ignored_keys=found.ignored_keys,
     )
 
 
 def _read_torch(path: Path) -> object:
     """The content of a file written by any ``torch.save``."""
-    # ProDA and MaxSquare keep a numpy number beside the weights; numpy 2 moved what makes it.
+    # ProDA and MaxSquare store a numpy number with the weights; numpy 2 moved what makes it.
     scalar = np.float64(0).__reduce__()[0]
     dtypes = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]
     allowed = [
@@ -71,13 +68,13 @@ def _read_torch(path: Path) -> object:
         np.dtype,
         *dtypes,
     ]
-    # Files from before torch 1.6 are no zip archives, and cannot be mapped.
+    # Files from before torch 1.6 are not zip archives and cannot be mapped into memory.
     mmap = zipfile.is_zipfile(path)
     try:
         with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:
-        # What torch raises depends on where the damage is: a dozen types, assertions among them.
+        # What torch raises depends on where the damage is: a dozen types, even AssertionError.
         raise _unreadable(path, error) from error
 
 
@@ -94,7 +91,7 @@ def _read_safetensors(path: Path) -> Unwrapped:
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
     return ValueError(
-        f"init={path}: cannot be read as weights ({type(error).__name__}); it is truncated, no "
-        "torch or safetensors file, or holds more than tensors and numbers; fetch or write it "
-        "again"
+        f"init={path}: cannot be read as weights ({type(error).__name__}); it is truncated, not a "
+        "torch or safetensors file, or holds more than tensors and numbers; download or write "
+        "it again"
     )

@@ -12,11 +12,11 @@ from uda_hydra.models.checkpoints.layouts import (
     WRITTEN_HERE,
     Layout,
 )
-from uda_hydra.models.checkpoints.names import Fit, few, fit
+from uda_hydra.models.checkpoints.names import Fit, abbreviate, fit
 from uda_hydra.models.checkpoints.parts import HEADS
 
 TOLERANCE = 0.05
-"""Share of a file's names that may be unknown: a layer more than the release had, no other head."""
+"""Share of a file's names that may be unknown: enough for one more layer, not for another head."""
 
 
 class Recognised(NamedTuple):
@@ -34,8 +34,8 @@ def recognise(tensors: dict[str, Tensor], file: str) -> Layout:
 def identify(tensors: dict[str, Tensor], file: str, *, container: str = "flat") -> Recognised:
     """Find the layout of a file's ``tensors``.
 
-    What all names begin with ("Scale.", "model.") goes if they fit no layout with it, as in the
-    official code. Raises ValueError naming the nearest layout if none fits.
+    A first part that all names share ("Scale.", "model.") is dropped if no layout fits with it,
+    as in the official code. Raises ValueError naming the nearest layout if none fits.
     """
     if container == "uda_hydra":
         whole = any(name.startswith(HEADS) for name in tensors)
@@ -85,11 +85,13 @@ def _unknown(candidates: list[dict[str, Tensor]], file: str) -> str:
     layout, (lacking, unknown), count = min(fits, key=lambda entry: _distance(*entry))
     why = []
     if lacking:
-        why.append(f"no name begins with {few(lacking)}")
+        why.append(f"no name starts with {abbreviate(lacking)}")
     if unknown:
-        why.append(f"{len(unknown)} of {count} are unknown there, like {few(unknown, most=2)}")
+        why.append(
+            f"{len(unknown)} of {count} are unknown there, like {abbreviate(unknown, most=2)}"
+        )
     return (
-        f"init={file}: unknown layout, with names like {few(candidates[0])}. The nearest is "
+        f"init={file}: unknown layout, with names like {abbreviate(candidates[0])}. The nearest is "
         f"{layout.name} ({layout.title}), but {' and '.join(why)}. "
         f"Known are: {', '.join(layout.name for layout in LAYOUTS)}."
     )

@@ -50,8 +50,16 @@ def compare_others(analysis: StudyAnalysis) -> list[Finding]:
         if gap.differs
     ]
     names = f": {shown_list(shown)}" if shown else ""
-    different = len(shown) or "none"
-    return [make_finding(analysis, "others", others=len(others), different=different, names=names)]
+    return [
+        make_finding(
+            analysis,
+            "others",
+            others=len(others),
+            different=len(shown) or "none",
+            verb="differs" if len(shown) == 1 else "differ",
+            names=names,
+        )
+    ]
 
 
 def effect_of(analysis: StudyAnalysis, found: Range) -> list[Finding]:

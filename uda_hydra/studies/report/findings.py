@@ -28,7 +28,7 @@ SENTENCES = {
     "best, chosen": "Best against the paper's {reference}: {gap:+}{step}, {level} % interval "
     "[{low:+}, {high:+}] over {seeds:seed} (paired); allowing for having chosen the best of "
     "{others}, [{wide_low:+}, {wide_high:+}]: {verdict}.",
-    "others": "Of {others:other point}, {different} differ significantly from the paper's, "
+    "others": "Of {others:other point}, {different} {verb} significantly from the paper's, "
     "allowing for {others:comparison}{names}.",
     "effect": "Over all its values {key} changes the {metric} ({chance}, F-test with seeds as "
     "blocks).",
@@ -49,7 +49,8 @@ SENTENCES = {
     "compared) are within {reach} of the best ({best}){ends}.",
     "narrow range": "Robust range of {key}{doubt}: {first} alone of {values} values compared; no "
     "neighbour is within {reach} of the best ({best}).",
-    "region": "{inside} of {points:point} within {reach} of the best{doubt}; among them {spans}.",
+    "region": "{inside} of {points:point} {verb} within {reach} of the best{doubt}; among them "
+    "{spans}.",
     "importance": "Importance (fANOVA; the shares sum to one even where only noise varies): "
     "{shares}.",
     "caution: one seed": "With one seed the spread between seeds is not known: points cannot be "

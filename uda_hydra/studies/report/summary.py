@@ -146,6 +146,7 @@ def _region(analysis: StudyAnalysis) -> Finding:
         analysis,
         "region",
         inside=len(analysis.within),
+        verb="is" if len(analysis.within) == 1 else "are",
         points=len(analysis.points.compared),
         reach=shown_tolerance(analysis),
         doubt=_doubt(analysis),

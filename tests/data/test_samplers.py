@@ -1,0 +1,186 @@
+"""Samplers: functions of (seed, position), read from what task=scan wrote."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+import torch
+from layouts import cityscapes_folder, gta5_folder
+
+from tests.conftest import composed
+from uda_hydra import build
+from uda_hydra.augment.training import AS_THEY_ARE, WeakStrong
+from uda_hydra.augment.warp import warp
+from uda_hydra.data import samplers
+from uda_hydra.data.pairs import from_disk
+from uda_hydra.data.samplers import ClassBalanced, ClassBalancedOrder, RareClass, files_by_class
+from uda_hydra.data.scan import Statistics, scan
+from uda_hydra.data.streams import Draw, Steps, TrainingSet
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    monkeypatch.setattr(samplers, "SCANS", tmp_path)
+    gta5_folder(tmp_path / "GTA5", [1, 2, 3, 4, 5])
+    for split in ("train", "val"):
+        cityscapes_folder(tmp_path / "C", split, [f"ulm_{i:06d}_000019" for i in range(3)])
+    target = {"layout": "cityscapes", "root": tmp_path / "C", "split": "train", "size": [6, 4]}
+    return from_disk(
+        name="pair",
+        classes="cityscapes19",
+        oracle=False,
+        cache=False,
+        cache_folder=str(tmp_path / "cache"),
+        source={"layout": "gta5", "root": tmp_path / "GTA5", "split": "all", "size": [4, 5]},
+        target=target | {"validation": "val"},
+    )
+
+
+@pytest.fixture
+def counted(pair, tmp_path):
+    file = tmp_path / "scan.json"
+    file.write_text(scan(pair.source.images, workers=0).to_json())
+    return str(file)
+
+
+def batches(pair, steps, *, workers=0, stored=MappingProxyType({})):
+    kind = {"seed": 1, "batch_size": 2, "pin": False, "workers": workers}
+    return list(pair.streams(steps=steps, stored=stored, **kind))
+
+
+def sampler_of(kind, file):
+    if kind == "balanced":
+        return ClassBalanced(statistics=file, skip_first=True)
+    return RareClass(statistics=file, temperature=0.1, min_pixels=0, min_crop_ratio=0.0)
+
+
+@pytest.mark.parametrize("kind", ["balanced", "rare"])
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_orders_are_the_same_with_any_number_of_workers_and_any_start(pair, counted, kind, workers):
+    chosen = pair.sampled(sampler_of(kind, counted))
+    whole = batches(chosen, range(8))
+    rest = batches(chosen, range(3, 8), workers=workers)
+    assert [source.key for source, _ in whole[3:]] == [source.key for source, _ in rest]
+    assert [target.key for _, target in whole[3:]] == [target.key for _, target in rest]
+    # The target keeps the uniform order.
+    uniform = batches(pair, range(8))
+    assert [target.key for _, target in whole] == [target.key for _, target in uniform]
+
+
+def test_a_missing_scan_names_the_task(pair, tmp_path):
+    for file in (None, str(tmp_path / "other.json")):
+        with pytest.raises(ValueError, match="task=scan"):
+            batches(pair.sampled(sampler_of("rare", file)), range(1))
+    assert pair.scan_file.name == "pair-cityscapes19.json"
+
+
+def test_an_order_reaches_a_process_without_what_it_has_drawn():
+    order = ClassBalancedOrder(np.eye(4, dtype=bool), skip_first=False)
+    first = [order.draw(0, position).index for position in range(20)]
+    again = pickle.loads(pickle.dumps(order))
+    assert [again.draw(0, position).index for position in range(20)] == first
+
+
+def test_classes_without_a_file_over_the_threshold_are_named():
+    pixels = np.array([[5000, 0, 10], [4000, 0, 3000]])
+    statistics = Statistics("any", ("road", "train", "rider"), (("a", 1), ("b", 1)), pixels)
+    files, dropped = files_by_class(statistics, 3000)
+    assert dropped == ("rider",)
+    assert [rows.tolist() for rows in files] == [[0, 1], [], []]
+
+
+def test_a_class_is_drawn_then_one_of_its_files(pair, counted):
+    sampler = RareClass(statistics=counted, temperature=1.0, min_pixels=0, min_crop_ratio=0.5)
+    order = sampler.order(pair.source.images, scan=pair.scan_file)
+    draws = [order.draw(0, position) for position in range(200)]
+    assert {draw.pixels for draw in draws} == {0}
+    for draw in draws:
+        assert draw.index in order.files[draw.category]
+    assert draws != [order.draw(1, position) for position in range(200)]
+    assert len({draw.category for draw in draws}) > 1
+
+
+def test_views_of_a_wanted_class_are_drawn_again(pair, counted):
+    """Of a label with one pixel of class 1, crops of a pixel show it more often if wanted."""
+
+    class One:
+        keys = ("a",)
+
+        def image(self, index):
+            return torch.zeros(3, 2, 4, dtype=torch.uint8)
+
+        def label(self, index):
+            return torch.tensor([[1, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.uint8)
+
+    class Wanting:
+        def draw(self, seed, position):
+            return Draw(0, category=1, pixels=0)
+
+    sets = TrainingSet(One(), (4, 2)), TrainingSet(One(), (4, 2))
+    shared = {"seed": 0, "batch_size": 1, "augmentation": replace(AS_THEY_ARE, crop=[1, 1])}
+    shown = [
+        np.mean([int(Steps(*sets, **shared, source_order=o)[i][0].label) for i in range(100)])
+        for o in (None, Wanting())
+    ]
+    # 1/8 against 1 - (7/8)^11 = 0.77.
+    assert shown[0] < 0.3 < 0.6 < shown[1]
+
+
+class Positions:
+    """A store that keeps, of every pixel of a picture, where it is."""
+
+    kind, stride = "label", 1
+
+    def __init__(self, size):
+        self.size = size
+
+    def read(self, key):
+        return torch.arange(self.size[0] * self.size[1]).reshape(self.size[::-1])
+
+
+def test_what_is_stored_is_seen_as_the_image_is(pair):
+    """No label of the target exists, and strong views, whole images and stores come along."""
+    for file in (pair.target.images.root / "gtFine" / "train").rglob("*.png"):
+        file.unlink()
+    weak = WeakStrong(width=6, scale_range=[1.0, 2.0], crop=[4, 3], whole=True)
+    stored = {"positions": Positions((6, 4)), "soft": Soft()}
+    for workers in (0, 1):
+        for _, target in batches(pair.augmented(weak), range(3), workers=workers, stored=stored):
+            assert target.image.shape == target.strong.shape == (2, 3, 3, 4)
+            assert target.whole.shape == (2, 3, 4, 6)
+            assert not hasattr(target, "label")
+            for i, (key, view) in enumerate(zip(target.key, target.view, strict=True)):
+                whole = pair.target.image(pair.target.keys.index(key))
+                assert torch.equal(target.whole[i], whole)
+                assert torch.equal(
+                    target.image[i], warp(whole, view, kind="image", filter="bilinear")
+                )
+                kept = warp(Positions((6, 4)).read(key), view, kind="label")
+                assert torch.equal(target.stored["positions"][i], kept)
+            assert target.stored["soft"].shape == (2, 5, 1, 2)
+            torch.testing.assert_close(target.stored["soft"].sum(1), torch.ones(2, 1, 2))
+
+
+class Soft:
+    """Uniform probabilities at a small size."""
+
+    kind, stride = "soft", 2
+
+    def read(self, key):
+        return torch.full((5, 2, 3), 0.2)
+
+
+@pytest.mark.parametrize("choice", ["uniform", "class_balanced", "rare_class"])
+def test_presets_build(choice):
+    built = build.build(composed(f"sampler={choice}").sampler, "sampler")
+    assert isinstance(built, samplers.Sampler)
+
+
+@pytest.mark.parametrize("choice", ["none", "maxsquare", "weak_strong", "ratio_crop"])
+def test_augmentation_presets_build(choice):
+    built = build.build(composed(f"augmentation={choice}").augmentation, "augmentation")
+    assert built.active == (choice != "none")

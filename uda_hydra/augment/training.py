@@ -1,0 +1,287 @@
+"""How training images are varied: one class for each way, chosen by ``augmentation``.
+
+Every draw comes from the generator that is given, a function of (seed, domain, step, place).
+Validation images are never varied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from uda_hydra.augment.picture import from_pillow, to_pillow
+from uda_hydra.augment.policies import rand_augment, soften
+from uda_hydra.augment.view import (
+    extend,
+    first_accepted,
+    fit_inside,
+    is_varied,
+    output_size,
+    random_crop,
+    random_scale,
+)
+from uda_hydra.augment.warp import warp
+from uda_hydra.types import Mirror, Resize, View
+
+_REDRAWS = 10
+
+
+class SourceView(NamedTuple):
+    """A labelled image as a training sees it."""
+
+    image: UInt8[Tensor, "3 h w"]
+    label: UInt8[Tensor, "h w"]
+    view: View
+
+
+class TargetView(NamedTuple):
+    """An unlabelled image as a training sees it, see ``types.Target``."""
+
+    image: UInt8[Tensor, "3 h w"]
+    view: View
+    strong: UInt8[Tensor, "3 h w"] | None = None
+    strong_view: View | None = None
+    whole: UInt8[Tensor, "3 h0 w0"] | None = None
+
+
+@runtime_checkable
+class Augmentation(Protocol):
+    """What ``augmentation`` may name."""
+
+    active: bool
+    """Whether anything can change."""
+    from_file: bool
+    """Whether it is given images as they are in the files, and not at the training size."""
+
+    def source(
+        self,
+        image: UInt8[Tensor, "3 h w"],
+        label: UInt8[Tensor, "h w"],
+        size: tuple[int, int],
+        random: Random,
+    ) -> SourceView:
+        """A labelled image, varied; ``size`` (width, height) is its domain's training size."""
+
+    def target(
+        self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
+    ) -> TargetView:
+        """An unlabelled image, varied."""
+
+
+@dataclass(frozen=True)
+class RandomView:
+    """Mirror, scale and crop, blur: MaxSquare (Chen et al., ICCV 2019).
+
+    Draws come in the order of the release, from a generator as Python's own.
+    """
+
+    mirror: float
+    """Probability of exchanging left and right."""
+    blur: float
+    """Probability of Pillow's Gaussian blur, of a radius drawn from [0, 1) pixels."""
+    scale_range: list[float] | None
+    """Smallest and largest of the random sizes, relative to ``scale_base``, of which a part is
+    seen; None takes the training size."""
+    scale_base: list[int] | None
+    """Width and height; None for each domain's training size. Only read with a ``scale_range``."""
+    crop: list[int] | None = None
+    """Width and height of the part that is seen, for both domains; None for the training size."""
+
+    def __post_init__(self) -> None:
+        _check_probability("mirror", self.mirror)
+        _check_probability("blur", self.blur)
+        _check_range("scale_range", self.scale_range)
+        _check_size("scale_base", self.scale_base)
+        _check_size("crop", self.crop)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything can change."""
+        return bool(self.mirror or self.blur or self.scale_range or self.crop)
+
+    @property
+    def from_file(self) -> bool:
+        """Random sizes are taken from the files themselves."""
+        return self.scale_range is not None
+
+    def source(
+        self,
+        image: UInt8[Tensor, "3 h w"],
+        label: UInt8[Tensor, "h w"],
+        size: tuple[int, int],
+        random: Random,
+    ) -> SourceView:
+        """Image and label in the same view; only the image is blurred."""
+        view = self._draw(_size(image), size, random)
+        seen = self._blurred(warp(image, view, kind="image"), random)
+        return SourceView(seen, warp(label, view, kind="label"), view)
+
+    def target(
+        self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
+    ) -> TargetView:
+        """One view of the image."""
+        view = self._draw(_size(image), size, random)
+        return TargetView(self._blurred(warp(image, view, kind="image"), random), view)
+
+    def _draw(self, size: tuple[int, int], wanted: tuple[int, int], random: Random) -> View:
+        view = View(size, (Mirror(),) if random.random() < self.mirror else ())
+        crop = _pair(self.crop) or wanted
+        if self.scale_range is not None:
+            base = _pair(self.scale_base) or wanted
+            return random_crop(
+                extend(view, Resize(*random_scale(size, base, self.scale_range, random))),
+                crop,
+                random,
+            )
+        if size != wanted:
+            view = extend(view, Resize(*wanted))
+        return view if crop == wanted else random_crop(view, crop, random)
+
+    def _blurred(self, image: UInt8[Tensor, "3 h w"], random: Random) -> UInt8[Tensor, "3 h w"]:
+        if random.random() >= self.blur:
+            return image
+        return from_pillow(soften(to_pillow(image), random.random()))
+
+
+@dataclass(frozen=True)
+class WeakStrong:
+    """A weak view of both domains and a strong one of the target: ProDA (Zhang et al., CVPR 2021).
+
+    Weak: the image resized to a random width and cropped, mirrored with p = 0.5. Strong: that crop
+    through RandAugment and a cut-out.
+    """
+
+    width: int
+    """Pixels that ``scale_range`` refers to; heights keep the ratio."""
+    scale_range: list[float]
+    crop: list[int]
+    """Width and height of the crop."""
+    whole: bool
+    """Keep the target's whole image at its training size too, for a teacher."""
+    active = True
+    from_file = False
+
+    def __post_init__(self) -> None:
+        _check_range("scale_range", self.scale_range)
+        _check_size("crop", self.crop)
+
+    def source(
+        self,
+        image: UInt8[Tensor, "3 h w"],
+        label: UInt8[Tensor, "h w"],
+        size: tuple[int, int],
+        random: Random,
+    ) -> SourceView:
+        """The weak view."""
+        view = self._draw(_size(image), random)
+        seen = warp(image, view, kind="image", filter="bilinear")
+        return SourceView(seen, warp(label, view, kind="label"), view)
+
+    def target(
+        self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
+    ) -> TargetView:
+        """The weak view, its strong variation, and the whole image on request."""
+        view = self._draw(_size(image), random)
+        weak = warp(image, view, kind="image", filter="bilinear")
+        strong, strong_view = rand_augment(to_pillow(weak), random)
+        return TargetView(
+            weak, view, from_pillow(strong), strong_view, image if self.whole else None
+        )
+
+    def _draw(self, size: tuple[int, int], random: Random) -> View:
+        width = int(self.width * random.uniform(*self.scale_range))
+        height = int(width * size[1] / size[0])
+        crop = (self.crop[0], self.crop[1])
+        view = random_crop(View(size, (Resize(width, height),)), crop, random)
+        return extend(view, Mirror()) if random.random() < 0.5 else view
+
+
+@dataclass(frozen=True)
+class RatioCrop:
+    """A crop of the image at its own ratio: DAFormer (Hoyer et al., CVPR 2022).
+
+    Images are resized to fit inside the training size by OpenCV's filter. A crop of the source is
+    drawn again, at most ten times, while one class covers ``max_share`` of its labelled pixels.
+    """
+
+    crop: list[int]
+    """Width and height, for both domains."""
+    max_share: float
+    mirror: float
+    active = True
+    from_file = True
+
+    def __post_init__(self) -> None:
+        _check_size("crop", self.crop)
+        _check_probability("max_share", self.max_share)
+        _check_probability("mirror", self.mirror)
+
+    def source(
+        self,
+        image: UInt8[Tensor, "3 h w"],
+        label: UInt8[Tensor, "h w"],
+        size: tuple[int, int],
+        random: Random,
+    ) -> SourceView:
+        """A crop that shows more than one class, mirrored or not."""
+        base = View(_size(image), (Resize(*fit_inside(_size(image), size)),))
+        small = warp(label, base, kind="label")
+
+        def tries() -> Iterator[View]:
+            for _ in range(1 + _REDRAWS):
+                yield random_crop(base, (self.crop[0], self.crop[1]), random)
+
+        def accept(view: View) -> bool:
+            crop = View(output_size(base), view.operations[-1:])
+            return is_varied(warp(small, crop, kind="label"), self.max_share)
+
+        view = self._turned(first_accepted(tries(), accept), random)
+        seen = warp(image, view, kind="image", filter="opencv")
+        return SourceView(seen, warp(label, view, kind="label"), view)
+
+    def target(
+        self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
+    ) -> TargetView:
+        """A free crop, mirrored or not."""
+        base = View(_size(image), (Resize(*fit_inside(_size(image), size)),))
+        view = self._turned(random_crop(base, (self.crop[0], self.crop[1]), random), random)
+        return TargetView(warp(image, view, kind="image", filter="opencv"), view)
+
+    def _turned(self, view: View, random: Random) -> View:
+        return extend(view, Mirror()) if random.random() < self.mirror else view
+
+
+def _size(image: UInt8[Tensor, "3 h w"]) -> tuple[int, int]:
+    return image.shape[2], image.shape[1]
+
+
+def _pair(size: list[int] | None) -> tuple[int, int] | None:
+    return None if size is None else (size[0], size[1])
+
+
+def _check_probability(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"augmentation.{name} must be a probability, 0 to 1, got {value}")
+
+
+def _check_range(name: str, span: list[float] | None) -> None:
+    if span is not None and not (len(span) == 2 and 0 < span[0] <= span[1]):
+        raise ValueError(
+            f"augmentation.{name} must be [smallest, largest], both positive, or null, got {span}"
+        )
+
+
+def _check_size(name: str, size: list[int] | None) -> None:
+    if size is not None and not (len(size) == 2 and min(size) > 0):
+        raise ValueError(
+            f"augmentation.{name} must be [width, height] in pixels or null, got {size}"
+        )
+
+
+AS_THEY_ARE = RandomView(mirror=0.0, blur=0.0, scale_range=None, scale_base=None)
+"""Images at the training size, unchanged."""

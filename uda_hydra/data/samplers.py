@@ -1,0 +1,166 @@
+"""Which source image a training sees when: uniform, class-balanced or rare classes first.
+
+An order is a function of (seed, position) alone, so any number of workers and any start give the
+same images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from uda_hydra.data.class_balanced import BLOCK, class_balanced_draws, rare_class_probability
+from uda_hydra.data.readers import ImageSet
+from uda_hydra.data.scan import Statistics
+from uda_hydra.data.streams import Draw, Order, order, permutation, seed_of
+
+SCANS = Path("outputs/scan")
+"""Where ``task=scan`` writes."""
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """What ``sampler`` may name."""
+
+    def order(self, images: ImageSet, *, scan: Path) -> Order:
+        """The order of ``images``; ``scan`` is the file that counts their classes, by default."""
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Every image once in every pass, in another order each time."""
+
+    def order(self, images: ImageSet, *, scan: Path) -> Order:
+        """Reads no scan."""
+        return UniformOrder("source", len(images))
+
+
+@dataclass(frozen=True)
+class ClassBalanced:
+    """ProCA's list, from FADA (Wang et al., ECCV 2020): see ``class_balanced_draws``."""
+
+    statistics: str | None
+    """File that ``task=scan`` wrote; None for where it writes by default."""
+    skip_first: bool
+    """As the release does: of a shuffled class the first file is left out."""
+
+    def order(self, images: ImageSet, *, scan: Path) -> Order:
+        """An error naming ``task=scan`` where the statistics are absent or out of date."""
+        found = read_statistics(self.statistics, scan, images)
+        return ClassBalancedOrder(found.holding(), self.skip_first)
+
+
+@dataclass(frozen=True)
+class RareClass:
+    """Rare class sampling of DAFormer (Hoyer et al., CVPR 2022), Sec. 3.3: class, then file."""
+
+    statistics: str | None
+    """File that ``task=scan`` wrote; None for where it writes by default."""
+    temperature: float
+    min_pixels: int
+    """A file shows a class if it has more than so many pixels of it."""
+    min_crop_ratio: float
+    """A view is drawn again while it shows no more than this share of ``min_pixels``."""
+
+    def order(self, images: ImageSet, *, scan: Path) -> Order:
+        """Prints the classes that no file shows well enough, which are never drawn."""
+        found = read_statistics(self.statistics, scan, images)
+        files, dropped = files_by_class(found, self.min_pixels)
+        if dropped:
+            print(
+                f"sampler: no file has more than {self.min_pixels} pixels of {', '.join(dropped)}; "
+                "not drawn. Lower sampler.min_pixels to include them"
+            )
+        if not any(len(rows) for rows in files):
+            raise ValueError("no file shows any class; lower sampler.min_pixels")
+        shown = np.array([len(rows) > 0 for rows in files])
+        probability = rare_class_probability(
+            found.frequency, temperature=self.temperature, allowed=shown
+        )
+        return RareClassOrder(probability, files, int(self.min_pixels * self.min_crop_ratio))
+
+
+UNIFORM = Uniform()
+
+
+class UniformOrder(NamedTuple):
+    """An endless stream of passes over ``size`` images."""
+
+    domain: str
+    size: int
+
+    def draw(self, seed: int, position: int) -> Draw:
+        """The sample at ``position``."""
+        return Draw(order(seed=seed, domain=self.domain, size=self.size, position=position))
+
+
+@dataclass
+class ClassBalancedOrder:
+    """ProCA's list for a seed, as long as it is needed; each block of draws is shuffled.
+
+    The release shuffles the whole list; a block has all that balances it.
+    """
+
+    holds: Bool[np.ndarray, "files k"]
+    skip_first: bool
+    _lists: dict[int, tuple[Iterator[int], list[int]]] = field(default_factory=dict)
+
+    def draw(self, seed: int, position: int) -> Draw:
+        """The sample at ``position``; those before it are drawn first, 20 to 40 us each."""
+        if seed not in self._lists:
+            random = np.random.RandomState(seed_of(seed, "class balanced") % 2**32)
+            draws = class_balanced_draws(self.holds, random=random, skip_first=self.skip_first)
+            self._lists[seed] = draws, []
+        draws, chosen = self._lists[seed]
+        block, offset = divmod(position, BLOCK)
+        while len(chosen) < (block + 1) * BLOCK:
+            chosen.append(next(draws))
+        place = permutation(seed_of(seed, "class balanced", block), BLOCK)[offset]
+        return Draw(chosen[block * BLOCK + int(place)])
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"holds": self.holds, "skip_first": self.skip_first, "_lists": {}}
+
+
+class RareClassOrder(NamedTuple):
+    """Each image is drawn on its own: a class, then one of its files."""
+
+    probability: Float64[np.ndarray, " k"]
+    files: list[np.ndarray]
+    pixels: int
+
+    def draw(self, seed: int, position: int) -> Draw:
+        """The sample at ``position``, and the class that its view has to show."""
+        random = Random(seed_of(seed, "rare class", position))
+        (chosen,) = random.choices(range(len(self.files)), self.probability.tolist())
+        return Draw(int(random.choice(self.files[chosen])), chosen, self.pixels)
+
+
+def files_by_class(
+    statistics: Statistics, min_pixels: int
+) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """Rows of the files with more than ``min_pixels`` of each class; names of classes with none.
+
+    Classes that occur nowhere are not among the names: nobody expects them.
+    """
+    files = [column.nonzero()[0] for column in statistics.holding(min_pixels + 1).T]
+    present = statistics.pixels.sum(axis=0) > 0
+    zipped = zip(statistics.classes, files, present, strict=True)
+    return files, tuple(name for name, rows, seen in zipped if seen and not len(rows))
+
+
+def read_statistics(file: str | None, default: Path, images: ImageSet) -> Statistics:
+    """What ``task=scan`` counted of ``images``."""
+    path = Path(file) if file is not None else default
+    if not path.is_file():
+        raise ValueError(
+            f"sampler: there is no {path}; count the classes of the source first: add task=scan to "
+            "the command, or name its file with sampler.statistics"
+        )
+    return Statistics.from_json(path.read_text()).of(images)

@@ -1,0 +1,245 @@
+"""Passes over the training images before the first step: in order, without gradient, stored."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uda_hydra.data.ordered import Ordered
+from uda_hydra.data.pair import Pair
+from uda_hydra.data.scan import Statistics, scan
+from uda_hydra.data.streams import load, seed_of
+from uda_hydra.engine.artifacts import Artifact, Item, Stored
+from uda_hydra.engine.batches import DeviceBatches
+from uda_hydra.engine.interrupt import Interrupt, Interrupted
+from uda_hydra.methods.base import Method
+from uda_hydra.types import Source, Target
+
+Batch = Source | Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passes:
+    """What ``Method.prepare`` may ask for. Each artifact is made once and then only read."""
+
+    method: Method
+    pair: Pair
+    folder: Path
+    to_device: DeviceBatches
+    bfloat16: bool
+    workers: int
+    seed: int
+    shown: int
+    """How many samples of each domain the training shows."""
+    interrupt: Interrupt
+
+    def run(
+        self,
+        name: str,
+        *,
+        compute: Callable[[Any], Item],
+        encoding: str = "exact",
+        kind: str = "soft",
+        stride: int = 1,
+        **options: Any,
+    ) -> Artifact:
+        """One artifact: what ``compute`` returns for each sample. ``options`` as in ``run_all``.
+
+        ``encoding``, ``kind`` and ``stride`` as in ``Stored``.
+        """
+        stored = {name: Stored(encoding, kind, stride)}
+        return self.run_all(stored, compute=lambda batch: {name: compute(batch)}, **options)[name]
+
+    def run_all(
+        self,
+        artifacts: Mapping[str, Stored],
+        *,
+        over: str,
+        compute: Callable[[Any], Mapping[str, Item]],
+        size: tuple[int, int] | None = None,
+        batch: int = 1,
+        mirror: bool = False,
+        train: bool = False,
+        depends_on: Mapping[str, Any] | None = None,
+    ) -> dict[str, Artifact]:
+        """Several artifacts from one pass over "source" or "target".
+
+        ``compute`` gets normalised batches on the device and returns, for each artifact, a tensor
+        or a dictionary of them, with one row for each sample; it must not depend on earlier
+        batches. Its settings belong into ``depends_on``, as plain values: where they, the data,
+        the method's weights or the other arguments change, the pass is made again.
+
+        ``size`` (width, height) replaces the size of training. ``train``: normalise with the
+        statistics of the batch; buffers are as before afterwards. Only batches with a missing or
+        damaged item are computed. Raises Interrupted after the batch in which a signal came.
+        """
+        identity = {
+            "over": over,
+            "size": size,
+            "batch": batch,
+            "mirror": mirror,
+            "train": train,
+            "depends_on": dict(depends_on or {}),
+            "data": self.pair.fingerprint()[over],
+            "trained_at": self._sizes(),
+            "weights": weights_digest(self.method),
+            "normalization": self.to_device.normalization._asdict(),
+            "bfloat16": self.bfloat16,
+        }
+        opened = {
+            name: Artifact(self.folder / name, identity=identity, stored=stored)
+            for name, stored in artifacts.items()
+        }
+        images = Ordered(self.pair, over, batch=batch, size=size, mirror=mirror)
+        keys = [key for group in images.keys for key in group]
+        missing = {name: {*artifact.keys_missing(keys)} for name, artifact in opened.items()}
+        wanted = set[str]().union(*missing.values())
+        numbers = [n for n, group in enumerate(images.keys) if wanted & {*group}]
+        if numbers:
+
+            def keep(number: int, results: Mapping[str, Item]) -> None:
+                for name, artifact in opened.items():
+                    _store(artifact, images.keys[number], missing[name], results[name])
+
+            self._compute(images, numbers, compute, keep, train=train, title=", ".join(opened))
+        for artifact in opened.values():
+            artifact.finish(keys)
+        return opened
+
+    def summary(
+        self,
+        name: str,
+        reduce: Callable[[Iterator[Item]], Item],
+        *,
+        of: Artifact,
+        depends_on: Mapping[str, Any] | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> Item:
+        """``reduce`` of the items of ``of`` in the order of the pass; computed once and stored.
+
+        ``keys`` chooses items (all by default); ``depends_on`` as in ``run_all``.
+        """
+        keys = of.keys if keys is None else tuple(keys)
+        identity = {"of": of.identity, "keys": keys, "depends_on": dict(depends_on or {})}
+        artifact = Artifact(self.folder / name, identity=identity)
+        if artifact.keys_missing(["summary"]):
+            artifact.write("summary", reduce(of.read(key) for key in keys))
+            artifact.finish(["summary"])
+        return artifact.read("summary")
+
+    def source_statistics(self) -> Statistics:
+        """Pixels of each class in each label file of the source; each file is counted once."""
+        return scan(
+            self.pair.source.images,
+            workers=self.workers,
+            journal=self.folder / "source_labels.jsonl",
+            progress=lambda done, total: self._stop_if_asked(
+                f"while counting labels, {done} of {total} files done"
+            ),
+        )
+
+    def _compute(
+        self,
+        images: Ordered,
+        numbers: Sequence[int],
+        compute: Callable[[Any], Mapping[str, Item]],
+        keep: Callable[[int, Mapping[str, Item]], None],
+        *,
+        train: bool,
+        title: str,
+    ) -> None:
+        """Let ``keep`` have the results of the batches ``numbers``, each drawn from its seed."""
+        images.fill()
+        progress = _Progress(title, len(numbers))
+        device = self.to_device.device
+        with _observing(self.method, device, train=train):
+            pin = device.type == "cuda"
+            batches = load(images, numbers, workers=self.workers, pin=pin)
+            for done, (number, batch) in enumerate(zip(numbers, batches, strict=True), start=1):
+                torch.manual_seed(seed_of(self.seed, "pass", number))
+                with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
+                    results = compute(self._on_device(batch))
+                keep(number, results)
+                progress.show(done)
+                self._stop_if_asked(f"in the pass {title}, {done} of {len(numbers)} batches done")
+
+    def _on_device(self, batch: Batch) -> Batch:
+        batch = batch._replace(image=self.to_device.images(batch.image), key=tuple(batch.key))
+        if isinstance(batch, Source):
+            label = batch.label.to(self.to_device.device, non_blocking=True).long()
+            return batch._replace(label=label)
+        return batch
+
+    def _stop_if_asked(self, where: str) -> None:
+        if self.interrupt.received:
+            raise Interrupted(self.interrupt.received, where)
+
+    def _sizes(self) -> list[tuple[int, int] | None]:
+        return [self.pair.source.size, self.pair.target.size]
+
+
+def _store(artifact: Artifact, keys: Sequence[str], missing: set[str], result: Item) -> None:
+    """The rows of a batch's result whose items are missing."""
+    for row, key in enumerate(keys):
+        if key in missing:
+            one = isinstance(result, Tensor)
+            artifact.write(key, result[row] if one else {n: t[row] for n, t in result.items()})
+
+
+@contextmanager
+def _observing(method: Method, device: torch.device, *, train: bool) -> Iterator[None]:
+    """Without gradients, in one mode; modes, buffers and random state come back afterwards."""
+    modes = {module: module.training for module in method.modules()}
+    buffers = [(buffer, buffer.clone()) for buffer in method.buffers()] if train else []
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        method.train(train)
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            for module, training in modes.items():
+                module.training = training
+            for buffer, before in buffers:
+                buffer.copy_(before)
+
+
+def weights_digest(method: Method) -> str:
+    """Changes with every parameter and persistent buffer."""
+    total = hashlib.sha256()
+    for name, value in method.state_dict().items():
+        total.update(f"{name} {value.dtype} {[*value.shape]}".encode())
+        plain = value.detach().cpu().contiguous().flatten()
+        total.update(plain.view(torch.uint8).numpy())
+    return total.hexdigest()[:16]
+
+
+class _Progress:
+    """One line that counts up on a terminal; elsewhere a line for every tenth of the way."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self._title, self._total = title, total
+        self._live = sys.stderr.isatty()
+        self._started = time.perf_counter()
+        self._shown = 0
+
+    def show(self, done: int) -> None:
+        tenth = 10 * done // self._total
+        if not self._live and tenth == self._shown:
+            return
+        self._shown = tenth
+        seconds = (time.perf_counter() - self._started) / done * (self._total - done)
+        left = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+        start = "\r\033[K" if self._live else ""
+        end = "" if self._live and done < self._total else "\n"
+        line = f"{start}pass {self._title}: {done}/{self._total} batches, {left} left"
+        print(line, end=end, file=sys.stderr, flush=True)

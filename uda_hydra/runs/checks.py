@@ -1,0 +1,127 @@
+"""What can be known about a training before its data are touched or any stage is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from uda_hydra import build
+from uda_hydra.config import plain, settings
+from uda_hydra.data.labels import label_space
+from uda_hydra.data.pair import Pair
+from uda_hydra.data.pairs import holds_out
+from uda_hydra.engine.device import find_device, without_memory
+from uda_hydra.engine.label_free import DIRECTIONS
+from uda_hydra.errors import UserError, nearest
+from uda_hydra.methods.base import check_weights
+from uda_hydra.models.segmenter import Segmenter
+from uda_hydra.published import check_name
+from uda_hydra.runs.layout import RunLayout
+from uda_hydra.runs.stages import Stage
+from uda_hydra.types import IGNORE
+
+SCORES = (
+    *("miou/last", "miou/best", "pixel_accuracy", "mean_accuracy", "fwiou", "seconds"),
+    *DIRECTIONS,
+)
+"""What ``objective`` may be, beside the IoU of a class."""
+
+
+def check_stages(stages: Iterable[Stage]) -> None:
+    """``check_training`` for every stage."""
+    for stage in stages:
+        check_training(stage.config)
+
+
+def check_training(config: DictConfig) -> None:
+    """Raise UserError for what settings, constructors and objective refuse.
+
+    Network and method are built without memory for their weights, so that values which only their
+    constructors know to be wrong are reported before the stages before have been trained.
+    """
+    for group in (config.trainer, config.optimizer, config.evaluation):
+        settings(group)
+    build.build(config.augmentation, "augmentation")
+    build.build(config.sampler, "sampler")
+    find_device(config.trainer.device)
+    with without_memory():
+        classes = len(label_space(config.dataset.classes))
+        network = build.build(config.model, "model", num_classes=classes)
+        if config.evaluation.aux_weight and network.aux_head is None:
+            raise UserError("evaluation.aux_weight must be 0: this model has no auxiliary head")
+        _check_method(config, network)
+    check_objective(config)
+    check_name(config.published)
+
+
+def _check_method(config: DictConfig, network: Segmenter) -> None:
+    """Construct the method; a file that an earlier stage will make need not be there yet."""
+    try:
+        terms = build.method(config, network).terms
+    except UserError as error:
+        missing = error.__cause__
+        if not (isinstance(missing, FileNotFoundError) and _is_made(config, missing.filename)):
+            raise
+        terms = build.locate(config.method._target_, "method").terms
+    build.call(check_weights, terms, plain(config.loss))
+
+
+def _is_made(config: DictConfig, path: str | None) -> bool:
+    """Whether a file lies below an earlier stage."""
+    folders = (config.folders or {}).values()
+    return path is not None and any(Path(path).is_relative_to(folder) for folder in folders)
+
+
+def check_init(config: DictConfig) -> None:
+    """Raise UserError unless the first weights are there, or an earlier stage makes them."""
+    if not _is_made(config, config.init):
+        build.check_init(config)
+
+
+def check_objective(config: DictConfig) -> None:
+    """The objective, or each of several, must be a score that every result has."""
+    space = label_space(config.dataset.classes)
+    scores = [*SCORES, *(f"iou/{name}" for name in space.names), *space.subsets]
+    one = isinstance(config.objective, str)
+    objectives = [config.objective] if one else [*(config.objective or [])]
+    if not objectives:
+        raise UserError("objective must name a score of a result, or a list of them")
+    for name in objectives:
+        if name not in scores:
+            raise UserError(
+                f"objective={name} is not a score of a result{nearest(str(name), scores)}"
+            )
+    held_out = holds_out(config.dataset.source) and not config.dataset.oracle
+    if "miou/source_val" in objectives and not held_out:
+        raise UserError(
+            "objective=miou/source_val needs source images that are not trained on: "
+            "dataset.source.validation names their split, and dataset.oracle has none"
+        )
+
+
+def check_table(table: str | None, layout: RunLayout) -> None:
+    """The runs of a table lie in its folder, and have several stages."""
+    if table is not None and (not layout.grouped or layout.top.parent != Path(table)):
+        raise UserError(
+            f"table={table} needs a run of several stages whose output lies in that folder; "
+            "see conf/experiment/streets_table.yaml, or leave out table"
+        )
+
+
+def check_labels(pair: Pair) -> None:
+    """Raise UserError if no pixel of the source or of the validation images has a class.
+
+    As a rule one label of each is read.
+    """
+    parts: Sequence[tuple[str, int, object]] = (
+        ("source images: nothing can be learned", len(pair.source.keys), pair.source),
+        ("validation images: nothing can be scored", len(pair.validation), pair.validation.labels),
+    )
+    for what, count, labels in parts:
+        if not any((labels.label(index) != IGNORE).any() for index in range(count)):
+            raise UserError(
+                f"no pixel of {pair.name} has a class in the labels of the {what}. "
+                "task=check_data tells what the files hold."
+            )

@@ -153,7 +153,7 @@ def test_evaluate_predict_and_check_data(tmp_path):
     scored = launch(tmp_path, "task=evaluate", *weights, "output=scores")
     assert scored.returncode == 0, scored.stderr
     trained = json.loads((tmp_path / "run/result.json").read_text())
-    result = json.loads((tmp_path / "scores/result.json").read_text())
+    result = json.loads((tmp_path / "scores/evaluation.json").read_text())
     assert result["miou/last"] == trained["miou/last"]
     assert result["init"] == "run/source_only/last.pt"
 

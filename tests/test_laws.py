@@ -23,8 +23,8 @@ LIVELY = {
     "caco/contrast": ["method.gate=none", "method.key_threshold=0.1"],
     "maxsquare/adapt": ["method.threshold=0.1"],
     "minent": ["method.prior_strictness=0.5"],
-    # Until an augmentation cuts both domains to one size.
-    ClassMix: ["dataset.source.size=[96,48]"],
+    # Both domains are cut to one size.
+    ClassMix: ["augmentation=ratio_crop", "augmentation.crop=[48,32]"],
 }
 every_method = pytest.mark.parametrize(
     "method", [*METHODS, *TOYS], ids=lambda m: m if isinstance(m, str) else m.__name__

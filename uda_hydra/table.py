@@ -106,8 +106,8 @@ def _line(row: Kind, found: Mapping[str, Mapping[str, Result]]) -> Line:
     results = [run[row.name] for run in runs]
     closed = [_closed(row.name, run) for run in runs if SOURCE in run and ORACLE in run]
 
-    def of(key: str, scale: float = 1) -> list[float]:
-        return [scale * result[key] for result in results if result.get(key) is not None]
+    def of(key: str, scale: float | int = 1) -> list[float]:
+        return [float(scale * result[key]) for result in results if result.get(key) is not None]
 
     values = {
         "miou": _spread(of(MEAN, 100)),

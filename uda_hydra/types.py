@@ -95,7 +95,8 @@ class Source(NamedTuple):
     label: Int[Tensor, "b h w"]
     key: tuple[str, ...] = ()
     view: tuple[View, ...] = ()
-    """From each sample's picture on disk to ``image``."""
+    """From each sample's picture, as the loader reads it (from the cache at the training size), to
+    ``image``."""
 
 
 class Target(NamedTuple):
@@ -104,7 +105,8 @@ class Target(NamedTuple):
     image: Float[Tensor, "b 3 h w"]
     key: tuple[str, ...] = ()
     view: tuple[View, ...] = ()
-    """From each sample's picture on disk to ``image``."""
+    """From each sample's picture, as the loader reads it (from the cache at the training size), to
+    ``image``."""
     strong: Float[Tensor, "b 3 h w"] | None = None
     """A strong variation of ``image``, where the augmentation makes one."""
     strong_view: tuple[View, ...] = ()

@@ -20,6 +20,7 @@ from uda_hydra.data.pairs import from_disk
 from uda_hydra.data.samplers import ClassBalanced, ClassBalancedOrder, RareClass, files_by_class
 from uda_hydra.data.scan import Statistics, scan
 from uda_hydra.data.streams import Draw, Steps, TrainingSet
+from uda_hydra.errors import UserError
 
 
 @pytest.fixture
@@ -73,8 +74,11 @@ def test_orders_are_the_same_with_any_number_of_workers_and_any_start(pair, coun
 
 def test_a_missing_scan_names_the_task(pair, tmp_path):
     for file in (None, str(tmp_path / "other.json")):
-        with pytest.raises(ValueError, match="task=scan"):
+        with pytest.raises(UserError, match="task=scan"):
             batches(pair.sampled(sampler_of("rare", file)), range(1))
+    (tmp_path / "damaged.json").write_text("{")
+    with pytest.raises(UserError, match=r"damaged\.json"):
+        batches(pair.sampled(sampler_of("balanced", str(tmp_path / "damaged.json"))), range(1))
     assert pair.scan_file.name == "pair-cityscapes19.json"
 
 

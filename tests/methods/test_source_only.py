@@ -51,9 +51,8 @@ def test_without_an_auxiliary_head_its_term_is_missing():
 def test_channels_by_hand():
     pixel = torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1)
     images = pixel.expand(3, -1, -1, -1)
-    official, permuted = (
-        shuffle_channels(images, [0, 1, 2], kind) for kind in ("official", "permute")
-    )
+    kinds = ("official", "permute")
+    official, permuted = (shuffle_channels(images, [0, 1, 2], kind) for kind in kinds)
     assert official.flatten(1).tolist() == [[10, 20, 30], [30, 30, 30], [20, 30, 20]]
     assert permuted.flatten(1).tolist() == [[10, 20, 30], [30, 10, 20], [20, 30, 10]]
 

@@ -15,7 +15,7 @@ from uda_hydra.types import Source, Step, Target
 class ClassMix(Method):
     """DACS: an EMA teacher labels the target, onto which half of the source's classes are pasted.
 
-    Source and target must have one size.
+    Source and target are cut to one size by the augmentation.
     """
 
     terms = ("seg", "mixed")

@@ -19,6 +19,7 @@ from uda_hydra.data.class_balanced import BLOCK, class_balanced_draws, rare_clas
 from uda_hydra.data.readers import ImageSet
 from uda_hydra.data.scan import Statistics
 from uda_hydra.data.streams import Draw, Order, order, permutation, seed_of
+from uda_hydra.errors import UserError
 
 SCANS = Path("outputs/scan")
 """Where ``task=scan`` writes."""
@@ -78,7 +79,7 @@ class RareClass:
                 "not drawn. Lower sampler.min_pixels to include them"
             )
         if not any(len(rows) for rows in files):
-            raise ValueError("no file shows any class; lower sampler.min_pixels")
+            raise UserError("no file shows any class; lower sampler.min_pixels")
         shown = np.array([len(rows) > 0 for rows in files])
         probability = rare_class_probability(
             found.frequency, temperature=self.temperature, allowed=shown
@@ -159,8 +160,11 @@ def read_statistics(file: str | None, default: Path, images: ImageSet) -> Statis
     """What ``task=scan`` counted of ``images``."""
     path = Path(file) if file is not None else default
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"sampler: there is no {path}; count the classes of the source first: add task=scan to "
             "the command, or name its file with sampler.statistics"
         )
-    return Statistics.from_json(path.read_text()).of(images)
+    try:
+        return Statistics.from_json(path.read_text()).of(images)
+    except ValueError as error:
+        raise UserError(f"sampler: {path}: {error}") from error

@@ -167,14 +167,13 @@ class Trainer:
 
     def batches(self) -> Iterator[tuple[Source, Target]]:
         """Normalised batches on the device, one copied ahead of the one in use."""
-        stored = self.method.stored()
         stream = self.pair.streams(
             seed=self.seed,
             steps=range(self.done, self.settings.steps),
             batch_size=self.settings.batch_size,
             workers=self.settings.workers,
             pin=self.device.type == "cuda",
-            **({"stored": stored} if stored else {}),
+            stored=self.method.stored(),
         )
         return one_ahead(self.to_device(*batch) for batch in stream)
 

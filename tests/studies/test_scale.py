@@ -10,7 +10,7 @@ import pytest
 from tests.processes import until
 from tests.studies.postgresql import server
 from tests.studies.test_sweeper import AUX, began, refused, start, study, sweep
-from uda_hydra.studies.study import load
+from uda_hydra.studies.load import load_study
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def test_four_processes_share_a_fresh_server_and_one_of_them_is_killed(tmp_path)
         # The killed one's trial is found out by whoever comes on that machine.
         assert sweep(machines[0], *command).returncode == 0
         (folder,) = (machines[0] / "outputs/studies").iterdir()
-        trials = load(folder, url).trials
+        trials = load_study(folder, url).trials
         assert [t.state for t in trials].count("complete") == 15
         assert [t.state for t in trials].count("failed") <= 1
         done = [line for folder in machines for line in began(folder)]

@@ -7,7 +7,8 @@ from optuna.distributions import CategoricalDistribution
 
 from tests.conftest import composed
 from uda_hydra.errors import UserError
-from uda_hydra.studies.space import key, parse
+from uda_hydra.studies.keys import divide
+from uda_hydra.studies.space import parse_space, point_key
 
 ADV = "loss.lambda_adv"
 
@@ -15,6 +16,13 @@ ADV = "loss.lambda_adv"
 @pytest.fixture(scope="module")
 def config():
     return composed("method=advent", with_hydra=True)
+
+
+def parse(params, arguments, config):
+    """The space, the fixed lines and the swept seeds, as the sweeper reads them."""
+    overrides = divide(params, arguments, config)
+    space, seeds = parse_space(overrides, config)
+    return space, [override.input_line for override in overrides.fixed.values()], seeds
 
 
 def points(space):
@@ -108,6 +116,14 @@ def test_lists_are_values_too(config):
 
 
 def test_one_and_one_point_zero_are_the_same_point_and_true_is_another():
-    assert key({"a": 1, "b": None}) == key({"b": None, "a": 1.0})
-    assert key({"a": 1}) != key({"a": True})
-    assert key({"a": "1"}) != key({"a": 1})
+    assert point_key({"a": 1, "b": None}) == point_key({"b": None, "a": 1.0})
+    assert point_key({"a": 1}) != point_key({"a": True})
+    assert point_key({"a": "1"}) != point_key({"a": 1})
+
+
+def test_a_pattern_is_the_first_key_of_its_form_that_is_not_swept_yet(config):
+    space, *_ = parse({"loss.lambda_none | loss.lambda_[!s]*": "1,2"}, [], config)
+    assert [*space.written] == [ADV]
+    params = {ADV: "1,2", "loss.lambda_[!s]* | none": "3,4"}
+    assert [*parse(params, [], config)[0].written] == [ADV, "loss.lambda_adv_aux"]
+    assert parse({"loss.zeta_* | none": "1,2"}, [], config)[0].written == {}

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.processes import refused, until
 from uda_hydra.errors import UserError
-from uda_hydra.studies.study import load
+from uda_hydra.studies.load import load_study
 
 APP = ROOT / "tests/studies/app.py"
 GENTLE = (signal.SIGTERM, signal.SIGINT)
@@ -41,7 +41,7 @@ def sweep(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
 
 def study(folder: Path):
     (found,) = (folder / "outputs/studies").iterdir()
-    return load(found)
+    return load_study(found)
 
 
 def began(folder: Path) -> list[str]:
@@ -148,10 +148,10 @@ def test_drawn_points_several_objectives_and_the_total(tmp_path):
 
 def test_an_unknown_folder_is_no_study(tmp_path):
     with pytest.raises(UserError, match="there is no study"):
-        load(tmp_path)
+        load_study(tmp_path)
 
 
 @pytest.mark.slow
 def test_a_named_folder_is_the_studys(tmp_path):
     assert sweep(tmp_path, f"{AUX}=0.2,0.3", "output='my study'").returncode == 0
-    assert len(load(tmp_path / "my study").trials) == 3
+    assert len(load_study(tmp_path / "my study").trials) == 3

@@ -14,7 +14,7 @@ from tests.processes import logged, start, until
 from tests.test_launch import launch
 from uda_hydra.files import digest
 from uda_hydra.runs.stages import plan
-from uda_hydra.studies.study import load
+from uda_hydra.studies.load import load_study
 from uda_hydra.tracking.mlflow_store import connect
 
 TINY = (
@@ -92,7 +92,7 @@ def test_one_start_serves_all_and_mlflow_shows_study_trial_and_stage(tmp_path):
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "outputs/studies").iterdir()
     (shared,) = (folder / "start").iterdir()
-    study = load(folder)
+    study = load_study(folder)
     inits = {
         json.loads(p.read_text())["init"] for p in folder.glob("trials/*/advent/identity.json")
     }
@@ -146,13 +146,13 @@ def test_an_interrupted_trial_goes_on_from_its_own_checkpoint(tmp_path, number):
     process.communicate(timeout=100)
     assert process.returncode == (-9 if number == signal.SIGKILL else 143)
     (folder,) = first.iterdir()
-    assert "running" not in {trial.state for trial in load(folder).trials}
+    assert "running" not in {trial.state for trial in load_study(folder).trials}
     done = launch(tmp_path, "-m", *long)
     assert done.returncode == 0, done.stderr
     assert "continues trial 0" in done.stdout
     assert "resuming after step" in done.stdout
     (folder,) = first.iterdir()
-    states = [(trial.state, trial.folder.name) for trial in load(folder).trials]
+    states = [(trial.state, trial.folder.name) for trial in load_study(folder).trials]
     assert states[:2] == [("failed", "0000"), ("complete", "0000")]
     whole = launch(tmp_path, *long[:-1], "output=whole", "tracking=none")
     assert whole.returncode == 0, whole.stderr
@@ -182,7 +182,7 @@ def test_who_comes_second_waits_for_the_start_and_goes_on_if_the_first_dies(tmp_
     assert "start: resuming after step" in out
     (folder,) = studies.iterdir()
     assert len([*(folder / "start").iterdir()]) == 1
-    states = [trial.state for trial in load(folder).trials]
+    states = [trial.state for trial in load_study(folder).trials]
     assert (states.count("complete"), states.count("failed")) == (2, 1)
 
 
@@ -195,7 +195,7 @@ def test_a_pruned_trial_is_no_response(tmp_path):
     done = launch(tmp_path, *command)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "outputs/studies").iterdir()
-    trials = load(folder).trials
+    trials = load_study(folder).trials
     assert [trial.state for trial in trials] == ["pruned"] * 3
     assert all(trial.note.startswith("pruned after step 4, at mIoU") for trial in trials)
     assert not [*folder.glob("trials/*/result.json")]

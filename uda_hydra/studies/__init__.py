@@ -1,1 +1,1 @@
-"""Sensitivity studies: resumable Optuna sweeps of trainings, and the report of their answer."""
+"""Sensitivity studies: resumable Optuna sweeps of trainings, and the report of their analysis."""

@@ -1,14 +1,15 @@
-"""Which keys are swept and which are fixed; a key that is not there is refused at once.
+"""Which keys are swept and which are fixed; a key that the config lacks is refused at once.
 
-Without optuna, which starts slowly.
+Does not import optuna, which starts slowly.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -20,54 +21,79 @@ from uda_hydra.studies.records import Value
 LOGSPACE = re.compile(r"logspace\(([^,()]+),([^,()]+),\s*(\d+)\s*\)")
 
 
-def divided(
-    params: Mapping[str, Any] | None, arguments: Sequence[str], config: DictConfig
-) -> tuple[dict[str, Override], dict[str, Override]]:
-    """The fixed and the swept overrides by key; who speaks later is heard.
+class Overrides(NamedTuple):
+    """The overrides of a sweep by key."""
 
-    Raises UserError for a swept key that the config does not have.
+    fixed: dict[str, Override]
+    swept: dict[str, Override]
+
+
+def split_line(line: str) -> tuple[str, str]:
+    """Key and value of ``key=value``; the value may hold further ``=``."""
+    key, _, value = line.partition("=")
+    return key, value
+
+
+def divide(
+    params: Mapping[str, Any] | None, arguments: Sequence[str], config: DictConfig
+) -> Overrides:
+    """The fixed and the swept overrides; of several for one key the last wins.
+
+    ``params`` come from a sweep's file and ``arguments`` from the command line, so a fixed value
+    there takes a key out of the space. Raises UserError for a swept key that ``config`` lacks.
     """
     fixed: dict[str, Override] = {}
     swept: dict[str, Override] = {}
-    written = _resolved(params or {}, arguments, config)
-    for override in OverridesParser.create().parse_overrides([*written, *arguments]):
+    lines = _resolve(params or {}, arguments, config)
+    for override in OverridesParser.create().parse_overrides([*lines, *arguments]):
         name = override.get_key_element()
         into, other = (swept, fixed) if override.is_sweep_override() else (fixed, swept)
         other.pop(name, None)
         into[name] = override
     if "sweep" in {name.lstrip("+") for name in swept}:
         raise UserError(
-            "one question at a time: sweep=<name> takes one file of sweeps/, "
-            "several are several commands"
+            "one question at a time: sweep=<name> takes one file of sweeps/; "
+            "start several commands for several files"
         )
     for name in swept:
         composed_value(name, config)
-    return fixed, swept
+    return Overrides(fixed, swept)
 
 
-def _resolved(params: Mapping[str, Any], arguments: Sequence[str], config: DictConfig) -> list[str]:
-    """``key=value`` lines with alternatives decided and our own ``logspace`` written out."""
-    given = {argument.partition("=")[0] for argument in arguments}
-    lines = []
+def _resolve(params: Mapping[str, Any], arguments: Sequence[str], config: DictConfig) -> list[str]:
+    """``key=value`` lines with alternatives decided and our own ``logspace`` expanded."""
+    given = {split_line(argument)[0] for argument in arguments}
+    lines: dict[str, str] = {}
     for names, value in params.items():
-        several = [name.strip() for name in str(names).split("|")]
-        there = [name for name in several if _has(name, config)]
-        # A fixed value for one of the alternatives answers for all of them.
-        name = next((n for n in several if n in given), there[0] if there else several[0])
-        text = f"choice({','.join(map(str, value))})" if OmegaConf.is_list(value) else str(value)
-        if not there and "none" in several:
+        written = [name.strip() for name in str(names).split("|")]
+        several = [match for name in written for match in _matches(name, config)]
+        there = [name for name in several if name not in lines and _has(name, config)]
+        if not there and "none" in written:
             continue
         if not there:
-            raise UserError(_missing(several, config))
-        lines.append(f"{name}={LOGSPACE.sub(_spaced, text)}")
-    return lines
+            raise UserError(_missing(written, config))
+        # A fixed value for one of the alternatives decides between them.
+        name = next((n for n in several if n in given), there[0])
+        text = f"choice({','.join(map(str, value))})" if isinstance(value, list) else str(value)
+        lines[name] = LOGSPACE.sub(_expand_logspace, text)
+    return [f"{name}={text}" for name, text in lines.items()]
 
 
-def _spaced(match: re.Match[str]) -> str:
+def _matches(name: str, config: DictConfig) -> list[str]:
+    """The keys of the config that a pattern such as ``loss.lambda_*`` matches; others as given."""
+    if not {*name} & {*"*?["}:
+        return [name]
+    group, _, pattern = name.rpartition(".")
+    node = OmegaConf.select(config, group) if group else config
+    keys = [str(key) for key in node] if OmegaConf.is_dict(node) else []
+    return [f"{group}.{key}".lstrip(".") for key in fnmatch.filter(keys, pattern)]
+
+
+def _expand_logspace(match: re.Match[str]) -> str:
     """``choice(...)`` of values at equal ratios, rounded to three digits."""
     low, high, count = float(match[1]), float(match[2]), int(match[3])
     if low <= 0 or high <= low or count < 2:
-        raise UserError(f"{match[0]}: wanted is logspace(low, high, n), 0 < low < high, n > 1")
+        raise UserError(f"{match[0]} must be logspace(low, high, n) with 0 < low < high and n > 1")
     steps = (i / (count - 1) for i in range(count))
     values = (math.exp(math.log(low) + s * math.log(high / low)) for s in steps)
     return f"choice({','.join(f'{value:.3g}' for value in values)})"
@@ -86,7 +112,7 @@ def composed_value(name: str, config: DictConfig) -> Value:
     if not _has(path, config):
         raise UserError(_missing([path], config))
     value = OmegaConf.select(config, path)
-    # Lists are swept as Hydra writes them.
+    # The values of a swept list are strings in Hydra's notation.
     return str(value).replace(" ", "") if OmegaConf.is_config(value) else value
 
 
@@ -99,7 +125,7 @@ def _has(name: str, config: DictConfig) -> bool:
 
 
 def _missing(names: Sequence[str], config: DictConfig) -> str:
-    """That a key to sweep is not there, and what is there instead."""
+    """A message that no such key can be swept, and which keys can."""
     choices = config.hydra.runtime.choices
     group = names[0].rpartition(".")[0]
     node = OmegaConf.select(config, group) if group else None

@@ -1,4 +1,4 @@
-"""What Hydra must know of the sweeper before a sweep begins; nothing heavy is imported."""
+"""The sweeper as Hydra loads it before a sweep begins; nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.config import TPESamplerConfig
 from omegaconf import MISSING, DictConfig
 
-from uda_hydra.studies.keys import divided
+from uda_hydra.config import plain
+from uda_hydra.studies.keys import divide, split_line
 
 NAME = "hydra_plugins.uda_hydra.StudySweeper"
-"""Of the sweeper, in the one package of which Hydra builds plugins."""
+"""The name of the sweeper, in the one package whose plugins Hydra loads."""
 PRUNERS: dict[str, dict[str, Any]] = {
     "none": {"_target_": "optuna.pruners.NopPruner"},
     "median": {
@@ -38,77 +39,83 @@ PRUNERS: dict[str, dict[str, Any]] = {
     "successive_halving": {"_target_": "optuna.pruners.SuccessiveHalvingPruner"},
     "hyperband": {"_target_": "optuna.pruners.HyperbandPruner"},
 }
-"""Options of ``hydra/sweeper/pruner``; steps are those of the training."""
+"""Options of ``hydra/sweeper/pruner``; their steps are training steps."""
 
 
 @dataclass
-class StudyConfig:
-    """``hydra.sweeper``: the design of a study and how it is run."""
+class StudyOptions:
+    """The keys of ``hydra.sweeper``: the design of a study and how it is run."""
+
+    params: dict[str, Any] | None = None
+    """Swept key to choice(...), range(...), logspace(low, high, n), interval(...), tag(log,
+    interval(...)) or a list. ``a | b``: the first of these keys that the chosen method has, where
+    ``a*`` stands for every key of this form; ``a | none``: left out where the method has none."""
+    seeds: list[int] | None = None
+    """Every point is trained once with each seed; None for the run's own seed."""
+    n_trials: int | None = None
+    """Number of trainings in the whole study; None for all points of a grid, else 20 points."""
+    directions: list[str] | None = None
+    """maximize or minimize, one per objective; None for what suits the objective."""
+    storage: str | None = None
+    """URL of a database that several machines share; None for a file in the study's folder."""
+    n_jobs: int = 1
+    """Number of trainings that the launcher gets at once."""
+    max_failures_in_a_row: int = 3
+    """The sweep stops after this number of failed trainings in a row."""
+    retry_failed: bool = False
+    """Try failed trainings once more."""
+    robust_within: float = 1.0
+    """Points of mIoU below the best within which a value is robust."""
+    sampler: Any = MISSING
+    """auto is a grid where all values are listed, and TPE elsewhere."""
+    pruner: Any = MISSING
+
+
+@dataclass
+class StudyConfig(StudyOptions):
+    """``hydra.sweeper`` with what Hydra needs to build it."""
 
     _target_: str = NAME
     _recursive_: bool = False
     defaults: list[Any] = field(default_factory=lambda: [{"sampler": "auto"}, {"pruner": "none"}])
-    params: dict[str, Any] | None = None
-    """Swept key to choice(...), range(...), logspace(low, high, n), interval(...), tag(log,
-    interval(...)) or a list. ``a | b``: the first of these keys that the chosen method has;
-    ``a | none``: left out where it has none."""
-    seeds: list[int] | None = None
-    """Every point is trained once with each; None for the run's own seed."""
-    n_trials: int | None = None
-    """Trainings in the whole study; None for all of a grid, and else for 20 points."""
-    directions: list[str] | None = None
-    """maximize or minimize, one an objective; None for what its name says."""
-    storage: str | None = None
-    """URL of a database that several machines share; None for a file in the study's folder."""
-    n_jobs: int = 1
-    """Trainings given to the launcher at once."""
-    max_failures_in_a_row: int = 3
-    """After so many the sweep stops."""
-    retry_failed: bool = False
-    """Try failed trainings once more."""
-    robust_within: float = 1.0
-    """Points of mIoU that a robust value may lie below the best."""
-    sampler: Any = MISSING
-    """auto is a grid where all values are listed, and TPE elsewhere."""
-    pruner: Any = MISSING
 
 
 class StudySweeper(Sweeper):
     """Runs a study: see ``uda_hydra.studies.sweeper``, which is imported when it begins."""
 
     def __init__(self, **options: Any) -> None:
-        self._options = options
+        self._options = StudyOptions(**{name: plain(node) for name, node in options.items()})
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep what Hydra gives; part of Hydra's interface."""
+        """Keep the arguments; part of Hydra's interface."""
         self._context, self._task, self._config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the study of ``arguments``, the overrides of the command line."""
         if self._config.table is not None:
-            self._plainly(arguments)
+            self._run_one_by_one(arguments)
             return
-        # A mistyped key is told before anything slow is imported.
-        divided(self._options["params"], arguments, self._config)
+        # A mistyped key is reported before anything slow is imported.
+        overrides = divide(self._options.params, arguments, self._config)
         from uda_hydra.studies.sweeper import sweep
 
         sweep(
-            arguments,
+            overrides,
             self._options,
             config=self._config,
             context=self._context,
             task=self._task,
         )
 
-    def _plainly(self, arguments: list[str]) -> None:
-        """One run after the other: a table keeps its own account of what is done."""
-        # Late: Hydra loads its plugins anew when it starts; an earlier class is no base of them.
+    def _run_one_by_one(self, arguments: list[str]) -> None:
+        """Run without a study: a table records itself what is done."""
+        # Late: Hydra reloads its plugins when it starts, so the class must be looked up here.
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-        given = {argument.partition("=")[0] for argument in arguments}
-        params = {k: v for k, v in (self._options["params"] or {}).items() if k not in given}
+        given = {split_line(argument)[0] for argument in arguments}
+        params = {k: v for k, v in (self._options.params or {}).items() if k not in given}
         plain = BasicSweeper(max_batch_size=None, params=params)
         plain.setup(hydra_context=self._context, task_function=self._task, config=self._config)
         plain.sweep(arguments)
@@ -117,7 +124,7 @@ class StudySweeper(Sweeper):
 def register_sweeper() -> None:
     """Make ``hydra/sweeper=study`` and its pruners known; call before ``@hydra.main`` runs."""
     Plugins.instance().register(StudySweeper)
-    # Registered by its module's name, but looked up by NAME.
+    # Hydra registers it by the name of its module and looks it up by NAME.
     Plugins.instance().class_name_to_class[NAME] = StudySweeper
     store = ConfigStore.instance()
     store.store(group="hydra/sweeper", name="study", node=StudyConfig)

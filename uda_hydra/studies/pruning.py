@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -11,37 +11,52 @@ from hydra.utils import instantiate
 from uda_hydra.engine.events import Callback, Evaluation
 from uda_hydra.errors import Stopped
 
-STORAGE = "UDA_HYDRA_STUDY"
-"""Environment variable with the URL of the database, which may hold a password."""
+if TYPE_CHECKING:
+    import optuna
 
 
 class Pruned(Stopped):
-    """The study's pruner ended a training; its score is no response of its point."""
+    """The study's pruner ended a training; its score is not a response of its point."""
+
+
+def pruning_of_trial(folder: Path, number: int) -> Pruning:
+    """The pruning of trial ``number`` of the study in ``folder``, as the sweep configures it.
+
+    The URL of the database may hold a password. It stays in Hydra's own node of the config, which
+    is composed in the trial's process and is never logged or written.
+    """
+    from uda_hydra.studies import storage
+
+    sweeper = HydraConfig.get().sweeper
+    url = storage.url_of(folder, sweeper.storage)
+    return Pruning(folder.name, number, url=url, pruner=instantiate(sweeper.pruner))
 
 
 class Pruning(Callback):
-    """Reports the mIoU of every evaluation to a trial, and raises Pruned when it is told to."""
+    """Reports the mIoU of every evaluation to a trial, and raises Pruned when the pruner asks."""
 
-    def __init__(self, study: Path, number: int) -> None:
-        # Late: a training outside a study needs no optuna.
+    def __init__(
+        self, study: str, number: int, *, url: str, pruner: optuna.pruners.BasePruner
+    ) -> None:
+        # Late: a training outside a study does not need optuna.
         import optuna
 
         from uda_hydra.studies import storage
 
         found = optuna.load_study(
-            study_name=study.name,
-            storage=storage.opened(os.environ.get(STORAGE) or storage.url_of(study, None)),
-            # Draws nothing; the default would look at all trials to no end.
+            study_name=study,
+            storage=storage.open_database(url),
+            # It draws nothing; the default sampler would read all trials for that.
             sampler=optuna.samplers.RandomSampler(),
-            pruner=instantiate(HydraConfig.get().sweeper.pruner),
+            pruner=pruner,
         )
         trial = next(t for t in found.trials if t.number == number)
         self._trial = optuna.trial.Trial(found, trial._trial_id)
-        self._told = {*trial.intermediate_values}
+        self._reported = {*trial.intermediate_values}
 
     def on_evaluate(self, evaluation: Evaluation) -> None:
-        """Report, and end the training if it lags behind the others."""
-        if evaluation.step not in self._told:
+        """Report the mIoU, and end the training if it lags behind the others."""
+        if evaluation.step not in self._reported:
             self._trial.report(evaluation.scores.miou, evaluation.step)
         if self._trial.should_prune():
             miou = 100 * evaluation.scores.miou

@@ -1,4 +1,4 @@
-"""What a study holds, as plain values: the sweeper writes it, the report reads it."""
+"""A study as plain values: the sweeper fills it, the report reads it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 Value = float | int | str | bool | None
-"""Of a swept key."""
+"""A value of a swept key."""
+Point = dict[str, Value]
+"""A value for every swept key, such as ``{"loss.lambda_adv": 0.001}``."""
 
 
 @dataclass(frozen=True)
@@ -17,21 +19,21 @@ class Trial:
     number: int
     state: str
     """complete, failed, pruned, running or waiting."""
-    params: dict[str, Value]
-    """By swept key, such as ``loss.lambda_adv``; the seed is not among them."""
+    params: Point
+    """The values of the swept keys; the seed is not among them."""
     seed: int
     folder: Path
     values: tuple[float, ...] = ()
-    """Of the objectives, in their order; empty unless complete."""
+    """The objectives, in their order; empty unless complete."""
     result: dict[str, Any] = field(default_factory=dict)
-    """``result.json`` of its last stage; empty unless complete."""
+    """``result.json`` of the last stage; empty unless complete, or where it cannot be read."""
     note: str = ""
-    """Why it failed or was pruned."""
+    """Why the trial failed or was pruned, or what is missing of it."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A question, what was tried to answer it, and what came out so far."""
+    """A study as it stands: its question, its design, and its trials so far."""
 
     name: str
     folder: Path
@@ -43,10 +45,9 @@ class Study:
     directions: tuple[str, ...]
     """maximize or minimize, one per objective."""
     space: dict[str, str]
-    """Swept key to what may be drawn of it, as written: ``choice(...)``,
-    ``tag(log, interval(...))``."""
-    reference: dict[str, Value]
-    """The point of the paper: the composed values of the swept keys. Always part of the study."""
+    """Swept key to its range as written: ``choice(...)``, ``tag(log, interval(...))``."""
+    reference: Point
+    """The paper's point: the composed values of the swept keys. Always part of the study."""
     seeds: tuple[int, ...]
     trials: tuple[Trial, ...]
     facts: dict[str, str] = field(default_factory=dict)

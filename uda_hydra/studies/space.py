@@ -1,10 +1,10 @@
-"""What is swept: the search space as it was written, its points and its reference."""
+"""The search space of a study: the swept keys as written, its points and its reference."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,9 @@ from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from uda_hydra.errors import UserError
-from uda_hydra.studies.keys import composed_value, divided
-from uda_hydra.studies.records import Value
-
-Point = dict[str, Value]
+from uda_hydra.files import is_number
+from uda_hydra.studies.keys import Overrides, composed_value, split_line
+from uda_hydra.studies.records import Point, Value
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Space:
     """The swept keys, in order."""
 
     written: dict[str, str]
-    """As in the sweep's file or on the command line."""
+    """Each swept key with its values, as in the sweep's file or on the command line."""
     distributions: dict[str, BaseDistribution]
     reference: Point | None
     """The composed values; None if one of them cannot be a value of its distribution."""
@@ -41,36 +40,27 @@ class Space:
         found = [dict(zip(self.written, c, strict=True)) for c in itertools.product(*choices)]
         if self.reference is None:
             return found
-        return [self.reference, *(p for p in found if not same(p, self.reference))]
+        reference = point_key(self.reference)
+        return [self.reference, *(p for p in found if point_key(p) != reference)]
 
 
-def same(a: Mapping[str, Value], b: Mapping[str, Value]) -> bool:
-    """Whether two points are one; 1 and 1.0 are, 1 and true are not."""
-    return key(a) == key(b)
+def point_key(point: Mapping[str, Value]) -> tuple[tuple[str, Any], ...]:
+    """A point to compare and to look up: 1 and 1.0 are one value, 1 and true are two."""
+    return tuple(sorted((name, _value_key(value)) for name, value in point.items()))
 
 
-def key(point: Mapping[str, Value]) -> tuple[tuple[str, Any], ...]:
-    """A point as something to compare and to look up."""
-    return tuple(sorted((name, _known(value)) for name, value in point.items()))
+def _value_key(value: Value) -> tuple[str, Any]:
+    return ("number", float(value)) if is_number(value) else (type(value).__name__, str(value))
 
 
-def _known(value: Value) -> tuple[str, Any]:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return type(value).__name__, str(value)
-    return "number", float(value)
+def parse_space(overrides: Overrides, config: DictConfig) -> tuple[Space, list[int] | None]:
+    """The space of the swept overrides, and the seeds if they are swept.
 
-
-def parse(
-    params: Mapping[str, Any] | None, arguments: Sequence[str], config: DictConfig
-) -> tuple[Space, list[str], list[int] | None]:
-    """The space, the overrides that are fixed, and the seeds if they are swept.
-
-    ``params`` come from a sweep's file; ``arguments`` speak later, so a value there takes a key
-    out of the space. ``config`` is the composed config with its ``hydra`` node.
+    ``config`` is the composed config with its ``hydra`` node.
     """
-    fixed, swept = divided(params, arguments, config)
+    swept = dict(overrides.swept)
     seeds = swept.pop("seed", None)
-    values = {name: override.input_line.partition("=")[2] for name, override in swept.items()}
+    values = {name: split_line(override.input_line)[1] for name, override in swept.items()}
     references = {name: composed_value(name, config) for name in swept}
     distributions, known = {}, True
     for name, override in swept.items():
@@ -80,19 +70,18 @@ def parse(
         else:
             distributions[name] = CategoricalDistribution(_listed(override, references[name]))
     space = Space(values, distributions, references if known else None)
-    lines = [override.input_line for override in fixed.values()]
-    return space, lines, None if seeds is None else _whole(seeds)
+    return space, None if seeds is None else _whole_numbers(seeds)
 
 
-def _whole(seeds: Override) -> list[int]:
+def _whole_numbers(seeds: Override) -> list[int]:
     found = _listed(seeds)
-    if any(not isinstance(seed, int) or isinstance(seed, bool) for seed in found):
+    if not all(is_number(seed) and isinstance(seed, int) for seed in found):
         raise UserError(f"{seeds.input_line}: seeds are whole numbers")
     return found
 
 
 def _listed(override: Override, *more: Value) -> list[Value]:
-    """The values of a choice or range in order, and ``more`` of them, each once."""
+    """The values of a choice or range in order, followed by ``more``, each once."""
     if not (override.is_choice_sweep() or override.is_range_sweep()):
         raise UserError(
             f"{override.input_line}: write choice(...), range(...), interval(...) or a list"
@@ -100,16 +89,16 @@ def _listed(override: Override, *more: Value) -> list[Value]:
     found: dict[Any, Value] = {}
     for value in (*override.sweep_iterator(transformer=Transformer.encode), *more):
         value = None if value == "null" else value
-        found.setdefault(_known(value), value)
+        found.setdefault(_value_key(value), value)
     return [*found.values()]
 
 
 def _widen(override: Override, value: Value) -> bool:
-    """Make room for ``value`` in an interval; False if it can have no place there."""
+    """Extend an interval to ``value``; False if the interval cannot hold such a value."""
     interval = override.value()
     whole = isinstance(interval.start, int) and isinstance(interval.end, int)
-    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or ("log" in interval.tags and value <= 0):
+    fits = is_number(value) and (isinstance(value, int) or not whole)
+    if not fits or not math.isfinite(value) or ("log" in interval.tags and value <= 0):
         return False
     interval.start, interval.end = min(interval.start, value), max(interval.end, value)
     return True

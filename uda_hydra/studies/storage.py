@@ -1,4 +1,4 @@
-"""The database of a study, and the lock that makes a look at it and a change one act."""
+"""The database of a study, and the lock under which several processes change it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from uda_hydra.studies.optuna2 import repair
 
 FILE = "study.db"
 PATIENCE = 60
-"""Seconds that a writer waits for another one of the same file."""
+"""Seconds that a writer waits for another writer of the same file."""
 
 
 def url_of(folder: Path, storage: str | None) -> str:
@@ -30,14 +30,14 @@ def url_of(folder: Path, storage: str | None) -> str:
     return storage or f"sqlite:///{(folder / FILE).absolute()}"
 
 
-def opened(url: str) -> RDBStorage:
-    """The database, made if need be; UserError if it cannot be used."""
+def open_database(url: str) -> RDBStorage:
+    """The database, created if need be; UserError if it cannot be used."""
     repair()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # So it is in Optuna 2; later versions have it for good.
-    trying = r"(create_trial|add_trials?) is experimental"
-    warnings.filterwarnings("ignore", trying, ExperimentalWarning)
-    # A server closes connections that were silent while a network was trained.
+    # Optuna 2 calls these experimental; later versions do not.
+    experimental = r"(create_trial|add_trials?) is experimental"
+    warnings.filterwarnings("ignore", experimental, ExperimentalWarning)
+    # A server closes connections that are idle while a network is trained.
     sqlite = url.startswith("sqlite")
     options = {"connect_args": {"timeout": PATIENCE}} if sqlite else {"pool_pre_ping": True}
     try:
@@ -46,8 +46,8 @@ def opened(url: str) -> RDBStorage:
         raise UserError(_refusal(url, error)) from error
 
 
-def check(url: str) -> None:
-    """Raise UserError unless something answers at ``hydra.sweeper.storage``."""
+def check_database(url: str) -> None:
+    """Raise UserError unless a database answers at ``hydra.sweeper.storage``."""
     try:
         engine = create_engine(url, poolclass=NullPool)
         with engine.connect():
@@ -59,12 +59,12 @@ def check(url: str) -> None:
 def _refusal(url: str, error: Exception) -> str:
     reason = str(error).splitlines()[0]
     return (
-        f"hydra.sweeper.storage={shown(url)} cannot be used ({reason}); "
+        f"hydra.sweeper.storage={hide_password(url)} cannot be used ({reason}); "
         "give the URL of a database that answers, or null for a file"
     )
 
 
-def shown(url: str) -> str:
+def hide_password(url: str) -> str:
     """The URL without its password."""
     try:
         return make_url(url).render_as_string(hide_password=True)
@@ -74,9 +74,9 @@ def shown(url: str) -> str:
 
 @contextmanager
 def exclusive(folder: Path, url: str) -> Iterator[None]:
-    """One process of the study at a time: by a file's lock, and on PostgreSQL by the server's.
+    """Hold the study: under a file lock, and on PostgreSQL also under a lock of the server.
 
-    A machine that has a folder of its own meets the others in the database alone.
+    Machines that do not share the folder share the database alone.
     """
     with locked(folder / "study.lock"):
         if not url.startswith("postgresql"):

@@ -1,15 +1,15 @@
-"""Runs a study: trainings are taken from its ledger until none is left, then it is reported."""
+"""Runs a study: its trainings are taken from a queue until none is left, then it is reported."""
 
 from __future__ import annotations
 
 import gc
 import math
-import os
 import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -22,155 +22,174 @@ from optuna.trial import TrialState
 from uda_hydra.config import quoted
 from uda_hydra.engine.device import free_memory
 from uda_hydra.errors import Stopped, UserError
+from uda_hydra.files import is_number
 from uda_hydra.provenance import provenance
-from uda_hydra.studies import publish, storage
-from uda_hydra.studies.ledger import Job, Ledger
-from uda_hydra.studies.owner import Heartbeat
-from uda_hydra.studies.pruning import STORAGE, Pruned
-from uda_hydra.studies.question import Question, asked
-from uda_hydra.studies.study import described, load
+from uda_hydra.studies.keys import Overrides
+from uda_hydra.studies.liveness import Heartbeat
+from uda_hydra.studies.load import load_study, read_study
+from uda_hydra.studies.outputs import ParentRun
+from uda_hydra.studies.plugin import StudyOptions
+from uda_hydra.studies.pruning import Pruned
+from uda_hydra.studies.queue import Job, TrialQueue
+from uda_hydra.studies.report.write import write
+from uda_hydra.studies.spec import StudySpec, parse_study
+
+
+class FailedTrials(UserError):
+    """A study has trials that failed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended."""
+
+    failure: str | None = None
+    """Why it failed; None where it did not."""
+    stopped: Stopped | None = None
+    """What asked the training, and with it the sweep, to stop."""
 
 
 def sweep(
-    arguments: list[str],
-    options: dict[str, Any],
+    overrides: Overrides,
+    options: StudyOptions,
     *,
     config: DictConfig,
     context: HydraContext,
     task: TaskFunction,
 ) -> None:
-    """Run what is left of the study of ``arguments``, or with ``task=report`` only report it."""
-    question = asked(arguments, options, config)
+    """Run what is left of the study of ``overrides``, or with ``task=report`` only report it."""
+    spec = parse_study(overrides, options, config)
     if config.task == "report":
-        study = load(question.folder, question.storage)
-        report = publish.written(study, question.tolerance)
-        publish.Parent(question).attach(study)
+        study = load_study(spec.folder, options.storage)
+        report = write(study, tolerance=options.robust_within)
+        ParentRun(spec).attach(study)
         print(f"{report.text}\nreport: {report.page}")
         return
-    question.check()
-    url = storage.url_of(question.folder, question.storage)
-    question.folder.mkdir(parents=True, exist_ok=True)
-    os.environ[STORAGE] = url
-    ledger = Ledger(
-        question.folder,
-        url,
-        directions=question.directions,
-        design=question.design,
-        sampler=question.sampler,
+    spec.check()
+    spec.folder.mkdir(parents=True, exist_ok=True)
+    queue = TrialQueue(
+        spec.folder,
+        spec.url,
+        directions=[*spec.objectives.values()],
+        design=spec.design,
+        sampler=spec.sampler,
     )
-    ledger.describe(question.facts(provenance([])))
-    _run(question, ledger, _launcher(question, config, context, task))
+    queue.describe(spec.facts(provenance([])))
+    _run_and_report(spec, queue, _launcher(spec, config, context, task))
 
 
 def _launcher(
-    question: Question, config: DictConfig, context: HydraContext, task: TaskFunction
+    spec: StudySpec, config: DictConfig, context: HydraContext, task: TaskFunction
 ) -> Any:
     """Hydra's launcher, whose own files go to the study's folder."""
-    # Each job's config is composed anew, from these overrides and its own.
+    # The config of each job is composed from these overrides and its own.
     with open_dict(config):
-        config.hydra.sweep.dir = str(question.folder)
-        config.hydra.overrides.hydra.append(quoted(f"hydra.sweep.dir={question.folder}"))
+        config.hydra.sweep.dir = str(spec.folder)
+        config.hydra.overrides.hydra.append(quoted(f"hydra.sweep.dir={spec.folder}"))
     return Plugins.instance().instantiate_launcher(
         config=config, hydra_context=context, task_function=task
     )
 
 
-def _run(question: Question, ledger: Ledger, launcher: Any) -> None:
-    """Take, run and record until nothing is left; report whatever happens."""
-    tracked = publish.Parent(question)
-    tracked.open()
+def _run_and_report(spec: StudySpec, queue: TrialQueue, launcher: Any) -> None:
+    """Run trials until none is left; write the report whatever happens."""
+    parent = ParentRun(spec)
+    parent.open()
     status = "failed"
     try:
-        with _terminated(), Heartbeat(ledger.sign):
-            _work(question, ledger, launcher)
+        with _exiting_on_sigterm(), Heartbeat(queue.send_heartbeat):
+            _run_all(spec, queue, launcher)
         status = "finished"
     except (Stopped, KeyboardInterrupt, SystemExit):
         status = "interrupted"
         raise
     finally:
-        study = described(ledger.study, question.folder)
-        running = [t.number for t in study.trials if t.state == "running"]
-        report = publish.written(study, question.tolerance)
+        study = read_study(queue.study, spec.folder)
+        report = write(study, tolerance=spec.options.robust_within)
         print(f"{report.text}\nreport: {report.page}")
-        if running:
-            print(f"trials {', '.join(map(str, running))} are run by other processes")
+        if running := [trial.number for trial in study.trials if trial.state == "running"]:
+            print(f"trials {', '.join(map(str, running))} are running in other processes")
             status = "running"
-        tracked.close(status, study, report)
+        parent.close(status, study, report)
         gc.unfreeze()
-    if notes := ledger.failed():
-        raise Faulty(
-            f"{len(notes)} trials failed, the last for: {notes[-1]}; "
+    if notes := queue.failed():
+        raise FailedTrials(
+            f"{len(notes)} trials failed, the last with: {notes[-1]}; "
             "hydra.sweeper.retry_failed=true tries them again"
         )
 
 
-class Faulty(UserError):
-    """A study has trials that failed."""
-
-
-def _work(question: Question, ledger: Ledger, launcher: Any) -> None:
+def _run_all(spec: StudySpec, queue: TrialQueue, launcher: Any) -> None:
+    """Run trials until none is left, one asks to stop, or too many fail in a row."""
     failures = 0
-    while jobs := ledger.take(question.at_once):
-        lines = [question.overrides(job) for job in jobs]
-        for job in jobs:
-            print(f"\ntrial {job.number} of {question.folder.name}: {question.shown(job)}")
-        returned: Sequence[JobReturn] = ()
-        try:
-            returned = launcher.launch(lines, initial_job_idx=jobs[0].number)
-        finally:
-            # Empty after a signal between the steps of a training.
-            for job in jobs[len(returned) :]:
-                ledger.interrupt(job, "interrupted")
-        outcomes = [_record(question, ledger, *pair) for pair in zip(jobs, returned, strict=True)]
+    while outcomes := run_trials(spec, queue, launcher):
         free_memory()
         if not gc.get_freeze_count():
-            # Modules and databases stay; to look through them after every trial takes a second.
+            # Modules and databases stay; the collector takes a second to look through them.
             gc.freeze()
-        for stopped in (outcome for outcome in outcomes if isinstance(outcome, Stopped)):
-            raise stopped
-        for failed in outcomes:
-            failures = failures + 1 if failed else 0
-        if failures >= question.most_failures:
-            raise Faulty(
-                f"{failures} trials failed in a row, the last for: {outcomes[-1]}; mend it and "
-                "start the same command with hydra.sweeper.retry_failed=true"
+        for outcome in outcomes:
+            if outcome.stopped:
+                raise outcome.stopped
+            failures = failures + 1 if outcome.failure else 0
+        if failures >= spec.options.max_failures_in_a_row:
+            raise FailedTrials(
+                f"{failures} trials failed in a row, the last with: {outcomes[-1].failure}; fix "
+                "the cause and start the same command with hydra.sweeper.retry_failed=true"
             )
 
 
-def _record(question: Question, ledger: Ledger, job: Job, returned: JobReturn) -> object:
-    """Tell the ledger how a job ended; what stopped it or made it fail, else None."""
-    # The property of that name raises the error, after a line on the terminal.
+def run_trials(spec: StudySpec, queue: TrialQueue, launcher: Any) -> list[Outcome]:
+    """Ask for the next trials, launch them, record how they ended; none when none is left."""
+    jobs = queue.take(spec.options.n_jobs)
+    for job in jobs:
+        print(f"\ntrial {job.number} of {spec.folder.name}: {spec.describe(job)}")
+    if not jobs:
+        return []
+    returned: Sequence[JobReturn] = ()
+    try:
+        lines = [spec.overrides(job) for job in jobs]
+        returned = launcher.launch(lines, initial_job_idx=jobs[0].number)
+    finally:
+        # A signal between the steps of a training leaves jobs without a result.
+        for job in jobs[len(returned) :]:
+            queue.interrupt(job, "interrupted")
+    return [_record(spec, queue, *pair) for pair in zip(jobs, returned, strict=True)]
+
+
+def _record(spec: StudySpec, queue: TrialQueue, job: Job, returned: JobReturn) -> Outcome:
+    """Store in the queue how a trial ended."""
+    # The property ``return_value`` would raise the error, after printing a line.
     value = returned._return_value
     if returned.status == JobStatus.COMPLETED:
         values = value if isinstance(value, list | tuple) else [value]
-        told = zip(question.objectives, values, strict=True)
-        bad = [name for name, v in told if v is None or not math.isfinite(v)]
-        if not bad:
-            ledger.tell(job, TrialState.COMPLETE, values, "")
-            return None
-        value = UserError(f"{bad[0]} of the result is no finite number")
+        named = zip(spec.objectives, values, strict=True)
+        missing = [name for name, v in named if not (is_number(v) and math.isfinite(v))]
+        if not missing:
+            queue.record(job, TrialState.COMPLETE, values, "")
+            return Outcome()
+        value = UserError(f"{missing[0]} of the result is not a finite number")
     note = (str(value) or repr(value)).splitlines()[0]
     if isinstance(value, Pruned):
-        ledger.tell(job, TrialState.PRUNED, None, note)
+        queue.record(job, TrialState.PRUNED, None, note)
         print(f"trial {job.number}: {note}")
-        return None
+        return Outcome()
     if isinstance(value, Stopped):
-        ledger.interrupt(job, f"interrupted: {note}")
-        return value
-    ledger.tell(job, TrialState.FAIL, None, note)
+        queue.interrupt(job, f"interrupted: {note}")
+        return Outcome(stopped=value)
+    queue.record(job, TrialState.FAIL, None, note)
     print(f"trial {job.number} failed: {note}", file=sys.stderr)
-    folder = question.folder / job.folder
+    folder = spec.folder / job.folder
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "error.txt").write_text("".join(traceback.format_exception(value)))
-    return note
+    return Outcome(failure=note)
 
 
 @contextmanager
-def _terminated() -> Iterator[None]:
+def _exiting_on_sigterm() -> Iterator[None]:
     """SIGTERM ends the process through its ``finally`` clauses, with the shell's exit code."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("stopped; the same command resumes from the last checkpoint", file=sys.stderr)
         sys.exit(128 + number)
 
     before = signal.signal(signal.SIGTERM, end)

@@ -29,7 +29,7 @@ from uda_hydra.runs.checks import check_init, check_labels, check_stages, check_
 from uda_hydra.runs.identity import RECORD, changes, paths_below, record
 from uda_hydra.runs.layout import RunLayout
 from uda_hydra.runs.stages import Stage, plan
-from uda_hydra.studies.pruning import Pruning
+from uda_hydra.studies.pruning import pruning_of_trial
 from uda_hydra.table import kinds, write
 from uda_hydra.tracking.mlflow import close_parent, open_parent
 
@@ -235,7 +235,7 @@ def _callbacks(stage: Stage, layout: RunLayout) -> list[Callback]:
     """Those of the config; the study's pruner, which may end the training, comes last."""
     callbacks = build.callbacks(stage.config, layout.parent(stage))
     if layout.pruned(stage):
-        callbacks.append(Pruning(layout.study, stage.config.trial.number))
+        callbacks.append(pruning_of_trial(layout.study, stage.config.trial.number))
     return callbacks
 
 

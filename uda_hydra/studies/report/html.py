@@ -1,4 +1,4 @@
-"""One page of HTML that needs no other file: figures inside, no script, light and dark."""
+"""The report as one page of HTML that needs no other file: figures inside, no script."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+
+from uda_hydra.studies.report import tables
+from uda_hydra.studies.report.analyse import StudyAnalysis
+from uda_hydra.studies.report.selection import choices
+from uda_hydra.studies.report.summary import describe_progress, find_all, find_choices
+
+FEW = 40
+"""Tables of more points are folded."""
+OF_KEYS = ("importance", "slices", "pairs", "parallel")
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #24292f; --faint: #59636e; --paper: #ffffff;
@@ -33,14 +42,14 @@ class Picture:
     """A figure as a file."""
 
     name: str
-    """Of the PNG, without its ending."""
+    """Name of the PNG file, without its ending."""
     png: bytes
     alt: str
-    """What it shows, for those who do not see it."""
+    """A description for readers who cannot see it."""
     caption: str
 
     def html(self) -> str:
-        """With the file inside."""
+        """An HTML figure with the image inside."""
         data = base64.b64encode(self.png).decode("ascii")
         return (
             f'<figure><img alt="{escape(self.alt)}" src="data:image/png;base64,{data}">'
@@ -82,10 +91,41 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def folded(name: str, html: str) -> str:
-    """What is shown on a click; nothing for nothing."""
+    """Content that opens on a click; nothing where there is none."""
     return f"<details><summary>{escape(name)}</summary>{html}</details>" if html else ""
 
 
 def code(text: str) -> str:
     """A command line."""
     return f"<pre>{escape(text)}</pre>"
+
+
+def report_page(
+    analysis: StudyAnalysis, pictures: Sequence[Picture], failures: Sequence[str] = ()
+) -> str:
+    """The whole report as one file; ``failures`` says which figures could not be drawn."""
+    study = analysis.study
+
+    def drawn(*names: str) -> str:
+        return "".join(p.html() for p in pictures if p.name.startswith(names))
+
+    points = table(tables.points(analysis))
+    if len(analysis.points.all) > FEW:
+        points = folded(f"{len(analysis.points.all)} points", points)
+    chosen = find_choices(analysis, choices(analysis))
+    return page(
+        study.name,
+        f"{study.question}\n{describe_progress(analysis)}",
+        [
+            ("Answer", items([*map(str, find_all(analysis)), *failures])),
+            ("Response", drawn("response")),
+            ("The swept keys together", drawn(*OF_KEYS)),
+            ("Points", points + items(tables.legend(analysis))),
+            ("Pareto front", drawn("pareto") + table(tables.front(analysis))),
+            ("Which classes pay", drawn("classes")),
+            ("Without target labels", items([*map(str, chosen)]) + drawn("label_free")),
+            ("Not in the curves", table(tables.left_out(analysis))),
+            ("All trials", folded(f"{len(study.trials)} trials", table(tables.trials(analysis)))),
+            ("How it was made", code(study.command) + table(tables.facts(analysis))),
+        ],
+    )

@@ -7,15 +7,19 @@ import random
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from tests.studies.made import KEY, curve, trial
-from tests.studies.test_report import CLEAR
-from tests.studies.test_report_many import grid, scores, two_curves
-from uda_hydra.studies import figures, heat, report
-from uda_hydra.studies.answer import Answer
+from tests.studies.report.test_findings import CLEAR
+from tests.studies.report.test_many_keys import grid, scores, two_curves
+from uda_hydra.studies.report import class_heatmap, plot_1d, plot_nd
+from uda_hydra.studies.report.analyse import StudyAnalysis
+from uda_hydra.studies.report.plot_style import png
+from uda_hydra.studies.report.write import text as report_text
+from uda_hydra.studies.report.write import write
 
 CLASSES = ("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light")
 CLASSES += ("traffic sign", "vegetation", "sky", "person", "rider", "car", "bus", "motorcycle")
@@ -58,7 +62,7 @@ def full():
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    return report.write(full(), tmp_path_factory.mktemp("report"))
+    return write(full(), tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +99,7 @@ def test_the_same_study_gives_the_same_bytes_in_any_order(written, tmp_path):
     made = full()
     trials = list(made.trials)
     random.Random(0).shuffle(trials)
-    again = report.write(replace(made, trials=tuple(trials)), tmp_path)
+    again = write(replace(made, trials=tuple(trials)), tmp_path)
     files = sorted(p.name for p in written.page.parent.iterdir())
     assert files == sorted(p.name for p in tmp_path.iterdir())
     for name in files:
@@ -109,27 +113,26 @@ def test_the_same_study_gives_the_same_bytes_in_any_order(written, tmp_path):
     ids=["full", "curves", "many", "one", "plain"],
 )
 def test_summary_fits_a_terminal(made):
-    lines = report.text(made()).splitlines()
+    lines = report_text(made()).splitlines()
     assert len(lines) < 40
 
 
 def test_curve_draws_means_band_trials_and_the_papers_value():
-    answer = Answer(full())
-    axes = figures.response(answer, "miou/last").axes[0]
+    analysis = StudyAnalysis(full())
+    axes = plot_1d.draw_response(analysis, "miou/last").axes[0]
     line = axes.lines[0]
     assert list(line.get_xdata()) == [*CLEAR]
     assert line.get_ydata() == pytest.approx([sum(v) / 3 for v in CLEAR.values()])
     assert axes.get_xscale() == "log"
     assert any(set(np.ravel(one.get_xdata())) == {0.001} for one in axes.lines[1:])
-    dots = [len(c.get_offsets()) for c in axes.collections if c.get_offsets().shape[0] == 3]
-    assert len(dots) == 5
+    assert sum(len(c.get_offsets()) for c in axes.collections[1:2]) == 15
     band = axes.collections[0].get_paths()[0].vertices
-    mean = answer.mean(answer.points.all[0])
+    mean = analysis.mean(analysis.points.all[0])
     assert band[:, 1].min() <= mean.low < mean.high <= band[:, 1].max()
 
 
 def test_two_curves_share_a_figure():
-    axes = figures.response(Answer(two_curves()), "miou/last").axes[0]
+    axes = plot_1d.draw_response(StudyAnalysis(two_curves()), "miou/last").axes[0]
     names = [line.get_label() for line in axes.lines if not line.get_label().startswith("_")]
     assert [name.split(":")[0] for name in names] == [
         "method.discriminator_target_label=0",
@@ -138,11 +141,11 @@ def test_two_curves_share_a_figure():
 
 
 def test_heat_map_has_every_class_both_means_and_the_change():
-    answer = Answer(full())
-    drawn = heat.classes(answer, answer.points.all, [str(value) for value in CLEAR])
+    analysis = StudyAnalysis(full())
+    drawn = class_heatmap.draw(analysis, analysis.points.all, [str(value) for value in CLEAR])
     left, right = drawn.axes[:2]
     rows = [label.get_text() for label in left.get_yticklabels()]
-    assert rows == [*CLASSES, "mIoU", "mIoU*"]
+    assert rows == [*CLASSES, "mIoU", "mIoU (13)"]
     iou = np.asarray(left.images[0].get_array())
     # Road: 50 + seed + 1000 * value, the mean seed being 1.
     assert iou[0] == pytest.approx([51 + 1000 * value for value in CLEAR])
@@ -153,7 +156,7 @@ def test_heat_map_has_every_class_both_means_and_the_change():
 
 @pytest.mark.parametrize("made", [two_curves, grid], ids=["curves", "many"])
 def test_other_kinds_of_study_are_drawn_without_a_warning(made, tmp_path):
-    names = [path.name for path in report.write(made(), tmp_path).figures]
+    names = [path.name for path in write(made(), tmp_path).figures]
     assert names[0] == ("response.png" if made is two_curves else "importance.png")
     assert {"importance.png"} <= {*names}
     if made is grid:
@@ -161,11 +164,63 @@ def test_other_kinds_of_study_are_drawn_without_a_warning(made, tmp_path):
 
 
 def test_a_report_replaces_the_one_before_it(tmp_path):
-    report.write(grid(), tmp_path)
-    figures = report.write(two_curves(), tmp_path).figures
+    write(grid(), tmp_path)
+    figures = write(two_curves(), tmp_path).figures
     assert {*tmp_path.glob("*.png")} == {*figures}
 
 
 def test_label_free_scores_are_drawn(tmp_path):
     made = curve({value: [40.0, 41.0] for value in (0.0005, 0.001, 0.002, 0.004)}, results=scores)
-    assert "label_free.png" in [path.name for path in report.write(made, tmp_path).figures]
+    assert "label_free.png" in [path.name for path in write(made, tmp_path).figures]
+
+
+def many_classes(count):
+    """A study whose results score ``count`` classes, the last with a dollar in its name."""
+    names = [f"class {number}" for number in range(count - 1)] + ["$x_{"]
+    return curve(CLEAR, results=lambda value, seed: {f"iou/{name}": 0.5 + value for name in names})
+
+
+@pytest.mark.parametrize("count", [2, 60, 255])
+def test_the_class_heat_map_fits_any_number_of_classes(count):
+    analysis = StudyAnalysis(many_classes(count))
+    figure = class_heatmap.draw(analysis, analysis.points.all, [str(value) for value in CLEAR])
+    png(figure)
+    labels = figure.axes[0].get_yticklabels()
+    assert figure.get_figheight() <= 26
+    assert len(labels) == count + 1
+    # The longest letters of neighbours do not touch.
+    boxes = sorted(label.get_window_extent().y0 for label in labels)
+    height = labels[0].get_fontsize() * figure.dpi / 72
+    assert min(b - a for a, b in pairwise(boxes)) >= 0.95 * height
+
+
+@pytest.mark.parametrize("names", [("/data/$x_{/a", "b"), (1e-300, 1e300), ("$", "$$")])
+def test_no_value_kills_the_report(names, tmp_path):
+    first, second = names
+    made = curve({first: [40.0, 41.0], second: [42.0, 42.5]}, reference=first)
+    trials = [replace(t, params=t.params | {"other": t.number}) for t in made.trials]
+    for one in (made, replace(made, trials=tuple(trials), reference={}, space={})):
+        found = write(one, tmp_path)
+        # Matplotlib's own transforms overflow at 1e300: then a figure is missing.
+        assert found.page.is_file()
+        assert isinstance(first, float) or "could not be drawn" not in found.text
+
+
+def test_a_figure_that_fails_costs_that_figure_and_is_named(tmp_path, monkeypatch):
+    def fail(*_):
+        raise np.linalg.LinAlgError("singular matrix")
+
+    monkeypatch.setattr(class_heatmap, "draw", fail)
+    found = write(full(), tmp_path)
+    assert [path.name for path in found.figures] == ["response.png", "label_free.png"]
+    told = "The figure classes could not be drawn: LinAlgError('singular matrix')."
+    assert told in found.text
+    assert "The figure classes could not be drawn" in found.page.read_text()
+
+
+def test_what_is_drawn_of_many_points_is_bounded():
+    analysis = StudyAnalysis(grid(300))
+    axes = plot_nd.draw_parallel(analysis, analysis.points.keys).axes[0]
+    drawn = [line.get_label() for line in axes.lines]
+    assert len(drawn) == plot_nd.MOST_LINES
+    assert {"best", "paper"} <= {*drawn}

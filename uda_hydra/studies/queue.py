@@ -1,4 +1,4 @@
-"""Which trainings of a study are to be done, by whom, and what became of them."""
+"""The trials of a study: which are left, which process runs them, and how they ended."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from uda_hydra.errors import UserError
-from uda_hydra.studies import owner, storage
-from uda_hydra.studies.space import Point, Space, key
+from uda_hydra.studies import liveness, storage
+from uda_hydra.studies.records import Point
+from uda_hydra.studies.space import Space, point_key
 
 Sampler = Callable[[int], optuna.samplers.BaseSampler]
-"""Makes a sampler from a seed: what is drawn depends on it and on the trials so far alone."""
+"""Makes a sampler from a seed; a draw depends on the seed and the trials so far, nothing else."""
 REDRAWS = 20
 """Attempts to draw a point that was not drawn before."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """What a study consists of."""
+    """The trainings that a study consists of."""
 
     space: Space
     seeds: tuple[int, ...]
     grid: bool
     total: int
-    """Trainings, each of a point with a seed."""
+    """The number of trainings, each of a point with a seed."""
     retry_failed: bool
 
     def planned(self) -> list[tuple[Point, int]]:
-        """What a grid consists of: the reference with every seed comes first."""
+        """All points and seeds of a grid; the reference with every seed comes first."""
         first, *others = self.space.points()
         listed = [(first, seed) for seed in self.seeds]
         listed += [(point, seed) for seed in self.seeds for point in others]
@@ -49,12 +50,12 @@ class Job(NamedTuple):
     point: Point
     seed: int
     folder: str
-    """Below the study's; that of the trial it continues."""
+    """Relative to the study's folder; a continued trial keeps its folder."""
     continues: int | None
 
 
-class Ledger:
-    """A study in its database. Every change is made while no other process looks."""
+class TrialQueue:
+    """A study in its database, which several processes share under one lock."""
 
     def __init__(
         self, folder: Path, url: str, *, directions: Sequence[str], design: Design, sampler: Sampler
@@ -62,7 +63,7 @@ class Ledger:
         self._folder, self._url = folder, url
         self._design, self._sampler = design, sampler
         with storage.exclusive(folder, url):
-            self._backend = storage.opened(url)
+            self._backend = storage.open_database(url)
             self._storage = optuna.storages.get_storage(self._backend)
             self.study = optuna.create_study(
                 study_name=folder.name,
@@ -79,7 +80,7 @@ class Ledger:
         return self.study.get_trials(deepcopy=False)
 
     def describe(self, facts: dict[str, Any]) -> None:
-        """Write down what the report needs to know beside the trials.
+        """Store what the report needs to know beside the trials.
 
         Raises UserError if the folder holds a study of another ``recipe``.
         """
@@ -95,16 +96,18 @@ class Ledger:
                     self.study.set_user_attr(name, value)
 
     def take(self, count: int) -> list[Job]:
-        """Up to ``count`` trainings to do next: first those that were interrupted."""
+        """Up to ``count`` trainings to run next: first those that were interrupted."""
         with storage.exclusive(self._folder, self._url):
-            self._bury()
+            self._reclaim_dead_trials()
             jobs: list[Job] = []
             while len(jobs) < count and (job := self._next()) is not None:
                 jobs.append(job)
             self._mine.update(job.trial_id for job in jobs)
             return jobs
 
-    def tell(self, job: Job, state: TrialState, values: Sequence[float] | None, note: str) -> bool:
+    def record(
+        self, job: Job, state: TrialState, values: Sequence[float] | None, note: str
+    ) -> bool:
         """Record how a job ended; False if another process took it over meanwhile."""
         if self._backend.get_trial(job.trial_id).state.is_finished():
             self._mine.discard(job.trial_id)
@@ -113,7 +116,7 @@ class Ledger:
             if note:
                 self._storage.set_trial_user_attr(job.trial_id, "note", note)
             self.study.tell(job.number, values=values, state=state)
-        except RuntimeError:  # Optuna's word for a trial that is finished
+        except RuntimeError:  # Optuna's error for a trial that is finished
             return False
         finally:
             self._mine.discard(job.trial_id)
@@ -123,27 +126,27 @@ class Ledger:
         """Record that a job has stopped and is to be continued."""
         with contextlib.suppress(RuntimeError):
             self._storage.set_trial_user_attr(job.trial_id, "interrupted", True)
-        self.tell(job, TrialState.FAIL, None, note)
+        self.record(job, TrialState.FAIL, None, note)
 
     def failed(self) -> list[str]:
-        """Why trials failed that are not continued by others."""
-        found = latest(self.trials()).values()
-        lost = [t for t in found if t.state == TrialState.FAIL and not interrupted(t)]
+        """Why the trials failed that no other trial continues."""
+        found = latest_attempts(self.trials()).values()
+        lost = [t for t in found if t.state == TrialState.FAIL and not is_interrupted(t)]
         return [trial.user_attrs["note"] for trial in lost]
 
-    def sign(self) -> None:
-        """Tell other machines that this process works on its trials."""
+    def send_heartbeat(self) -> None:
+        """Show other machines that this process works on its trials."""
         for trial_id in [*self._mine]:
-            # Finished at this very moment: no sign is needed any more.
+            # A trial that has just finished refuses, and needs no heartbeat.
             with contextlib.suppress(RuntimeError):
-                self._backend.set_trial_user_attr(trial_id, "sign", time.time())
+                self._backend.set_trial_user_attr(trial_id, "heartbeat", time.time())
 
-    def _bury(self) -> None:
-        """Record the trials of killed processes as failed, to be continued."""
+    def _reclaim_dead_trials(self) -> None:
+        """Mark the trials of killed processes as failed, to be continued."""
         for trial in self.trials():
             attrs = trial.user_attrs
-            if trial.state == TrialState.RUNNING and not owner.alive(
-                attrs.get("owner"), attrs.get("sign", 0.0)
+            if trial.state == TrialState.RUNNING and not liveness.is_alive(
+                attrs.get("owner"), attrs.get("heartbeat", 0.0)
             ):
                 self._storage.set_trial_user_attr(trial._trial_id, "interrupted", True)
                 self._storage.set_trial_user_attr(trial._trial_id, "note", "interrupted")
@@ -152,22 +155,24 @@ class Ledger:
     def _next(self) -> Job | None:
         trials = self.trials()
         seeds = self._design.seeds
-        attempts = {k: t for k, t in latest(trials).items() if t.user_attrs["seed"] in seeds}
+        attempts = {
+            k: t for k, t in latest_attempts(trials).items() if t.user_attrs["seed"] in seeds
+        }
         for trial in sorted(attempts.values(), key=lambda t: t.number):
-            if interrupted(trial) or self._again(trial):
+            if is_interrupted(trial) or self._is_to_retry(trial):
                 return self._create(trial.params, trial.user_attrs["seed"], before=trial)
         for point, seed in self._planned(attempts):
-            if (key(point), seed) not in attempts:
+            if (point_key(point), seed) not in attempts:
                 return self._create(point, seed, number=len(trials))
-        if self._design.grid or not self._room(attempts):
+        if self._design.grid or not self._has_room(attempts):
             return None
         drawn = self._draw(trials, {point for point, _ in attempts})
         return drawn and self._create(drawn.params, seeds[0], len(trials), like=drawn)
 
-    def _room(self, attempts: dict[Any, FrozenTrial]) -> bool:
+    def _has_room(self, attempts: dict[Any, FrozenTrial]) -> bool:
         return len(attempts) < self._design.total
 
-    def _again(self, trial: FrozenTrial) -> bool:
+    def _is_to_retry(self, trial: FrozenTrial) -> bool:
         old = trial.number < self._first
         return self._design.retry_failed and old and trial.state == TrialState.FAIL
 
@@ -178,12 +183,14 @@ class Ledger:
             return design.planned()
         points = [] if design.space.reference is None else [design.space.reference]
         points += [trial.params for trial in attempts.values()]
-        return [(p, seed) for p in points for seed in design.seeds] if self._room(attempts) else []
+        return (
+            [(p, seed) for p in points for seed in design.seeds] if self._has_room(attempts) else []
+        )
 
     def _draw(self, trials: Sequence[FrozenTrial], known: set[Any]) -> FrozenTrial | None:
-        """A point that is new; None where the sampler finds none.
+        """A new point; None where the sampler finds none.
 
-        Drawn from a copy in memory, so that a trial appears in the database whole.
+        It is drawn from a copy in memory, so that a trial appears in the database complete.
         """
         directions = [direction.name.lower() for direction in self.study.directions]
         for again in range(REDRAWS):
@@ -191,7 +198,7 @@ class Ledger:
             copy = optuna.create_study(directions=directions, sampler=sampler)
             copy.add_trials(trials)
             trial = copy.ask(self._design.space.distributions)
-            if key(trial.params) not in known:
+            if point_key(trial.params) not in known:
                 return copy.trials[-1]
         return None
 
@@ -204,8 +211,8 @@ class Ledger:
         before: FrozenTrial | None = None,
         like: FrozenTrial | None = None,
     ) -> Job:
-        """Enter a training as this process's own; ``before`` is the trial that it continues."""
-        attrs = {"seed": seed, "owner": owner.myself(), "sign": time.time()}
+        """Store a training as this process's own; ``before`` is the trial that it continues."""
+        attrs = {"seed": seed, "owner": liveness.identify_process(), "heartbeat": time.time()}
         attrs["folder"] = before.user_attrs["folder"] if before else f"trials/{number:04}"
         if before:
             attrs["continues"] = before.number
@@ -215,7 +222,7 @@ class Ledger:
             distributions=self._design.space.distributions,
             user_attrs=attrs,
             system_attrs=like.system_attrs if like else None,
-            # What was told to the pruner before the interruption still holds.
+            # What was reported to the pruner before the interruption still holds.
             intermediate_values=before.intermediate_values if before else None,
         )
         trial_id = self._storage.create_new_trial(self._id, template)
@@ -223,11 +230,11 @@ class Ledger:
         return Job(number, trial_id, dict(point), seed, attrs["folder"], attrs.get("continues"))
 
 
-def latest(trials: Sequence[FrozenTrial]) -> dict[Any, FrozenTrial]:
-    """The last attempt at each point with each seed, by both."""
-    return {(key(trial.params), trial.user_attrs["seed"]): trial for trial in trials}
+def latest_attempts(trials: Sequence[FrozenTrial]) -> dict[Any, FrozenTrial]:
+    """The last attempt at each point with each seed."""
+    return {(point_key(trial.params), trial.user_attrs["seed"]): trial for trial in trials}
 
 
-def interrupted(trial: FrozenTrial) -> bool:
+def is_interrupted(trial: FrozenTrial) -> bool:
     """Whether a trial is to be continued by another."""
     return trial.state == TrialState.FAIL and trial.user_attrs.get("interrupted", False)

@@ -1,4 +1,4 @@
-"""What a study asks: read from the sweep's file, the command line and the composed config."""
+"""The specification of a study, from the sweep's file, the command line and the config."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from uda_hydra.config import plain, quoted, settings
+from uda_hydra.config import quoted, settings
 from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.errors import UserError
 from uda_hydra.files import digest_of
@@ -21,56 +21,43 @@ from uda_hydra.runs.checks import check_stages
 from uda_hydra.runs.identity import identity
 from uda_hydra.runs.stages import plan
 from uda_hydra.studies import storage
-from uda_hydra.studies.ledger import Design, Job
-from uda_hydra.studies.space import Space, parse
+from uda_hydra.studies.keys import Overrides, split_line
+from uda_hydra.studies.plugin import StudyOptions
+from uda_hydra.studies.queue import Design, Job
+from uda_hydra.studies.space import Space, parse_space
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 MINIMIZED = {"seconds", "peak_memory_gb"}
 POINTS = 20
-"""Of a study that draws its points, where ``n_trials`` is not given."""
+"""Number of points of a study that draws them, where ``n_trials`` is not given."""
 QUOTES = "'\""
 SET_BY_US = ("seed", "output", "start.folder", "trial")
 
 
-@dataclass(frozen=True)
-class Question:
+@dataclass(frozen=True, kw_only=True)
+class StudySpec:
     """A study before it is run."""
 
     folder: Path
     fixed: list[str]
     """Overrides of every trial."""
     design: Design
-    objectives: list[str]
-    directions: list[str]
-    options: dict[str, Any] = field(repr=False)
+    objectives: dict[str, str]
+    """Key of ``result.json`` to maximize or minimize."""
+    options: StudyOptions = field(repr=False)
     config: DictConfig = field(repr=False)
-    """Composed, without what is swept and without ``hydra``."""
+    """The composed config without the swept values and without ``hydra``."""
     choices: dict[str, str | None] = field(repr=False)
-    """Of every config group."""
+    """The option chosen in every config group."""
     command: str
-    """That goes on with the study."""
+    """The command line that resumes the study."""
     recipe: str
-    """Stands for all that decides the numbers of the study."""
+    """Digest of everything that decides the numbers of the study."""
 
     @property
-    def storage(self) -> str | None:
-        """``hydra.sweeper.storage``."""
-        return self.options["storage"]
-
-    @property
-    def at_once(self) -> int:
-        """Trainings that the launcher gets at once."""
-        return self.options["n_jobs"]
-
-    @property
-    def most_failures(self) -> int:
-        """In a row; the sweep stops then."""
-        return self.options["max_failures_in_a_row"]
-
-    @property
-    def tolerance(self) -> float:
-        """Points of mIoU below the best within which a value is robust."""
-        return self.options["robust_within"]
+    def url(self) -> str:
+        """The URL of the database, which may hold a password."""
+        return storage.url_of(self.folder, self.options.storage)
 
     @property
     def pruned(self) -> bool:
@@ -79,7 +66,7 @@ class Question:
 
     def sampler(self, number: int) -> optuna.samplers.BaseSampler:
         """The sampler of ``hydra/sweeper/sampler``; its seed and ``number`` decide the draw."""
-        node = OmegaConf.create(self.options["sampler"])
+        node = OmegaConf.create(self.options.sampler)
         if "seed" in node:
             node.seed = (node.seed or 0) * 1_000_003 + number
         return instantiate(node)
@@ -100,8 +87,8 @@ class Question:
             f"trial.prune={str(self.pruned).lower()}",
         ]
 
-    def shown(self, job: Job) -> str:
-        """The training in words."""
+    def describe(self, job: Job) -> str:
+        """Point and seed of a training, and the trial that it continues."""
         values = " ".join(f"{name}={_text(value)}" for name, value in job.point.items())
         again = f", continues trial {job.continues}" if job.continues is not None else ""
         return f"{values} seed {job.seed}{again}".strip()
@@ -109,21 +96,21 @@ class Question:
     def check(self) -> None:
         """Raise UserError for what can be known before anything is run or written."""
         check_stages(plan(self.config, self.fixed))
-        if self.storage is not None:
-            storage.check(self.storage)
-        if self.pruned and self.objectives not in (["miou/last"], ["miou/best"]):
+        if self.options.storage is not None:
+            storage.check_database(self.options.storage)
+        if self.pruned and [*self.objectives] not in (["miou/last"], ["miou/best"]):
             raise UserError(
                 "hydra/sweeper/pruner ends trainings of low mIoU: it needs objective=miou/last, "
-                f"not {self.objectives}"
+                f"not {[*self.objectives]}"
             )
-        if self.at_once > 1 and self.choices["hydra/launcher"] == "basic":
+        if self.options.n_jobs > 1 and self.choices["hydra/launcher"] == "basic":
             raise UserError(
-                f"hydra.sweeper.n_jobs={self.at_once} needs hydra/launcher=joblib or "
+                f"hydra.sweeper.n_jobs={self.options.n_jobs} needs hydra/launcher=joblib or "
                 "submitit_slurm; or start the same command several times"
             )
 
     def facts(self, facts: dict[str, str]) -> dict[str, Any]:
-        """What the report tells of the study beside its trials."""
+        """What the report shows of the study beside its trials."""
         space = self.design.space
         method = self.choices["method"]
         planned = self.design.planned() if self.design.grid else []
@@ -132,7 +119,7 @@ class Question:
             "question": _header(self.choices.get("sweep")) or f"{swept}?",
             "command": self.command,
             "recipe": self.recipe,
-            "objectives": self.objectives,
+            "objectives": [*self.objectives],
             "space": space.written,
             "reference": space.reference or {},
             "seeds": [*self.design.seeds],
@@ -151,43 +138,36 @@ class Question:
         }
 
 
-def asked(arguments: list[str], options: dict[str, Any], config: DictConfig) -> Question:
-    """The question that a command line asks; UserError where it makes no sense."""
+def parse_study(overrides: Overrides, options: StudyOptions, config: DictConfig) -> StudySpec:
+    """The study of a command line; UserError where it makes no sense.
+
+    ``config`` is the composed config with its ``hydra`` node.
+    """
     choices = dict(config.hydra.runtime.choices)
-    options = {name: plain(value) for name, value in options.items()}
-    space, fixed, swept_seeds = parse(options["params"], arguments, config)
     bare = OmegaConf.masked_copy(config, [name for name in config if name != "hydra"])
+    space, swept_seeds = parse_space(overrides, config)
     # A fixed seed on the command line is the only one.
-    listed = None if any(line.startswith("seed=") for line in fixed) else options["seeds"]
-    seeds = tuple(swept_seeds or listed or [config.seed])
-    objectives = [config.objective] if isinstance(config.objective, str) else [*config.objective]
+    listed = None if "seed" in overrides.fixed else options.seeds
+    seeds = tuple(dict.fromkeys(swept_seeds or listed or [config.seed]))
     grid = _is_grid(space, choices["hydra/sweeper/sampler"])
-    every = len(space.points()) if grid else POINTS
-    design = Design(
-        space,
-        _unlike(seeds),
-        grid,
-        options["n_trials"] or every * len(seeds),
-        options["retry_failed"],
-    )
-    fixed = [line for line in fixed if not _ours(line)]
-    directions = _directions(objectives, options["directions"])
-    recipe = [_recipe(bare, fixed), space.written, objectives, directions]
-    recipe += [choices["hydra/sweeper/pruner"]]
+    total = options.n_trials or (len(space.points()) if grid else POINTS) * len(seeds)
+    fixed = [line.input_line for line in overrides.fixed.values() if not _is_set_by_us(line)]
+    objectives = _objectives(config.objective, options.directions)
+    goals = [[*objectives], [*objectives.values()]]
+    pruner = choices["hydra/sweeper/pruner"]
+    recipe = digest_of([_recipe(bare, fixed), space.written, *goals, pruner])
     name = [choices.get("sweep") or "grid", choices["method"], choices["dataset"]]
     label = "-".join(name).replace("/", "-")
-    folder = bare.output or f"outputs/studies/{label}-{digest_of(recipe)}"
-    return Question(
-        Path(folder),
-        fixed,
-        design,
-        objectives,
-        directions,
-        options,
-        bare,
-        choices,
-        command=_command([*config.hydra.overrides.hydra, *arguments], choices),
-        recipe=digest_of(recipe),
+    return StudySpec(
+        folder=Path(bare.output or f"outputs/studies/{label}-{recipe}"),
+        fixed=fixed,
+        design=Design(space, seeds, grid, total, options.retry_failed),
+        objectives=objectives,
+        options=options,
+        config=bare,
+        choices=choices,
+        command=_command([*config.hydra.overrides.hydra, *config.hydra.overrides.task], choices),
+        recipe=recipe,
     )
 
 
@@ -195,9 +175,9 @@ def _command(given: Sequence[str], choices: dict[str, str | None]) -> str:
     """The command line without what Hydra and a report add to it, and without a password."""
     lines = []
     for line in given:
-        name, _, value = line.partition("=")
+        name, value = split_line(line)
         if name == "hydra.sweeper.storage":
-            line = quoted(f"{name}={storage.shown(value.strip(QUOTES))}")
+            line = quoted(f"{name}={storage.hide_password(value.strip(QUOTES))}")
         if name not in ("hydra.mode", "task"):
             lines.append(line)
     return command(lines if choices.get("sweep") else ["-m", *lines])
@@ -210,8 +190,8 @@ def _recipe(config: DictConfig, fixed: list[str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "seed"} | {"to": addressed}
 
 
-def _ours(line: str) -> bool:
-    name = OverridesParser.create().parse_overrides([line])[0].key_or_group
+def _is_set_by_us(override: Override) -> bool:
+    name = override.key_or_group
     return any(name == key or name.startswith(f"{key}.") for key in SET_BY_US)
 
 
@@ -224,22 +204,18 @@ def _is_grid(space: Space, sampler: str) -> bool:
     return space.listed and sampler in ("auto", "grid")
 
 
-def _directions(objectives: list[str], given: list[str] | None) -> list[str]:
-    if given is None:
-        return [
-            "minimize" if name in MINIMIZED else DIRECTIONS.get(name, "maximize")
-            for name in objectives
-        ]
-    if len(given) != len(objectives) or {*given} - {"maximize", "minimize"}:
+def _objectives(given: Any, directions: list[str] | None) -> dict[str, str]:
+    """Each objective with its direction: the given one, or what is better for such a number."""
+    names = [given] if isinstance(given, str) else [*given]
+    if directions is None:
+        best = dict.fromkeys(MINIMIZED, "minimize") | DIRECTIONS
+        return {name: best.get(name, "maximize") for name in names}
+    if len(directions) != len(names) or {*directions} - {"maximize", "minimize"}:
         raise UserError(
-            f"hydra.sweeper.directions={given} must be maximize or minimize, "
-            f"one for each of {objectives}"
+            f"hydra.sweeper.directions={directions} must be maximize or minimize, "
+            f"one for each of {names}"
         )
-    return given
-
-
-def _unlike(seeds: Sequence[int]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(seeds))
+    return dict(zip(names, directions, strict=True))
 
 
 def _header(sweep: str | None) -> str:

@@ -1,19 +1,21 @@
-"""A study as plain values, from its database and the folders of its trials."""
+"""Loads a study as plain values, from its database and the folders of its trials."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from uda_hydra.errors import UserError
-from uda_hydra.studies import owner, storage
-from uda_hydra.studies.ledger import interrupted
+from uda_hydra.files import read_json
+from uda_hydra.studies import liveness, storage
+from uda_hydra.studies.queue import is_interrupted
 from uda_hydra.studies.records import Study, Trial
-from uda_hydra.studies.space import key
+from uda_hydra.studies.space import point_key
 
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -24,29 +26,35 @@ STATES = {
 }
 
 
-def load(folder: Path, url: str | None = None) -> Study:
+def load_study(folder: Path, url: str | None = None) -> Study:
     """The study of a folder as it is now; UserError if there is none.
 
     ``url`` is ``hydra.sweeper.storage``; None for the file in the folder.
     """
     if url is None and not (folder / storage.FILE).is_file():
         raise UserError(f"there is no study in {folder}; run the same command without task=report")
-    database = storage.opened(storage.url_of(folder, url))
+    database = storage.open_database(storage.url_of(folder, url))
     try:
         where = optuna.storages.get_storage(database)
-        return described(optuna.load_study(study_name=folder.name, storage=where), folder)
+        return read_study(optuna.load_study(study_name=folder.name, storage=where), folder)
     except KeyError:
         raise UserError(
-            f"there is no study {folder.name} in {storage.shown(str(url))}; "
+            f"there is no study {folder.name} in {storage.hide_password(str(url))}; "
             "run the same command without task=report"
         ) from None
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise UserError(
+            f"{storage.hide_password(storage.url_of(folder, url))} cannot be read "
+            f"({str(error).splitlines()[0]}); restore it from a backup, or choose another folder "
+            "with output=..."
+        ) from error
     finally:
         database.remove_session()
         database.engine.dispose()
 
 
-def described(study: optuna.Study, folder: Path) -> Study:
-    """An open study as plain values, what it still waits for included."""
+def read_study(study: optuna.Study, folder: Path) -> Study:
+    """An open study as plain values, trainings that have not begun included."""
     about = study.user_attrs
     trials = study.get_trials(deepcopy=False)
     followers = {t.user_attrs["continues"]: t.number for t in trials if "continues" in t.user_attrs}
@@ -70,10 +78,15 @@ def _trial(trial: FrozenTrial, folder: Path, follower: int | None) -> Trial:
     attrs = trial.user_attrs
     complete = trial.state == TrialState.COMPLETE
     state, note = STATES[trial.state], attrs.get("note", "")
-    if state == "running" and not owner.alive(attrs.get("owner"), attrs.get("sign", 0.0)):
-        state, note = "waiting", "killed; the sweep's command goes on with it"
-    if interrupted(trial) and follower is not None:
+    if state == "running" and not liveness.is_alive(
+        attrs.get("owner"), attrs.get("heartbeat", 0.0)
+    ):
+        state, note = "waiting", "killed; the command of the sweep resumes it"
+    if is_interrupted(trial) and follower is not None:
         note = f"{note}, continued as trial {follower}"
+    result = (read_json(folder / attrs["folder"] / "result.json") or {}) if complete else {}
+    if complete and not result:
+        note = note or "result.json is missing or damaged"
     return Trial(
         number=trial.number,
         state=state,
@@ -81,26 +94,21 @@ def _trial(trial: FrozenTrial, folder: Path, follower: int | None) -> Trial:
         seed=attrs["seed"],
         folder=folder / attrs["folder"],
         values=tuple(trial.values) if complete else (),
-        result=_result(folder / attrs["folder"]) if complete else {},
+        result=result,
         note=note,
     )
 
 
 def _bare(value: Any) -> Any:
-    """Without the quotes that Hydra's grammar wants."""
+    """A value without the quotes that Hydra's grammar requires."""
     quoted = isinstance(value, str) and len(value) > 1 and value[0] == value[-1] in ("'", '"')
     return value[1:-1] if quoted else value
 
 
-def _result(folder: Path) -> dict[str, Any]:
-    path = folder / "result.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
-
-
 def _waiting(planned: list[Any], known: list[Trial], folder: Path) -> list[Trial]:
-    """The trainings of a grid that nobody has begun."""
-    begun = {(key(trial.params), trial.seed) for trial in known}
-    missing = [(p, seed) for p, seed in planned if (key(p), seed) not in begun]
+    """The trainings of a grid that no process has begun."""
+    begun = {(point_key(trial.params), trial.seed) for trial in known}
+    missing = [(p, seed) for p, seed in planned if (point_key(p), seed) not in begun]
     return [
         Trial(number, "waiting", point, seed, folder / f"trials/{number:04}")
         for number, (point, seed) in enumerate(missing, start=len(known))

@@ -1,4 +1,4 @@
-"""What a report says of studies whose answer is known."""
+"""What a report says of studies whose analysis is known."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from dataclasses import replace
 import pytest
 
 from tests.studies.made import KEY, curve, study, trial
-from uda_hydra.studies import report, tables
-from uda_hydra.studies.answer import Answer
-from uda_hydra.studies.words import statements
+from uda_hydra.studies.report import tables
+from uda_hydra.studies.report.analyse import StudyAnalysis
+from uda_hydra.studies.report.findings import Finding, count
+from uda_hydra.studies.report.metrics import Metric
+from uda_hydra.studies.report.summary import find_all
+from uda_hydra.studies.report.write import text as report_text
+from uda_hydra.studies.report.write import write
 
 CLEAR = {
     # Best at 0.002 by far more than the seeds vary; 0.004 within a point, 0.01 not.
@@ -26,7 +30,7 @@ FLAT = {0.001: [40.0, 42.0, 41.0], 0.002: [41.0, 41.5, 40.9], 0.004: [40.5, 41.0
 
 def said(made, **options):
     """The whole text in one line, as if the terminal were endless."""
-    return " ".join(report.text(made, **options).split())
+    return " ".join(report_text(made, **options).split())
 
 
 def test_best_range_and_difference_are_told():
@@ -39,10 +43,10 @@ def test_best_range_and_difference_are_told():
 
 def test_no_difference_is_told_where_the_interval_holds_zero():
     text = said(curve(FLAT))
-    assert "no difference can be told" in text and "they differ" not in text
-    assert "no effect of loss.lambda_adv can be told" in text
-    assert "Of 2 other points, none can be told from the paper's" in text
-    assert "reaches the smallest and the largest value compared and may go on" in text
+    assert "no significant difference" in text and "they differ" not in text
+    assert "loss.lambda_adv has no significant effect" in text
+    assert "Of 2 other points, none differ significantly from the paper's" in text
+    assert "reaches the smallest and the largest value compared and may extend further" in text
 
 
 def test_an_interval_without_zero_is_not_enough_after_choosing_the_best_of_many():
@@ -52,14 +56,14 @@ def test_an_interval_without_zero_is_not_enough_after_choosing_the_best_of_many(
     text = said(curve(table))
     assert "95 % interval [+0.11, +1.89]" in text
     assert "allowing for having chosen the best of 4" in text
-    assert "no difference can be told" in text and "they differ" not in text
+    assert "no significant difference" in text and "they differ" not in text
 
 
 def test_one_seed_claims_no_difference():
     text = said(curve({value: [points[0]] for value, points in CLEAR.items()}))
-    assert "no difference can be told with one seed" in text
+    assert "no difference can be shown with one seed" in text
     assert "With one seed the spread between seeds is not known" in text
-    for claim in ("they differ", "F-test", "can be told from the paper's", "interval ["):
+    for claim in ("they differ", "F-test", "differ significantly from", "interval ["):
         assert claim not in text
 
 
@@ -77,7 +81,7 @@ def test_pruned_failed_and_infinite_trials_are_listed_and_left_out():
         lambda n: trial(n, point, 5, math.nan),
     ]
     with_them, without = curve(CLEAR, extra=extra), curve(CLEAR)
-    assert tables.points(Answer(with_them)) == tables.points(Answer(without))
+    assert tables.points(StudyAnalysis(with_them)) == tables.points(StudyAnalysis(without))
     text = said(with_them)
     assert "15 of 18 trials complete: 5 points, 3 seeds; 1 failed, 1 pruned, 1 not finite" in text
     assert "failed: trial 16 (loss.lambda_adv=0.001, seed 4): out of memory" in text
@@ -98,8 +102,8 @@ def test_pruned_failed_and_infinite_trials_are_listed_and_left_out():
     ids=["empty", "started", "nan"],
 )
 def test_a_study_without_an_answer_says_so(trials, tmp_path):
-    written = report.write(study(trials, reference={KEY: 0.001}), tmp_path)
-    assert "there is nothing to tell yet" in written.text
+    written = write(study(trials, reference={KEY: 0.001}), tmp_path)
+    assert "there is no answer yet" in written.text
     assert (written.best, written.best_mean, written.robust_range) == ({}, None, "")
     assert written.figures == () and written.page.is_file()
 
@@ -109,28 +113,28 @@ def test_unfinished_trials_are_counted():
         lambda n: trial(n, {KEY: 0.001}, 3, 0.0, state="running"),
         lambda n: trial(n, {KEY: 0.002}, 3, 0.0, state="waiting"),
     ]
-    assert "unfinished: 2 of 17" in report.text(curve(CLEAR, extra=extra))
+    assert "unfinished: 2 of 17" in report_text(curve(CLEAR, extra=extra))
 
 
 def test_a_point_with_a_lucky_seed_is_not_ranked_before_it_has_the_others():
     table = {**CLEAR, 0.03: [60.0]}
-    answer = Answer(curve(table))
-    assert answer.points.seeds == (0, 1, 2)
-    assert answer.best is not None and answer.best.params == {KEY: 0.002}
+    analysis = StudyAnalysis(curve(table))
+    assert analysis.points.seeds == (0, 1, 2)
+    assert analysis.best is not None and analysis.best.params == {KEY: 0.002}
     assert "5 of 6 points that have seeds 0, 1, 2" in said(curve(table))
 
 
 def test_points_of_an_unfinished_seed_are_compared_over_the_seeds_they_share():
     # One point is ahead with a third, bad seed: its mean of two is what counts.
     table = {0.001: [40.0, 41.0, 10.0], 0.002: [39.0, 40.0], 0.004: [38.0, 39.0]}
-    answer = Answer(curve(table))
-    assert answer.points.seeds == (0, 1)
-    assert answer.best is not None and answer.best.params == {KEY: 0.001}
-    assert answer.mean(answer.best).mean == pytest.approx(40.5)
+    analysis = StudyAnalysis(curve(table))
+    assert analysis.points.seeds == (0, 1)
+    assert analysis.best is not None and analysis.best.params == {KEY: 0.001}
+    assert analysis.mean(analysis.best).mean == pytest.approx(40.5)
 
 
 def test_table_of_points_by_hand(tmp_path):
-    written = report.write(curve(CLEAR), tmp_path)
+    written = write(curve(CLEAR), tmp_path)
     with written.tables[0].open() as file:
         rows = {row[0]: row for row in csv.reader(file)}
     assert rows[KEY][:5] == [KEY, "seeds", "n", "mIoU [%]", "std"]
@@ -142,7 +146,7 @@ def test_table_of_points_by_hand(tmp_path):
 
 def test_published_values_stand_beside_ours():
     facts = {"method": "adaptsegnet", "dataset": "gta2city"}
-    rows = tables.points(Answer(curve(CLEAR, facts=facts)))
+    rows = tables.points(StudyAnalysis(curve(CLEAR, facts=facts)))
     column = rows[0].index("published 1")
     assert {row[0]: row[column] for row in rows[1:]} == {
         "0.0001": "-",
@@ -158,7 +162,7 @@ def test_published_values_stand_beside_ours():
 
 def test_table_of_trials_holds_every_number_as_it_is_stored(tmp_path):
     made = curve(CLEAR, results=lambda value, seed: {"iou/road": 0.5 + seed / 10, "stage": "x"})
-    written = report.write(made, tmp_path)
+    written = write(made, tmp_path)
     with written.tables[1].open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 15 and "stage" not in rows[0]
@@ -172,10 +176,10 @@ def test_the_best_is_the_smallest_where_small_is_good():
         objectives=("entropy/target",),
         directions=("minimize",),
     )
-    answer = Answer(made)
-    assert answer.best is not None and answer.best.params == {KEY: 0.002}
+    analysis = StudyAnalysis(made)
+    assert analysis.best is not None and analysis.best.params == {KEY: 0.002}
     # Not a share: one percent of the best is the default width.
-    assert answer.tolerance == pytest.approx(0.00405)
+    assert analysis.tolerance == pytest.approx(0.00405)
 
 
 def test_the_best_of_many_evaluations_is_called_what_it_is():
@@ -191,9 +195,9 @@ def test_categories_have_no_neighbours():
 
 
 def test_null_among_numbers_is_a_category():
-    answer = Answer(curve({0.9: [40.0], None: [41.0]}, reference=None))
-    assert answer.points.scale(KEY) == "category"
-    assert answer.best is not None and answer.best.name == "loss.lambda_adv=null"
+    analysis = StudyAnalysis(curve({0.9: [40.0], None: [41.0]}, reference=None))
+    assert analysis.points.scale(KEY) == "category"
+    assert analysis.best is not None and analysis.best.name == "loss.lambda_adv=null"
 
 
 def test_a_difference_that_is_told_may_still_be_small():
@@ -206,19 +210,61 @@ def test_a_pruned_trial_is_no_response_even_with_a_value():
     pruned = replace(last, state="pruned")
     made = curve(CLEAR)
     with_it = replace(made, trials=(*made.trials, pruned))
-    assert tables.points(Answer(with_it)) == tables.points(Answer(made))
+    assert tables.points(StudyAnalysis(with_it)) == tables.points(StudyAnalysis(made))
     # A repeated seed counts with its last complete trial.
-    again = Answer(replace(made, trials=(last, *made.trials)))
+    again = StudyAnalysis(replace(made, trials=(last, *made.trials)))
     assert again.best is not None
     assert again.best.scores("miou/last")[2] == pytest.approx(99.0)
 
 
 def test_a_study_of_seeds_alone_tells_their_spread():
     trials = [trial(seed, {}, seed, value) for seed, value in enumerate((0.31, 0.33, 0.35))]
-    lines = statements(Answer(study(trials, reference={})))
+    lines = [*map(str, find_all(StudyAnalysis(study(trials, reference={}))))]
     assert lines[0] == (
         "mIoU 33.00 % (mean of 3 seeds); between seeds it varies by 2.00 points "
         "(standard deviation)."
     )
     assert len(lines) == 2 and "target labels" in lines[1]
     assert "spread is not known" in said(study(trials[:1], reference={}))
+
+
+def test_findings_are_kinds_with_numbers():
+    kinds = {found.kind: found for found in find_all(StudyAnalysis(curve(CLEAR)))}
+    assert [*kinds] == [
+        "best",
+        "best, chosen",
+        "others",
+        "range",
+        "effect",
+        "caution: spread",
+        "caution: labels",
+    ]
+    assert kinds["best"].values["mean"] == pytest.approx(41.0 + 0.1 / 3)
+    assert kinds["best, chosen"].values["gap"] == pytest.approx(4.0)
+    found = kinds["range"].values
+    assert (found["first"], found["last"], found["inside"], found["values"]) == (
+        *("0.002", "0.004"),
+        *(2, 5),
+    )
+
+
+def test_numbers_agree_with_their_nouns():
+    values = {"others": 1, "different": 1, "verb": "differs", "names": ""}
+    assert str(Finding("others", values, Metric("miou/last"))) == (
+        "Of 1 other point, 1 differs significantly from the paper's, allowing for 1 comparison."
+    )
+    assert count(2, "class") == "2 classes"
+
+
+@pytest.mark.parametrize(
+    ("key", "share", "name"),
+    [
+        ("miou/last", True, "mIoU"),
+        ("miou_rare", True, "mIoU (rare)"),
+        ("iou/tram", True, "tram"),
+        ("miou/best_step", False, "miou/best_step"),
+        ("seconds", False, "training time"),
+    ],
+)
+def test_metrics_are_recognised_by_their_keys(key, share, name):
+    assert (Metric(key).is_share, Metric(key).name) == (share, name)

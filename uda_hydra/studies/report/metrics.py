@@ -1,4 +1,4 @@
-"""How the numbers of ``result.json`` are shown: name, unit and digits."""
+"""How the numbers of ``result.json`` are shown: name, unit and digits, by the form of the key."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from uda_hydra.studies.records import Value
 
-SHARE = re.compile(r"iou/.+|miou(_13|/\w+)?|fwiou|(pixel|mean)_accuracy")
+SHARE = re.compile(r"iou/.+|miou(_.+|/(?!best_step$).+)?|fwiou|(pixel|mean)_accuracy")
+"""Keys of numbers in 0..1: IoU of a class, mIoU, and mIoU of a subset of the classes."""
+SUBSET = "miou_"
 NAMES = {
     "miou/last": "mIoU",
     "miou/best": "mIoU, best of all evaluations",
-    "miou_13": "mIoU*",
     "miou/source_val": "mIoU on held-out source images",
     "entropy/target": "mean entropy on the target",
     "snd/target": "soft neighbourhood density on the target",
@@ -23,7 +24,7 @@ UNITS = {"seconds": "s", "peak_memory_gb": "GB"}
 
 
 @dataclass(frozen=True)
-class Quantity:
+class Metric:
     """A key of ``result.json``."""
 
     key: str
@@ -31,26 +32,28 @@ class Quantity:
     @property
     def is_share(self) -> bool:
         """Whether it lies in 0..1 and is shown in percent; its differences are points."""
-        return SHARE.fullmatch(self.key) is not None and self.key != "miou/best_step"
+        return SHARE.fullmatch(self.key) is not None
 
     @property
     def scale(self) -> float:
-        """What a stored value is multiplied with to be shown."""
+        """The factor from a stored value to a shown one."""
         return 100.0 if self.is_share else 1.0
 
     @property
     def name(self) -> str:
-        """In words, without the unit."""
+        """The metric in words, without its unit."""
+        if self.key.startswith(SUBSET):
+            return f"mIoU ({self.key.removeprefix(SUBSET)})"
         return NAMES.get(self.key, self.key.removeprefix("iou/"))
 
     @property
     def label(self) -> str:
-        """Of an axis."""
+        """The label of an axis: name and unit."""
         return f"{self.name} [{self.unit}]" if self.unit else self.name
 
     @property
     def unit(self) -> str:
-        """Of a shown value; empty where there is none."""
+        """The unit of a shown value; empty where there is none."""
         return "%" if self.is_share else UNITS.get(self.key, "")
 
     @property
@@ -66,7 +69,7 @@ class Quantity:
         return format(value, f"{sign}.2f" if self.is_share or abs(value) >= 100 else f"{sign}.4g")
 
 
-def written(value: Value) -> str:
+def shown_value(value: Value) -> str:
     """A swept value as one writes it on the command line."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]

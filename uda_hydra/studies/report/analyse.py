@@ -1,4 +1,4 @@
-"""What a study answers: the best point, the robust range and the differences, as numbers."""
+"""Every number of a report: the best point, the robust range, differences, the Pareto front."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float64
 
-from uda_hydra.studies.points import Curve, Point, Points, score, usable
-from uda_hydra.studies.quantities import Quantity
 from uda_hydra.studies.records import Study, Trial
-from uda_hydra.studies.statistics import Estimate, around, effect, front, paired
+from uda_hydra.studies.report.metrics import Metric
+from uda_hydra.studies.report.points import PointResults, ResponseCurve, StudyPoints, score, usable
+from uda_hydra.studies.report.statistics import Estimate, around, effect, front, paired
 
 WITHIN = 1.0
 """Default width of the robust range: points for shares, else percent of the best mean."""
@@ -22,39 +22,39 @@ WITHIN = 1.0
 class Range:
     """The robust range of a curve: the best value and its neighbours within the tolerance."""
 
-    curve: Curve
-    best: Point
-    points: tuple[Point, ...]
-    """All of them compared, by increasing value; for categories not only neighbours."""
+    curve: ResponseCurve
+    best: PointResults
+    points: tuple[PointResults, ...]
+    """Compared points by increasing value; for categories, not only neighbours of the best."""
     open_below: bool
     """Whether it reaches the smallest value that was tried."""
     open_above: bool
     effect: float
-    """Chance of such differences along the curve if the value did not matter; nan: not known."""
+    """p-value: the chance of such differences if the value did not matter; nan: not known."""
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """Every number of the report of a study, computed when asked for."""
+class StudyAnalysis:
+    """Every number of the report of a study, computed on first use."""
 
     study: Study
     within_best: float = WITHIN
     """Width of the robust range: points for shares, else percent of the best mean."""
 
     @cached_property
-    def points(self) -> Points:
-        """The complete trials, gathered over seeds."""
-        return Points(self.study)
+    def points(self) -> StudyPoints:
+        """The complete trials, grouped by point."""
+        return StudyPoints(self.study)
 
     @property
     def key(self) -> str:
-        """Of the first objective, which decides what is best."""
+        """The key of the first objective, which decides what is best."""
         return self.study.objectives[0]
 
     @cached_property
-    def objective(self) -> Quantity:
+    def objective(self) -> Metric:
         """The first objective."""
-        return Quantity(self.key)
+        return Metric(self.key)
 
     @property
     def sign(self) -> int:
@@ -68,22 +68,22 @@ class Answer:
             return self.within_best
         return self.within_best / 100 * abs(self.mean(self.best).mean)
 
-    def mean(self, point: Point) -> Estimate:
+    def mean(self, point: PointResults) -> Estimate:
         """The objective of a point."""
         return self.points.mean(point, self.key)
 
-    def cost(self, point: Point, best: Point) -> float:
+    def cost(self, point: PointResults, best: PointResults) -> float:
         """How much worse a point's mean is, in shown units."""
         return self.sign * (self.mean(best).mean - self.mean(point).mean)
 
-    def best_of(self, points: tuple[Point, ...]) -> Point | None:
+    def best_of(self, points: tuple[PointResults, ...]) -> PointResults | None:
         """The compared point with the best mean."""
-        compared = [point for point in points if point in self.points.compared]
+        compared = filter(self.points.is_compared, points)
         return max(compared, key=lambda p: self.sign * self.mean(p).mean, default=None)
 
     @cached_property
-    def best(self) -> Point | None:
-        """Over the whole study; None before the first complete trial."""
+    def best(self) -> PointResults | None:
+        """The best compared point of the study; None before the first complete trial."""
         return self.best_of(self.points.compared)
 
     @cached_property
@@ -92,23 +92,23 @@ class Answer:
         return tuple(r for r in map(self._range, self.points.curves) if r is not None)
 
     @cached_property
-    def within(self) -> tuple[Point, ...]:
+    def within(self) -> tuple[PointResults, ...]:
         """All compared points within the tolerance of the best, neighbours or not."""
         if self.best is None:
             return ()
         reach = self.tolerance + 1e-9
         return tuple(p for p in self.points.compared if self.cost(p, self.best) <= reach)
 
-    def against_reference(self, point: Point, key: str, comparisons: int = 1) -> Estimate:
+    def against_reference(self, point: PointResults, key: str, comparisons: int = 1) -> Estimate:
         """A point minus the paper's over the compared seeds, in shown units."""
         reference = self.points.reference
-        assert reference is not None, "asked without a reference point"
+        assert reference is not None, "the paper's point is not compared"
         seeds = self.points.seeds
         return paired(point.scores(key, seeds), reference.scores(key, seeds), comparisons)
 
     @cached_property
-    def front(self) -> tuple[Point, ...]:
-        """Of several objectives: the points that none beats in all, by the first objective."""
+    def front(self) -> tuple[PointResults, ...]:
+        """The Pareto front: the points that none beats in all objectives, by the first one."""
         keys = self.study.objectives
         table = [[self.points.mean(p, key).mean for key in keys] for p in self.points.compared]
         rows = [i for i, row in enumerate(table) if all(map(math.isfinite, row))]
@@ -132,20 +132,20 @@ class Answer:
 
     @cached_property
     def not_finite(self) -> tuple[Trial, ...]:
-        """Complete, but without an objective that is a number."""
+        """Complete trials whose first objective is not a finite number."""
         return tuple(t for t in self.study.trials if t.state == "complete" and not usable(t))
 
     def value(self, trial: Trial, key: str) -> float:
         """A number of a trial in shown units; nan where it has none."""
         return score(trial, key, self.study.objectives)
 
-    def table(self, points: tuple[Point, ...]) -> Float64[np.ndarray, "seeds points"]:
+    def table(self, points: tuple[PointResults, ...]) -> Float64[np.ndarray, "seeds points"]:
         """The objective of compared points."""
         columns = [[p.scores(self.key)[seed] for p in points] for seed in self.points.seeds]
         return np.asarray(columns, dtype=np.float64).reshape(len(self.points.seeds), len(points))
 
-    def _range(self, curve: Curve) -> Range | None:
-        compared = tuple(p for p in curve.points if p in self.points.compared)
+    def _range(self, curve: ResponseCurve) -> Range | None:
+        compared = tuple(filter(self.points.is_compared, curve.points))
         best = self.best_of(compared)
         if best is None:
             return None

@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 
 from tests.studies.made import KEY, curve, study, trial
-from uda_hydra.studies import label_free, report, words
-from uda_hydra.studies.answer import Answer
-from uda_hydra.studies.importance import importance
-from uda_hydra.studies.many import smooth
+from uda_hydra.studies.report.analyse import StudyAnalysis
+from uda_hydra.studies.report.importance import importance
+from uda_hydra.studies.report.plot_nd import smooth
+from uda_hydra.studies.report.selection import choices
+from uda_hydra.studies.report.summary import find_all, find_choices, find_ranges
+from uda_hydra.studies.report.write import write
 
 BUG = "method.discriminator_target_label"
 VALUES = (0.0005, 0.001, 0.002, 0.004)
+
+
+def sentences(made):
+    """The findings of a study, in English."""
+    return [*map(str, find_all(StudyAnalysis(made)))]
 
 
 def two_curves():
@@ -47,43 +54,43 @@ def grid(count=40, seed=0, **fields):
 
 
 def test_a_second_key_of_few_values_makes_curves():
-    points = Answer(two_curves()).points
+    points = StudyAnalysis(two_curves()).points
     assert points.axis == KEY
     assert [curve.name for curve in points.curves] == [f"{BUG}=0", f"{BUG}=1"]
     assert [p.params[KEY] for p in points.curves[0].points] == list(VALUES)
 
 
 def test_every_curve_has_its_range_and_its_effect():
-    text = " ".join(words.statements(Answer(two_curves())))
+    text = " ".join(sentences(two_curves()))
     assert f"Robust range of {KEY} with {BUG}=0: 0.0005 to 0.004 (4 of 4" in text
     assert f"Robust range of {KEY} with {BUG}=1: 0.004 alone of 4" in text
-    assert f"no effect of {KEY} with {BUG}=0 can be told" in text
+    assert f"{KEY} with {BUG}=0 has no significant effect" in text
     assert f"{KEY} with {BUG}=1 changes the mIoU (p < 0.001" in text
 
 
 def test_curves_are_compared_over_the_values_that_both_have():
     # On average -2 - 3 * 1.5 points.
-    text = " ".join(words.statements(Answer(two_curves())))
+    text = " ".join(sentences(two_curves()))
     assert f"{BUG}=0 against {BUG}=1, averaged over 4 values: -6.5" in text
 
 
 def test_many_keys_have_no_curve_but_say_what_good_points_share():
-    answer = Answer(grid(), 3.0)
-    assert answer.points.axis is None and answer.ranges == ()
-    text = words.robust_ranges(answer)[0]
+    analysis = StudyAnalysis(grid(), 3.0)
+    assert analysis.points.axis is None and analysis.ranges == ()
+    text = str(find_ranges(analysis)[0])
     assert "of 40 points are within 3 points of the best (one seed; another may disagree)" in text
     assert "method.view a, b (all)" in text
 
 
 def test_importance_finds_the_steep_key():
-    shares = importance(Answer(grid()))
+    shares = importance(StudyAnalysis(grid()))
     assert next(iter(shares)) == "loss.steep" and shares["loss.steep"].mean > 0.9
     assert sum(share.mean for share in shares.values()) == pytest.approx(1.0)
 
 
 def test_importance_needs_some_trials_and_two_keys():
-    assert importance(Answer(grid(9))) == {}
-    assert importance(Answer(curve({v: [40.0 + v] * 3 for v in VALUES}))) == {}
+    assert importance(StudyAnalysis(grid(9))) == {}
+    assert importance(StudyAnalysis(curve({v: [40.0 + v] * 3 for v in VALUES}))) == {}
 
 
 def test_front_of_two_objectives(tmp_path):
@@ -96,8 +103,8 @@ def test_front_of_two_objectives(tmp_path):
         objectives=("miou/last", "seconds"),
         directions=("maximize", "minimize"),
     )
-    assert [p.params[KEY] for p in Answer(made).front] == [0.001, 0.002, 0.008]
-    written = report.write(made, tmp_path)
+    assert [p.params[KEY] for p in StudyAnalysis(made).front] == [0.001, 0.002, 0.008]
+    written = write(made, tmp_path)
     told = " ".join(written.text.split())
     assert (
         "Pareto front of mIoU and training time, 3 of 4 points: loss.lambda_adv=0.001 (40.00, "
@@ -125,7 +132,7 @@ def scores(value, seed):
 
 def test_what_one_would_have_chosen_without_labels():
     table = {value: [30.0 + 2 * place, 31.0 + 2 * place] for place, value in enumerate(VALUES)}
-    found = {c.quantity.key: c for c in label_free.choices(Answer(curve(table, results=scores)))}
+    found = {c.metric.key: c for c in choices(StudyAnalysis(curve(table, results=scores)))}
     entropy, density = found["entropy/target"], found["snd/target"]
     assert (entropy.correlation.mean, entropy.correlation.n, entropy.points) == (1.0, 2, 4)
     assert entropy.chosen.params == {KEY: 0.004} and entropy.cost == 0
@@ -133,13 +140,13 @@ def test_what_one_would_have_chosen_without_labels():
     assert density.chosen.params == {KEY: 0.0005} and density.cost == pytest.approx(6.0)
     assert found["miou/source_val"].cost == pytest.approx(2.0)
     assert density.chance == pytest.approx(3.0)
-    told = words.choice(density)
+    told = str(find_choices(StudyAnalysis(curve(table)), [density])[0])
     assert "rank correlation with target mIoU -1.00 (mean over 2 seeds, 4 points)" in told
     assert "which costs 6.00 points of mIoU (a blind choice 3.00 on average)" in told
 
 
 def test_runs_without_label_free_scores_say_nothing_of_them():
-    assert label_free.choices(Answer(curve({v: [40.0] for v in VALUES}))) == ()
+    assert choices(StudyAnalysis(curve({v: [40.0] for v in VALUES}))) == ()
 
 
 def test_classes_that_pay_are_named_only_where_the_seeds_tell():
@@ -148,11 +155,9 @@ def test_classes_that_pay_are_named_only_where_the_seeds_tell():
         gain = 0.0 if value == 0.001 else 0.1
         return {"iou/road": 0.8 - gain + wobble, "iou/car": 0.4 + gain + wobble, "iou/sky": 0.9}
 
-    text = " ".join(
-        words.statements(Answer(curve({0.001: [30.0] * 4, 0.002: [40.0] * 4}, results=ious)))
-    )
+    text = " ".join(sentences(curve({0.001: [30.0] * 4, 0.002: [40.0] * 4}, results=ious)))
     assert "allowing for 3 classes: road -10.0, car +10.0." in text
-    one = words.statements(Answer(curve({0.001: [30.0], 0.002: [40.0]}, results=ious)))
+    one = sentences(curve({0.001: [30.0], 0.002: [40.0]}, results=ious))
     assert not any("road" in line for line in one)
 
 
@@ -172,7 +177,7 @@ def test_smoothing_against_a_loop_and_not_far_from_the_points():
 
 
 def test_axes_are_logarithmic_where_values_span_much_or_were_drawn_so():
-    points = Answer(grid()).points
+    points = StudyAnalysis(grid()).points
     assert points.scale("loss.steep") == "log" and points.scale("method.flat") == "linear"
     scale = {
         (0.001, 0.02): "linear",
@@ -186,4 +191,4 @@ def test_axes_are_logarithmic_where_values_span_much_or_were_drawn_so():
     }
     for values, name in scale.items():
         made = curve({value: [40.0] for value in values}, reference=values[1])
-        assert Answer(made).points.scale(KEY) == name, values
+        assert StudyAnalysis(made).points.scale(KEY) == name, values

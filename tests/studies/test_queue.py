@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 import optuna
@@ -12,13 +14,15 @@ from optuna.trial import TrialState
 
 from tests.conftest import composed
 from uda_hydra.errors import UserError
-from uda_hydra.studies import owner
-from uda_hydra.studies.ledger import Design, Ledger
-from uda_hydra.studies.space import parse
+from uda_hydra.studies import liveness
+from uda_hydra.studies.keys import divide
+from uda_hydra.studies.load import load_study, read_study
+from uda_hydra.studies.queue import Design, TrialQueue
+from uda_hydra.studies.space import parse_space
 from uda_hydra.studies.storage import url_of
-from uda_hydra.studies.study import described
 
 ADV = "loss.lambda_adv"
+WHO = "from uda_hydra.studies import liveness; print(liveness.identify_process())"
 
 
 @pytest.fixture
@@ -26,32 +30,34 @@ def opened(tmp_path):
     """Opens the study of the test once more, as another process would."""
     config = composed("method=advent", with_hydra=True)
 
-    def make(written="0.1,0.2,0.3", *, seeds=(0, 1), total=99, retry=False, grid=None) -> Ledger:
-        space, *_ = parse({ADV: written}, [], config)
+    def make(
+        written="0.1,0.2,0.3", *, seeds=(0, 1), total=99, retry=False, grid=None
+    ) -> TrialQueue:
+        space, _ = parse_space(divide({ADV: written}, [], config), config)
         grid = space.listed if grid is None else grid
-        ledger = Ledger(
+        queue = TrialQueue(
             tmp_path,
             url_of(tmp_path, None),
             directions=["maximize"],
             design=Design(space, seeds, grid, total, retry),
             sampler=lambda number: optuna.samplers.TPESampler(seed=number),
         )
-        planned = ledger._design.planned() if grid else []
+        planned = queue._design.planned() if grid else []
         facts = {"question": "", "command": "", "objectives": ["miou/last"], "space": space.written}
         facts |= {"recipe": written}
         facts |= {"reference": space.reference, "seeds": seeds, "planned": planned, "facts": {}}
-        ledger.describe(facts)
-        return ledger
+        queue.describe(facts)
+        return queue
 
     return make
 
 
-def drain(ledger, value=lambda job: job.point[ADV]):
+def drain(queue, value=lambda job: job.point[ADV]):
     """Do all that is left; the trainings in the order in which they were taken."""
     done = []
-    while jobs := ledger.take(1):
+    while jobs := queue.take(1):
         done += jobs
-        ledger.tell(jobs[0], TrialState.COMPLETE, [value(jobs[0])], "")
+        queue.record(jobs[0], TrialState.COMPLETE, [value(jobs[0])], "")
     return done
 
 
@@ -71,9 +77,9 @@ def test_two_processes_share_the_work_and_more_seeds_go_on_with_the_same_study(o
     one, two = opened(), opened()
     first, second = one.take(3), two.take(3)
     assert len({*pairs(first), *pairs(second)}) == 6
-    for ledger, jobs in ((one, first), (two, second)):
+    for queue, jobs in ((one, first), (two, second)):
         for job in jobs:
-            ledger.tell(job, TrialState.COMPLETE, [0.5], "")
+            queue.record(job, TrialState.COMPLETE, [0.5], "")
     assert len(drain(two)) == 2
     assert {seed for _, seed in pairs(drain(opened(seeds=(0, 1, 2))))} == {2}
 
@@ -85,14 +91,14 @@ def test_the_total_counts_over_all_calls(opened):
 
 
 def test_what_is_interrupted_is_continued_first_in_its_own_folder(opened, tmp_path):
-    ledger = opened()
-    kept, lost = ledger.take(2)
-    ledger.tell(kept, TrialState.COMPLETE, [0.5], "")
-    ledger.interrupt(lost, "interrupted: SIGTERM after step 3")
+    queue = opened()
+    kept, lost = queue.take(2)
+    queue.record(kept, TrialState.COMPLETE, [0.5], "")
+    queue.interrupt(lost, "interrupted: SIGTERM after step 3")
     (again,) = opened().take(1)
     assert (again.point, again.seed, again.folder) == (lost.point, lost.seed, lost.folder)
     assert (again.number, again.continues) == (2, lost.number)
-    trials = described(ledger.study, tmp_path).trials
+    trials = read_study(queue.study, tmp_path).trials
     assert trials[1].note == "interrupted: SIGTERM after step 3, continued as trial 2"
     assert [t.state for t in trials[:3]] == ["complete", "failed", "running"]
     # 8 in all, of which 6 have not begun.
@@ -101,48 +107,52 @@ def test_what_is_interrupted_is_continued_first_in_its_own_folder(opened, tmp_pa
 
 def test_a_killed_process_is_noticed_and_a_living_one_left_alone(opened, monkeypatch):
     dead = subprocess.run(
-        [sys.executable, "-c", "from uda_hydra.studies.owner import *; print(myself())"],
+        [
+            sys.executable,
+            "-c",
+            "from uda_hydra.studies.liveness import *; print(identify_process())",
+        ],
         capture_output=True,
         text=True,
         check=True,
     )
-    ledger = opened()
-    me = owner.myself()
-    (mine,) = ledger.take(1)
-    monkeypatch.setattr(owner, "myself", lambda: eval(dead.stdout))
+    queue = opened()
+    me = liveness.identify_process()
+    (mine,) = queue.take(1)
+    monkeypatch.setattr(liveness, "identify_process", lambda: eval(dead.stdout))
     (lost,) = opened().take(1)
-    monkeypatch.setattr(owner, "myself", lambda: me)
+    monkeypatch.setattr(liveness, "identify_process", lambda: me)
     (again,) = opened().take(1)
     assert (again.point, again.seed, again.continues) == (lost.point, lost.seed, lost.number)
-    assert ledger.trials()[mine.number].state == TrialState.RUNNING
+    assert queue.trials()[mine.number].state == TrialState.RUNNING
 
 
 def test_another_machine_is_dead_when_it_was_silent_for_two_minutes(monkeypatch):
-    elsewhere = owner.myself() | {"host": "elsewhere"}
-    assert owner.alive(elsewhere, time.time() - 100)
-    assert not owner.alive(elsewhere, time.time() - 130)
-    assert owner.alive(owner.myself(), 0.0)
-    assert not owner.alive(owner.myself() | {"started": 1.0}, time.time())
-    assert not owner.alive(None, time.time())
+    elsewhere = liveness.identify_process() | {"host": "elsewhere"}
+    assert liveness.is_alive(elsewhere, time.time() - 100)
+    assert not liveness.is_alive(elsewhere, time.time() - 130)
+    assert liveness.is_alive(liveness.identify_process(), 0.0)
+    assert not liveness.is_alive(liveness.identify_process() | {"started": 1.0}, time.time())
+    assert not liveness.is_alive(None, time.time())
 
 
 def test_a_sign_of_life_reaches_the_others_and_a_trial_taken_over_is_lost(opened, monkeypatch):
-    ledger = opened()
-    (job,) = ledger.take(1)
-    before = ledger.trials()[0].user_attrs["sign"]
-    ledger.sign()
-    assert opened().trials()[0].user_attrs["sign"] > before
-    monkeypatch.setattr(owner, "alive", lambda *_: False)
+    queue = opened()
+    (job,) = queue.take(1)
+    before = queue.trials()[0].user_attrs["heartbeat"]
+    queue.send_heartbeat()
+    assert opened().trials()[0].user_attrs["heartbeat"] > before
+    monkeypatch.setattr(liveness, "is_alive", lambda *_: False)
     (again,) = opened().take(1)
     assert again.continues == job.number
-    assert not ledger.tell(job, TrialState.COMPLETE, [0.5], "")
-    ledger.sign()
+    assert not queue.record(job, TrialState.COMPLETE, [0.5], "")
+    queue.send_heartbeat()
 
 
 def test_a_failure_is_final_unless_it_is_to_be_tried_again_and_then_once(opened):
-    ledger = opened("0.1,0.001", seeds=(0,))
-    drain_with_failure(ledger)
-    assert ledger.failed() == ["bad luck"]
+    queue = opened("0.1,0.001", seeds=(0,))
+    drain_with_failure(queue)
+    assert queue.failed() == ["bad luck"]
     assert opened("0.1,0.001", seeds=(0,)).take(1) == []
     again = opened("0.1,0.001", seeds=(0,), retry=True)
     (job,) = drain_with_failure(again)
@@ -150,14 +160,14 @@ def test_a_failure_is_final_unless_it_is_to_be_tried_again_and_then_once(opened)
     assert again.failed() == ["bad luck"]
 
 
-def drain_with_failure(ledger):
+def drain_with_failure(queue):
     done = []
-    while jobs := ledger.take(1):
+    while jobs := queue.take(1):
         done += jobs
         if jobs[0].point[ADV] == 0.1:
-            ledger.tell(jobs[0], TrialState.FAIL, None, "bad luck")
+            queue.record(jobs[0], TrialState.FAIL, None, "bad luck")
         else:
-            ledger.tell(jobs[0], TrialState.COMPLETE, [0.5], "")
+            queue.record(jobs[0], TrialState.COMPLETE, [0.5], "")
     return done
 
 
@@ -182,3 +192,36 @@ def test_the_folder_of_another_study_is_refused(opened):
 def test_no_listed_point_is_drawn_twice(opened):
     jobs = drain(opened("0.1,0.2", seeds=(0,), grid=False))
     assert sorted(pairs(jobs)) == [(0.001, 0), (0.1, 0), (0.2, 0)]
+
+
+def test_a_torn_result_costs_no_other_trial(opened, tmp_path):
+    queue = opened(seeds=(0,))
+    torn, whole, *_ = drain(queue)
+    for job, text in ((torn, '{"miou/la'), (whole, '{"iou/road": 0.5}')):
+        folder = tmp_path / job.folder
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(text)
+    first, second, *_ = read_study(queue.study, tmp_path).trials
+    assert (first.result, first.note) == ({}, "result.json is missing or damaged")
+    assert (second.result, second.note) == ({"iou/road": 0.5}, "")
+    assert first.values == (0.001,)
+
+
+def test_a_damaged_database_is_one_line(opened, tmp_path):
+    opened()
+    (tmp_path / "study.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
+    with pytest.raises(UserError, match=r"study\.db cannot be"):
+        load_study(tmp_path)
+
+
+def test_a_heartbeat_survives_errors_of_the_database(monkeypatch, caplog):
+    monkeypatch.setattr(liveness, "PERIOD", 0.01)
+    beats = threading.Semaphore(0)
+
+    def beat():
+        beats.release()
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with liveness.Heartbeat(beat):
+        assert all(beats.acquire(timeout=10) for _ in range(3))
+    assert "heartbeat failed" in caplog.text and "disk I/O error" in caplog.text

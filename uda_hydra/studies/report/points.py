@@ -1,4 +1,4 @@
-"""The points of a study: its complete trials, gathered over seeds and laid out as curves."""
+"""The points of a study: its complete trials, grouped by point and laid out as curves."""
 
 from __future__ import annotations
 
@@ -9,61 +9,61 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
+from typing import Any
 
 from uda_hydra.files import is_number
-from uda_hydra.studies.quantities import Quantity, written
-from uda_hydra.studies.records import Study, Trial, Value
-from uda_hydra.studies.statistics import Estimate, estimate
+from uda_hydra.studies.records import Point, Study, Trial, Value
+from uda_hydra.studies.report.metrics import Metric, shown_value
+from uda_hydra.studies.report.statistics import Estimate, estimate
 
 MANY = 3
-"""A second parameter of more than this many numbers is no longer drawn as curves."""
+"""A second key with more numbers than this is not drawn as curves."""
 MOST_CURVES = 6
-"""As many as can be told apart."""
+"""The number of curves that can be distinguished in one figure."""
 WIDE = 20
 """Above this ratio of the largest to the smallest value an axis is logarithmic in any case."""
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
-    """One setting of the swept keys and its complete trials."""
+class PointResults:
+    """The complete trials of one point, by seed."""
 
-    params: dict[str, Value]
+    params: Point
     trials: dict[int, Trial]
-    """By seed."""
     objectives: tuple[str, ...]
 
     def scores(self, key: str, seeds: Iterable[int] | None = None) -> dict[int, float]:
-        """A key of the results by seed, in shown units, where it is a finite number."""
+        """A metric by seed, in shown units, where it is a finite number."""
         chosen = self.trials if seeds is None else [s for s in seeds if s in self.trials]
         values = {seed: score(self.trials[seed], key, self.objectives) for seed in chosen}
         return {seed: value for seed, value in values.items() if math.isfinite(value)}
 
     def mean(self, key: str, seeds: Iterable[int] | None = None) -> Estimate:
-        """Over seeds, in shown units."""
+        """The mean of a metric over seeds, in shown units."""
         return estimate([*self.scores(key, seeds).values()])
 
     @property
     def name(self) -> str:
-        """Its values as overrides."""
-        return named(self.params)
+        """The values of the point as overrides."""
+        return shown_point(self.params)
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
-    """Points that differ in one swept key alone, by increasing value."""
+class ResponseCurve:
+    """StudyPoints that differ in one swept key alone, by increasing value."""
 
-    fixed: dict[str, Value]
-    """The other swept keys; empty where there is one curve."""
-    points: tuple[Point, ...]
+    fixed: Point
+    """The values of the other swept keys; empty where there is one curve."""
+    points: tuple[PointResults, ...]
 
     @property
     def name(self) -> str:
-        """What sets it apart; empty where there is one curve."""
-        return named(self.fixed)
+        """The values that distinguish the curve; empty where there is one curve."""
+        return shown_point(self.fixed)
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
+class StudyPoints:
     """All points of a study, and which of them can be compared."""
 
     study: Study
@@ -75,44 +75,65 @@ class Points:
         return tuple(dict.fromkeys(keys))
 
     @cached_property
-    def all(self) -> tuple[Point, ...]:
-        """In the order of their values; a seed that was repeated counts with its last trial."""
-        gathered: dict[tuple[Value, ...], dict[int, Trial]] = {}
+    def all(self) -> tuple[PointResults, ...]:
+        """The points, ordered by their values; of a repeated seed the last trial counts."""
+        gathered: dict[tuple[Any, ...], dict[int, Trial]] = {}
         for trial in sorted(self.study.trials, key=lambda trial: trial.number):
             if usable(trial):
-                gathered.setdefault(self._values(trial.params), {})[trial.seed] = trial
+                point = tuple(value_key(trial.params.get(key)) for key in self.keys)
+                gathered.setdefault(point, {})[trial.seed] = trial
         points = [
-            Point(dict(zip(self.keys, values, strict=True)), trials, self.study.objectives)
-            for values, trials in gathered.items()
+            PointResults(
+                {key: trials[min(trials)].params.get(key) for key in self.keys},
+                trials,
+                self.study.objectives,
+            )
+            for trials in gathered.values()
         ]
         return tuple(sorted(points, key=lambda point: [_order(v) for v in point.params.values()]))
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
-        """Over which points are compared: those that most trials of whole points have."""
+        """The seeds over which points are compared: those that keep the most trials.
+
+        Points with seeds {0, 1, 2}, {0, 1} and {0, 1}: (0, 1) keeps three points with two trials
+        each, (0, 1, 2) one point with three, so (0, 1) it is.
+        """
         owned = Counter(frozenset(point.trials) for point in self.all)
         sets = {a & b for a, b in combinations(owned, 2)} | set(owned)
         sets.discard(frozenset())
 
-        def held(seeds: frozenset[int]) -> tuple[int, int, list[int]]:
+        def kept_trials(seeds: frozenset[int]) -> tuple[int, int, list[int]]:
             points = sum(count for own, count in owned.items() if seeds <= own)
             return len(seeds) * points, len(seeds), [-seed for seed in sorted(seeds)]
 
-        return tuple(sorted(max(sets, key=held))) if sets else ()
+        return tuple(sorted(max(sets, key=kept_trials))) if sets else ()
 
     @cached_property
-    def compared(self) -> tuple[Point, ...]:
+    def compared(self) -> tuple[PointResults, ...]:
         """The points that have all of ``seeds``; the others are shown but not ranked."""
-        return tuple(point for point in self.all if set(self.seeds) <= point.trials.keys())
+        return tuple(point for point in self.all if self.is_compared(point))
+
+    def is_compared(self, point: PointResults) -> bool:
+        """Whether a point has all of ``seeds``."""
+        return point.trials.keys() >= set(self.seeds)
 
     @cached_property
-    def reference(self) -> Point | None:
+    def reference(self) -> PointResults | None:
         """The paper's point, if it is among those compared."""
         return next((p for p in self.compared if same(p.params, self.study.reference)), None)
 
-    def mean(self, point: Point, key: str) -> Estimate:
-        """Over the compared seeds; over its own where the point is not compared."""
-        return point.mean(key, self.seeds if point in self.compared else None)
+    def mean(self, point: PointResults, key: str) -> Estimate:
+        """The mean over the compared seeds, or over the point's own where it is not compared."""
+        if (point, key) not in self._means:
+            seeds = self.seeds if self.is_compared(point) else None
+            self._means[point, key] = point.mean(key, seeds)
+        return self._means[point, key]
+
+    @cached_property
+    def _means(self) -> dict[tuple[PointResults, str], Estimate]:
+        """The means so far: thousands of points are asked for theirs many times."""
+        return {}
 
     def tried(self, key: str) -> list[Value]:
         """The values of a swept key that have a complete trial, in order."""
@@ -120,15 +141,14 @@ class Points:
 
     @cached_property
     def _tried(self) -> dict[str, list[Value]]:
-        values = {key: {point.params[key] for point in self.all} for key in self.keys}
-        return {key: sorted(some, key=_order) for key, some in values.items()}
+        return {key: _distinct(point.params[key] for point in self.all) for key in self.keys}
 
     def is_number(self, key: str) -> bool:
         """Whether all that was tried of a key, and its reference, can lie on an axis."""
         return self.scale(key) != "category"
 
     def scale(self, key: str) -> str:
-        """Of an axis: linear, log, or symlog (log with a zero); category where it is none."""
+        """The scale of a key's axis: linear, log, symlog (log with a zero) or category."""
         return self._scales[key]
 
     @cached_property
@@ -155,9 +175,14 @@ class Points:
         """Where a value lies on the axis of its key; categories stand side by side."""
         if self.is_number(key):
             return float(value)
-        tried = self.tried(key)
-        found = [place for place, other in enumerate(tried) if equal(value, other)]
-        return float(found[0] if found else len(tried))
+        return float(self._categories[key].get(value_key(value), len(self.tried(key))))
+
+    @cached_property
+    def _categories(self) -> dict[str, dict[Any, int]]:
+        return {
+            key: {value_key(value): place for place, value in enumerate(self.tried(key))}
+            for key in self.keys
+        }
 
     def measure(self, key: str, value: Value) -> float:
         """Like ``place``, but equal steps look equal: exponents where the axis is logarithmic."""
@@ -182,19 +207,16 @@ class Points:
         return None if long or curves > MOST_CURVES else axis
 
     @cached_property
-    def curves(self) -> tuple[Curve, ...]:
-        """Along ``axis``; none where there is no axis."""
-        gathered: dict[tuple[Value, ...], list[Point]] = {}
+    def curves(self) -> tuple[ResponseCurve, ...]:
+        """The curves along ``axis``; none where there is no axis."""
+        gathered: dict[tuple[Value, ...], list[PointResults]] = {}
         others = [key for key in self.keys if key != self.axis]
         for point in self.all if self.axis else ():
             gathered.setdefault(tuple(point.params[key] for key in others), []).append(point)
         return tuple(
-            Curve(dict(zip(others, fixed, strict=True)), tuple(points))
+            ResponseCurve(dict(zip(others, fixed, strict=True)), tuple(points))
             for fixed, points in gathered.items()
         )
-
-    def _values(self, params: dict[str, Value]) -> tuple[Value, ...]:
-        return tuple(params.get(key) for key in self.keys)
 
 
 def usable(trial: Trial) -> bool:
@@ -208,37 +230,44 @@ def score(trial: Trial, key: str, objectives: Sequence[str]) -> float:
         value = trial.values[objectives.index(key)]
     else:
         value = trial.result.get(key)
-    number = is_number(value)
-    return float(value) * Quantity(key).scale if number else math.nan
+    return float(value) * Metric(key).scale if is_number(value) else math.nan
 
 
-def named(params: dict[str, Value]) -> str:
+def shown_point(params: Point) -> str:
     """Values of swept keys as overrides."""
-    return " ".join(f"{key}={written(value)}" for key, value in params.items())
+    return " ".join(f"{key}={shown_value(value)}" for key, value in params.items())
 
 
-def same(first: dict[str, Value], second: dict[str, Value]) -> bool:
+def same(first: Point, second: Point) -> bool:
     """Whether two points agree in the keys of the first."""
     return all(key in second and equal(value, second[key]) for key, value in first.items())
 
 
+def value_key(value: Value) -> tuple[str, Value]:
+    """A value to look up: 1 and 1.0 are one number, 1 and true are two values."""
+    return ("number", float(value)) if is_number(value) else (type(value).__name__, value)
+
+
 def equal(first: Value, second: Value) -> bool:
     """Whether two swept values are one; numbers may differ in the last digits."""
-    numbers = [is_number(v) for v in (first, second)]
-    if all(numbers):
+    if is_number(first) and is_number(second):
         return math.isclose(first, second, rel_tol=1e-9)
     return first == second and type(first) is type(second)
+
+
+def _distinct(values: Iterable[Value]) -> list[Value]:
+    return sorted({value_key(value): value for value in values}.values(), key=_order)
 
 
 def _order(value: Value) -> tuple[int, float, str]:
     """Numbers first by size, then everything else by name."""
     if is_number(value):
         return 0, float(value), ""
-    return 1, 0.0, written(value)
+    return 1, 0.0, shown_value(value)
 
 
 def _evenness(places: Sequence[float]) -> float:
-    """Distance of the closest two places in parts of the whole span; 0 for one place."""
+    """The smallest gap between two places as a fraction of the whole span; 0 for one place."""
     ordered = sorted({*places})
     gaps = [b - a for a, b in pairwise(ordered)]
     return min(gaps) / (ordered[-1] - ordered[0]) if gaps else 0.0

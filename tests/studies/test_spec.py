@@ -1,35 +1,44 @@
-"""What a study asks, and what is refused before anything is run or written."""
+"""The specification of a study, and what is refused before anything is run or written."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from hydra import initialize_config_dir
+from omegaconf import open_dict
 
 from tests.conftest import CONF, composed
+from uda_hydra.config import plain
 from uda_hydra.errors import UserError
-from uda_hydra.studies.ledger import Job
-from uda_hydra.studies.question import asked
+from uda_hydra.studies.keys import divide
+from uda_hydra.studies.plugin import StudyOptions
+from uda_hydra.studies.queue import Job
+from uda_hydra.studies.spec import parse_study
 
 AUX = "loss.lambda_seg_aux"
 
 
-def question(*overrides: str):
+def spec_of(*overrides: str):
     """As the sweeper reads a command line: what is swept comes without its values."""
     given = [o for o in overrides if "," not in o.partition("=")[2] or "=[" in o]
     if not any(o.startswith("method=") for o in given):
         given = ["method=source_only", *given]
     config = composed(*given, with_hydra=True)
-    options = {k: v for k, v in config.hydra.sweeper.items() if k not in ("_target_",)}
-    return asked([o for o in overrides if not o.startswith("hydra")], options, config)
+    names = [one.name for one in fields(StudyOptions)]
+    options = StudyOptions(**{name: plain(config.hydra.sweeper[name]) for name in names})
+    arguments = [o for o in overrides if not o.startswith("hydra")]
+    with open_dict(config):
+        config.hydra.overrides.task = arguments
+    return parse_study(divide(options.params, arguments, config), options, config)
 
 
 def checked(*overrides: str) -> None:
     """What the sweeper does before it begins."""
-    asks = question(*overrides)
+    spec = spec_of(*overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        asks.check()
+        spec.check()
 
 
 @pytest.mark.parametrize(
@@ -55,12 +64,12 @@ def test_a_pruner_needs_miou_and_a_grid_needs_lists():
     with pytest.raises(UserError, match="hydra/sweeper/pruner"):
         checked(f"{AUX}=0.2,0.3", "hydra/sweeper/pruner=median", "objective=seconds")
     with pytest.raises(UserError, match="needs listed values"):
-        question(f"{AUX}=tag(log, interval(0.1,1))", "hydra/sweeper/sampler=grid")
+        spec_of(f"{AUX}=tag(log, interval(0.1,1))", "hydra/sweeper/sampler=grid")
 
 
 def test_the_folder_is_named_by_everything_that_decides_the_numbers():
     def folder(*overrides: str) -> Path:
-        return question(f"{AUX}=0.2,0.3", *overrides).folder
+        return spec_of(f"{AUX}=0.2,0.3", *overrides).folder
 
     assert folder() == folder("trainer.workers=3", "tracking=none", "hydra.sweeper.n_trials=5")
     assert folder() == folder("seed=1,2") == folder("seed=7")
@@ -70,7 +79,7 @@ def test_the_folder_is_named_by_everything_that_decides_the_numbers():
         folder("start.seed=0"),
         folder('start.overrides=["method=source_only"]'),
         folder("hydra/sweeper/pruner=median"),
-        question(f"{AUX}=0.2,0.4").folder,
+        spec_of(f"{AUX}=0.2,0.4").folder,
     ]
     assert len({folder(), *others}) == 7
     assert str(folder()).startswith("outputs/studies/grid-source_only-streets-")
@@ -78,23 +87,23 @@ def test_the_folder_is_named_by_everything_that_decides_the_numbers():
 
 
 def test_seeds_come_from_the_command_line_the_file_or_the_run():
-    assert question(f"{AUX}=0.2,0.3").design.seeds == (0,)
-    assert question(f"{AUX}=0.2,0.3", "seed=4").design.seeds == (4,)
-    assert question(f"{AUX}=0.2,0.3", "hydra.sweeper.seeds=[5,6]").design.seeds == (5, 6)
-    both = question(f"{AUX}=0.2,0.3", "seed=1,2", "hydra.sweeper.seeds=[5,6]")
+    assert spec_of(f"{AUX}=0.2,0.3").design.seeds == (0,)
+    assert spec_of(f"{AUX}=0.2,0.3", "seed=4").design.seeds == (4,)
+    assert spec_of(f"{AUX}=0.2,0.3", "hydra.sweeper.seeds=[5,6]").design.seeds == (5, 6)
+    both = spec_of(f"{AUX}=0.2,0.3", "seed=1,2", "hydra.sweeper.seeds=[5,6]")
     assert both.design.seeds == (1, 2)
-    one = question(f"{AUX}=0.2,0.3", "seed=7", "hydra.sweeper.seeds=[5,6]")
+    one = spec_of(f"{AUX}=0.2,0.3", "seed=7", "hydra.sweeper.seeds=[5,6]")
     assert one.design.seeds == (7,)
 
 
 def test_what_is_less_is_better_for_time_and_entropy():
     several = "objective=[miou/last,seconds,entropy/target,snd/target]"
-    found = question(f"{AUX}=0.2,0.3", several)
-    assert found.directions == ["maximize", "minimize", "minimize", "maximize"]
+    found = spec_of(f"{AUX}=0.2,0.3", several)
+    assert [*found.objectives.values()] == ["maximize", "minimize", "minimize", "maximize"]
 
 
 def test_a_trial_is_a_command_line_of_its_own():
-    found = question(f"{AUX}=0.2,null", "seed=0,1", "output='my study'", "trainer.steps=9")
+    found = spec_of(f"{AUX}=0.2,null", "seed=0,1", "output='my study'", "trainer.steps=9")
     job = Job(3, 9, {AUX: None}, 1, "trials/0003", None)
     assert found.overrides(job) == [
         "trainer.steps=9",
@@ -109,16 +118,16 @@ def test_a_trial_is_a_command_line_of_its_own():
     ]
     assert "launch.py -m" in found.command
     secret = "hydra.sweeper.storage='postgresql://me:secret@host/db'"
-    told = question(f"{AUX}=0.2,0.3", "seed=1,2", secret, "task=report").command
+    told = spec_of(f"{AUX}=0.2,0.3", "seed=1,2", secret, "task=report").command
     assert "me:***@host" in told
     assert "secret" not in told
     assert "task" not in told
-    assert found.shown(job) == f"{AUX}=null seed 1"
+    assert found.describe(job) == f"{AUX}=null seed 1"
 
 
 def test_published_curves_are_found_by_the_data_sets_name_and_by_whose_they_are():
     swept = ("method=adaptsegnet", "dataset=synthia2city_maxsquare", "loss.lambda_adv=0.001,0.002")
-    facts = question(*swept).facts({})["facts"]
+    facts = spec_of(*swept).facts({})["facts"]
     assert (facts["dataset"], facts["published"]) == ("synthia2city", "adaptsegnet")
-    facts = question(*swept, "published=adversarial_da_exp").facts({})["facts"]
+    facts = spec_of(*swept, "published=adversarial_da_exp").facts({})["facts"]
     assert facts["published"] == "adversarial_da_exp"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from uda_hydra.studies.statistics import (
+from uda_hydra.studies.report.statistics import (
     around,
     effect,
     estimate,

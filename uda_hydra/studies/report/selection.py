@@ -1,4 +1,4 @@
-"""What one would have chosen without target labels: scores that need none, against target mIoU."""
+"""Model selection without target labels: what label-free scores would have chosen."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ import math
 from dataclasses import dataclass
 
 from uda_hydra.engine.label_free import DIRECTIONS
-from uda_hydra.studies.answer import Answer
-from uda_hydra.studies.points import Point
-from uda_hydra.studies.quantities import Quantity
-from uda_hydra.studies.statistics import Estimate, estimate, rank_correlation
+from uda_hydra.studies.report.analyse import StudyAnalysis
+from uda_hydra.studies.report.metrics import Metric
+from uda_hydra.studies.report.points import PointResults
+from uda_hydra.studies.report.statistics import Estimate, estimate, rank_correlation
 
 TARGET = "miou/last"
-"""What one would like to choose by."""
+"""The metric that a label-free score stands in for."""
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What a label-free score would have chosen."""
+    """The point that a label-free score would have chosen."""
 
-    quantity: Quantity
+    metric: Metric
     low_is_good: bool
     correlation: Estimate
-    """Spearman's with target mIoU over points, one number per seed; +1: it orders as mIoU does."""
+    """Spearman's correlation with target mIoU over points, one per seed; +1: the same order."""
     points: int
-    """Compared points that have both."""
-    chosen: Point
-    """With the best mean of the score."""
-    best: Point
-    """With the best mean target mIoU."""
+    """The number of compared points that have both metrics."""
+    chosen: PointResults
+    """The point with the best mean of the score."""
+    best: PointResults
+    """The point with the best mean target mIoU."""
     cost: float
     """Target mIoU lost by choosing so, in points of percent."""
     chance: float
-    """The same for a point chosen blindly, on average."""
+    """The expected loss of a point chosen at random."""
 
 
-def choices(answer: Answer) -> tuple[Choice, ...]:
-    """One for each score that at least two compared points have."""
-    found = (_choice(answer, key, direction) for key, direction in DIRECTIONS.items())
+def choices(analysis: StudyAnalysis) -> tuple[Choice, ...]:
+    """The choice of each score that at least two compared points have."""
+    found = (_choice(analysis, key, direction) for key, direction in DIRECTIONS.items())
     return tuple(choice for choice in found if choice is not None)
 
 
-def _choice(answer: Answer, key: str, direction: str) -> Choice | None:
-    seeds = answer.points.seeds
+def _choice(analysis: StudyAnalysis, key: str, direction: str) -> Choice | None:
+    seeds = analysis.points.seeds
     points = [
         point
-        for point in answer.points.compared
+        for point in analysis.points.compared
         if len(point.scores(key, seeds)) == len(point.scores(TARGET, seeds)) == len(seeds)
     ]
     if len(points) < 2:
@@ -62,7 +62,7 @@ def _choice(answer: Answer, key: str, direction: str) -> Choice | None:
         for seed in seeds
     ]
     return Choice(
-        Quantity(key),
+        Metric(key),
         direction == "minimize",
         estimate([value for value in by_seed if math.isfinite(value)]),
         len(points),

@@ -1,4 +1,4 @@
-"""What all figures of a report share: size, colours and axes. Never the screen."""
+"""What all figures of a report share: size, colours, text and axes. No screen is needed."""
 
 from __future__ import annotations
 
@@ -11,23 +11,29 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from uda_hydra.studies.points import Points
-from uda_hydra.studies.quantities import written
 from uda_hydra.studies.records import Value
+from uda_hydra.studies.report.metrics import shown_value
+from uda_hydra.studies.report.points import StudyPoints
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's, told apart by the colour-blind."""
+"""The palette of Okabe and Ito, which the colour-blind can distinguish."""
 MARKS = ("o", "s", "^", "D", "v", "P")
 INK, FAINT = "#24292f", "#6e7781"
+MOST_TICKS = 40
 LABELLED = 10
-"""So many tried values are ticks of an axis; with more it has round numbers."""
+"""Up to this many tried values are the ticks of an axis; with more it has round numbers."""
 
 
-def new(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def literal(text: str) -> str:
+    """Text for matplotlib: a ``$`` is a dollar sign and never begins a formula."""
+    return text.replace("$", r"\$")
 
 
 def png(figure: Figure) -> bytes:
@@ -38,7 +44,7 @@ def png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def plain(axes: Axes) -> None:
+def style_axes(axes: Axes) -> None:
     """Two spines and a light grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#d8dee4", linewidth=0.6)
@@ -46,12 +52,12 @@ def plain(axes: Axes) -> None:
     axes.tick_params(labelsize=9)
 
 
-def value_axis(axes: Axes, points: Points, key: str, *, vertical: bool = False) -> None:
+def set_value_axis(axes: Axes, points: StudyPoints, key: str, *, vertical: bool = False) -> None:
     """Make an axis that of a swept key: its scale, its tried values as ticks, its name."""
     values: list[Value] = [*points.tried(key)]
     scale = points.scale(key)
     axis = axes.yaxis if vertical else axes.xaxis
-    (axes.set_ylabel if vertical else axes.set_xlabel)(key)
+    (axes.set_ylabel if vertical else axes.set_xlabel)(literal(key))
     set_scale = axes.set_yscale if vertical else axes.set_xscale
     set_limits = axes.set_ylim if vertical else axes.set_xlim
     if scale == "symlog":
@@ -64,7 +70,9 @@ def value_axis(axes: Axes, points: Points, key: str, *, vertical: bool = False) 
     if len(values) > LABELLED and scale != "category":
         return
     places = [points.place(key, value) for value in values]
-    axis.set_ticks(places, [written(value) for value in values])
+    # Of many categories every second, third ... is named.
+    step = -(-len(values) // MOST_TICKS)
+    axis.set_ticks(places[::step], [literal(shown_value(value)) for value in values[::step]])
     axis.set_minor_locator(NullLocator())
     if not vertical and (len(values) > 7 or _long(values)):
         axes.tick_params(axis="x", rotation=30)
@@ -72,7 +80,7 @@ def value_axis(axes: Axes, points: Points, key: str, *, vertical: bool = False) 
         set_limits(-0.5, max(places, default=0) + 0.5)
 
 
-def legend(axes: Axes) -> None:
+def add_legend(axes: Axes) -> None:
     """Below the axes, where it hides no data."""
     handles, names = axes.get_legend_handles_labels()
     if handles:
@@ -83,4 +91,4 @@ def legend(axes: Axes) -> None:
 
 
 def _long(values: Sequence[Value]) -> bool:
-    return sum(len(written(value)) + 2 for value in values) > 60
+    return sum(len(shown_value(value)) + 2 for value in values) > 60

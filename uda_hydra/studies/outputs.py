@@ -1,0 +1,84 @@
+"""Where the result of a study goes: a report in its folder, and the parent run in MLflow."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from uda_hydra.config import settings
+from uda_hydra.files import is_number
+from uda_hydra.provenance import provenance
+from uda_hydra.studies import storage
+from uda_hydra.studies.records import Study
+from uda_hydra.studies.report.write import StudyReport
+from uda_hydra.studies.spec import StudySpec
+from uda_hydra.tracking.mlflow import close_parent, open_parent, send
+
+log = logging.getLogger(__name__)
+
+
+def _note(question: str, name: str) -> str:
+    """The description of the run: what is asked, and how the UI shows the trials side by side."""
+    return (
+        f"{question}\n\nThe answer: Artifacts, report/report.html. Its trials, side by side: "
+        f"search `tags.study = '{name}' and tags.trial != ''` in the experiment's runs, sort by "
+        "the objective (by time they stay folded below this run), then the chart view or Compare."
+    )
+
+
+class ParentRun:
+    """The run in MLflow whose children are the trials of a study; does nothing without tracking."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+        self._tracking = settings(spec.config.tracking)
+
+    def open(self) -> None:
+        """Describe the run; the first trial that finds the store creates it."""
+        spec, tracking = self._spec, self._tracking
+        if not tracking.enabled:
+            return
+        about = spec.facts({})
+        with storage.exclusive(spec.folder, spec.url):
+            open_parent(
+                tracking.uri,
+                tracking.experiment,
+                spec.folder.name,
+                spec.folder,
+                artifacts=Path(tracking.artifacts),
+                config=OmegaConf.to_container(spec.config, resolve=True),
+                tags=provenance([])
+                | {
+                    "study": spec.folder.name,
+                    "command": about["command"],
+                    "mlflow.note.content": _note(about["question"], spec.folder.name),
+                    "objective": ", ".join(spec.objectives),
+                }
+                | {f"space {name}": value for name, value in about["space"].items()},
+            )
+
+    def attach(self, study: Study) -> None:
+        """Upload a report that another process wrote while the sweep ran or after it was killed."""
+        folder = self._spec.folder
+        if self._tracking.enabled:
+            busy = any(trial.state == "running" for trial in study.trials)
+            try:
+                send(folder, abandoned=not busy)
+            except ConnectionError as error:
+                log.warning("the report is not in MLflow: %s", error)
+
+    def close(self, status: str, study: Study, report: StudyReport) -> None:
+        """Record how the study ended; status "running" while other processes continue it."""
+        if not self._tracking.enabled or status == "running":
+            return
+        metrics = {"trials": float(len(study.trials))}
+        if report.best_mean is not None:
+            metrics[f"best/{study.objectives[0]}"] = report.best_mean
+        for name, value in report.best.items():
+            if is_number(value):
+                metrics[f"best/{name}"] = float(value)
+        tags = {"robust range": report.robust_range}
+        tags |= {f"best {name}": str(value) for name, value in report.best.items()}
+        close_parent(self._spec.folder, status, metrics, tags=tags)

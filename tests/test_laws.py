@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import METHODS, SMALL, composed
-from tests.toys import TOYS, ClassMix
+from tests.toys import TOYS, ClassMix, SelfTrained
 from uda_hydra import build
 from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.interrupt import Interrupted
@@ -23,6 +23,7 @@ LIVELY = {
     "caco/contrast": ["method.gate=none", "method.key_threshold=0.1"],
     "maxsquare/adapt": ["method.threshold=0.1"],
     "minent": ["method.prior_strictness=0.5"],
+    SelfTrained: ["augmentation=weak_strong", "augmentation.crop=[48,32]", "augmentation.width=96"],
     # Both domains are cut to one size.
     ClassMix: ["augmentation=ratio_crop", "augmentation.crop=[48,32]"],
 }

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
+from uda_hydra.augment.warp import warp_batch
 from uda_hydra.memory import EmaTeacher, ema_momentum
 from uda_hydra.methods.base import Losses, Method, Passes, Player, Store, Update
 from uda_hydra.types import Source, Step, Target
@@ -99,7 +100,7 @@ class Fooling(Method):
 
 
 class SelfTrained(Method):
-    """Hard labels of the target, stored before the first step, for a mirrored view of each image.
+    """Hard labels of the target, stored before the first step, teach a strong view of each crop.
 
     Classes that are rare among the stored labels weigh more.
     """
@@ -117,6 +118,9 @@ class SelfTrained(Method):
         )
         self.weight.copy_(passes.summary("weight", self.class_weight, of=self.labels))
 
+    def stored(self) -> dict[str, Store]:
+        return {"labels": self.labels}
+
     def label(self, target: Target) -> Tensor:
         return L.logits(self.segmenter(target.image), target.image.shape[-2:])["main"].argmax(1)
 
@@ -128,8 +132,7 @@ class SelfTrained(Method):
         prediction = self.segmenter(source.image)
         yield Update("segmenter", seg=L.segmentation(prediction.main, source.label))
 
-        # Until the stream joins stored items to the batch.
-        label = torch.stack([self.labels.read(key) for key in target.key]).long()
-        mirrored = self.segmenter(target.image.flip(3)).main
-        pseudo = L.segmentation(mirrored, label.flip(2), self.weight[label.flip(2)])
-        yield Update("segmenter", pseudo=pseudo)
+        label = warp_batch(target.stored["labels"], target.strong_view, kind="label").long()
+        weight = self.weight[label.clamp(max=len(self.weight) - 1)]
+        strong = self.segmenter(target.strong).main
+        yield Update("segmenter", pseudo=L.segmentation(strong, label, weight))

@@ -59,7 +59,7 @@ def test_failures_are_recorded_and_the_sweep_goes_on(tmp_path):
     found = study(tmp_path)
     assert [t.state for t in found.trials].count("complete") == 4
     notes = {t.note for t in found.trials if t.state == "failed"}
-    assert notes == {"bad luck", "miou/last of the result is no finite number"}
+    assert notes == {"bad luck", "miou/last of the result is not a finite number"}
     assert found.reference == {AUX: 0.1}
     assert (found.folder / "report/report.html").is_file()
     assert "bad luck" in (found.folder / "trials/0003/error.txt").read_text()

@@ -81,7 +81,7 @@ def test_failures_are_recorded_and_the_sweep_goes_on(tmp_path):
 def test_some_failures_in_a_row_end_the_sweep_and_the_report_is_there(tmp_path):
     more = ["hydra.sweeper.max_failures_in_a_row=2", "hydra.sweeper.n_trials=4"]
     done = sweep(tmp_path, f"{AUX}=13,14,0.2", *more)
-    assert "2 trials failed in a row, the last for: miou/last" in refused(done)
+    assert "2 trials failed in a row, the last with: miou/last" in refused(done)
     assert [t.state for t in study(tmp_path).trials][:3] == ["complete", "failed", "failed"]
     assert (study(tmp_path).folder / "report/report.html").is_file()
 

@@ -106,7 +106,7 @@ def check_table(table: str | None, layout: RunLayout) -> None:
     if table is not None and (not layout.grouped or layout.top.parent != Path(table)):
         raise UserError(
             f"table={table} needs a run of several stages whose output lies in that folder; "
-            "see conf/experiment/streets_table.yaml, or leave out table"
+            "see conf/experiment/table.yaml, or leave out table"
         )
 
 

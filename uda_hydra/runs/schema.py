@@ -31,6 +31,7 @@ class RunSchema:
     layout: str | None = field(metadata=NEUTRAL)
     published: str | None = field(metadata=NEUTRAL)
     table: str | None = field(metadata=NEUTRAL)
+    controls: list[str] = field(metadata=NEUTRAL)
     model: Any
     dataset: Any
     method: Any

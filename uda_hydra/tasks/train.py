@@ -30,7 +30,6 @@ from uda_hydra.runs.identity import RECORD, changes, paths_below, record
 from uda_hydra.runs.layout import RunLayout
 from uda_hydra.runs.stages import Stage, plan
 from uda_hydra.studies.pruning import pruning_of_trial
-from uda_hydra.table import kinds, write
 from uda_hydra.tracking.mlflow import close_parent, open_parent
 
 Result = dict[str, Any]
@@ -55,10 +54,12 @@ def train(config: DictConfig, overrides: list[str]) -> float | list[float]:
         rows = [*dict.fromkeys(rows)]
         print(comparison(results, rows) if layout.grouped else summary(*results.values(), rows))
     else:
-        try:
+        # Late: statistics take a second to import.
+        from uda_hydra.table.keep import kept
+
+        lists, controls = config.stages, config.controls
+        with kept(Path(config.table), stages, lists=lists, controls=controls):
             results = train_stages(stages, layout, overrides)
-        finally:
-            print(write(Path(config.table), kinds(stages, config.stages)), end="")
     print(browse(layout.top, config.tracking.uri if config.tracking.enabled else None))
     outcome = results[stages[-1].name]
     if isinstance(config.objective, str):

@@ -5,12 +5,24 @@ import socket
 import sqlite3
 import statistics
 import time
+from pathlib import Path
 
 import pytest
 
 from uda_hydra.engine.events import Run
-from uda_hydra.tracking import mlflow_store
-from uda_hydra.tracking.mlflow import Tracking, close_parent, open_parent, sync
+from uda_hydra.files import locked
+from uda_hydra.tracking import database
+from uda_hydra.tracking.backlog import send, send_all
+from uda_hydra.tracking.mlflow import Tracking, close_parent, open_parent
+from uda_hydra.tracking.uri import absolute
+
+
+def sent(root):
+    """The number of values that were sent, where nothing fails."""
+    done = send_all(root)
+    assert done.failures == {}
+    return done.sent
+
 
 STEPS = [(step, 1 / step) for step in range(1, 9)]
 
@@ -64,7 +76,7 @@ def test_a_resumed_run_goes_on_without_a_doubled_or_missing_step(store, tmp_path
 def test_a_lost_note_neither_doubles_the_run_nor_its_points(store, tmp_path):
     store.train(tmp_path, steps=8, status="interrupted")
     (tmp_path / "mlflow.json").unlink()
-    assert sync(tmp_path) == 0
+    assert sent(tmp_path) == 0
     store.train(tmp_path, steps=8, start=8)
     assert store.history("loss/seg") == STEPS
 
@@ -121,7 +133,7 @@ def test_a_run_that_a_person_deleted_stays_deleted(store, tmp_path):
     store.train(tmp_path, steps=2, status="interrupted")
     (run,) = store.runs()
     store.client.delete_run(run.info.run_id)
-    assert sync(tmp_path) == 0
+    assert sent(tmp_path) == 0
     assert store.runs() == []
 
 
@@ -161,14 +173,14 @@ def test_a_dead_server_costs_seconds_and_loses_nothing(store, tmp_path, listens)
         store.train(tmp_path, uri=dead, steps=4, status="interrupted")
         assert time.monotonic() - begun < 5
         with pytest.raises(ConnectionError, match=dead):
-            sync(tmp_path)
+            send(tmp_path, abandoned=True)
     store.train(tmp_path, steps=8, start=4)
     assert store.history("loss/seg") == STEPS
 
 
 def test_a_locked_database_is_waited_for_off_the_training(store, tmp_path, monkeypatch, caplog):
     store.train(tmp_path / "first", steps=1)
-    monkeypatch.setattr(mlflow_store, "PATIENCE", 0.2)
+    monkeypatch.setattr(database, "PATIENCE", 0.2)
     with sqlite3.connect(store.uri.removeprefix("sqlite:///")) as holder:
         holder.execute("BEGIN EXCLUSIVE")
         store.train(tmp_path / "second", steps=8)
@@ -177,8 +189,8 @@ def test_a_locked_database_is_waited_for_off_the_training(store, tmp_path, monke
     assert "task=sync" in caplog.text
     assert len(store.runs()) == 1
     # 8 losses, 5 means at 2 evaluations, 2 classes, 2 of the system.
-    assert sync(tmp_path) == 8 + 10 + 2 + 2
-    assert sync(tmp_path) == 0
+    assert sent(tmp_path) == 8 + 10 + 2 + 2
+    assert sent(tmp_path) == 0
     assert sorted(run.info.status for run in store.runs()) == ["FINISHED", "FINISHED"]
 
 
@@ -188,7 +200,7 @@ def test_a_store_that_was_wiped_is_filled_again(store, tmp_path):
     (tmp_path / "other.db").unlink()
     card = tmp_path / "run" / "tracking.json"
     card.write_text(card.read_text().replace(other["uri"], store.uri))
-    sync(tmp_path)
+    sent(tmp_path)
     assert store.history("loss/seg") == STEPS
     (run,) = store.runs()
     assert run.info.status == "FINISHED"
@@ -201,23 +213,23 @@ def test_sync_leaves_a_living_run_alone_and_calls_a_dead_one_killed(store, tmp_p
     callback.on_log(1, {"loss/seg": 1.0})
     # As after kill -9: the lock is free, and nobody said how it ended.
     card = (tmp_path / "tracking.json").read_text()
-    with mlflow_store.locked(tmp_path / "other" / "mlflow.lock", wait=False):
+    with locked(tmp_path / "other" / "mlflow.lock", wait=False):
         (tmp_path / "other" / "tracking.json").write_text(card)
-        assert sync(tmp_path / "other") == 0
+        assert sent(tmp_path / "other") == 0
     callback.on_end("finished")
     (tmp_path / "tracking.json").write_text(card)
-    sync(tmp_path)
+    sent(tmp_path)
     assert [run.info.status for run in store.runs()] == ["KILLED"]
 
 
 def test_an_end_without_a_start_is_no_matter():
-    Tracking("sqlite:///nowhere.db", "x", artifacts=mlflow_store.Path("nowhere")).on_end("failed")
+    Tracking("sqlite:///nowhere.db", "x", artifacts=Path("nowhere")).on_end("failed")
 
 
 def test_relative_stores_are_made_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert mlflow_store.absolute("sqlite:///outputs/m.db") == f"sqlite:///{tmp_path}/outputs/m.db"
-    assert mlflow_store.absolute("http://host:5000") == "http://host:5000"
+    assert absolute("sqlite:///outputs/m.db") == f"sqlite:///{tmp_path}/outputs/m.db"
+    assert absolute("http://host:5000") == "http://host:5000"
 
 
 def test_evaluations_reach_the_disk_before_anything_else(store, tmp_path):

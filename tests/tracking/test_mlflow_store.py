@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from uda_hydra.tracking.metric_log import RunRecord
-from uda_hydra.tracking.mlflow_store import open_experiment
+from uda_hydra.tracking.mlflow_store import open_store
+from uda_hydra.tracking.record import RunRecord
 
 
 def test_a_database_that_was_killed_half_made_is_made_again(tmp_path, monkeypatch):
@@ -30,10 +30,10 @@ def test_a_database_that_was_killed_half_made_is_made_again(tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            open_experiment(card)
+            open_store(card)
     assert not database.exists()
-    client, experiment = open_experiment(card)
-    assert client.get_experiment(experiment).name == "streets"
+    store = open_store(card)
+    assert store.client.get_experiment(store.experiment).name == "streets"
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]

@@ -35,6 +35,6 @@ def quoted(line: str) -> str:
 
 def mask(uri: str) -> str:
     """A URI without its password and without options that are named like one."""
-    uri = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri)
+    uri = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri, flags=re.DOTALL)
     secret = r"([?&;][^=&;]*(?:password|passwd|pwd|token|secret)[^=&;]*=)[^&;]*"
     return re.sub(secret, r"\1***", uri, flags=re.IGNORECASE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import re
 from pathlib import Path
@@ -15,6 +15,10 @@ SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]*)(\?.*)?")
 """Scheme, path and options of a database that is a file."""
 REMEDY = "use sqlite:///outputs/mlflow.db for a file, or http://server:5000 for a server"
 FOLDERS, CATALOGS = ("", "file"), ("databricks-uc", "uc")
+BARE = ("databricks", *CATALOGS)
+"""Schemes that are URIs without anything after them."""
+PACKAGES = {"MySQLdb": "mysqlclient"}
+"""Packages of modules with another name."""
 
 _with_password: dict[str, str] = {}
 """Masked URI to the full one, of this process."""
@@ -62,8 +66,10 @@ def is_database(uri: str) -> bool:
 
 def check_uri(uri: str) -> None:
     """Raise ValueError, with the remedy, for a URI that cannot work; no network is used."""
-    if reason := _fault(uri):
-        raise ValueError(f"tracking.uri={mask(uri)} {reason}")
+    if fault := _fault(uri):
+        shown = mask(uri)
+        shown = shown if shown == shown.strip() and shown.isprintable() else repr(shown)
+        raise ValueError(f"tracking.uri={shown} {fault}")
 
 
 def _fault(uri: str) -> str | None:
@@ -71,10 +77,12 @@ def _fault(uri: str) -> str | None:
     if not uri.strip():
         return f"is empty; {REMEDY}, or tracking=none"
     if uri != uri.strip() or not uri.isprintable():
-        return f"has spaces or control characters around it; {REMEDY}"
+        return f"has spaces around it or control characters; {REMEDY}"
     if "***" in uri:
         return "lacks its password, which no file holds; give the whole URI as tracking.uri=..."
-    scheme = re.match(r"(?:([A-Za-z][\w+.-]*):)?", uri)[1] or ""
+    if re.match(r"[\w.-]+:\d+(/|$)", uri):
+        return f"lacks its scheme; use http://{uri}"
+    scheme = uri if uri in BARE else (re.match(r"(?:([A-Za-z][\w+.-]*):)?", uri)[1] or "")
     kind = scheme.lower().partition("+")[0]
     if kind == "sqlite":
         return _file_fault(uri) or _database_fault(uri)
@@ -120,12 +128,13 @@ def _database_fault(uri: str) -> str | None:
     try:
         url = make_url(uri)
         url.get_dialect().import_dbapi()
+    except NoSuchModuleError:
+        return f"names a driver that SQLAlchemy does not know; use {url.get_backend_name()}://..."
     except (ArgumentError, ValueError):
         return "cannot be read; a database is postgresql://user:password@host:5432/name"
-    except NoSuchModuleError:
-        return f"names a driver that SQLAlchemy does not know; write {url.get_backend_name()}://..."
     except ImportError as error:
-        return f"needs the package {error.name}, which is not installed; install it, or {REMEDY}"
+        package = PACKAGES.get(error.name, error.name)
+        return f"needs the package {package}; install it (pip install {package}), or {REMEDY}"
     if url.get_backend_name() != "sqlite" and not url.host:
         return "names no host; a database is postgresql://user:password@host:5432/name"
     return None
@@ -138,17 +147,17 @@ def _scheme_fault(uri: str, kind: str) -> str | None:
 
     known = {*registry._registry} - {*FOLDERS, *CATALOGS}
     if kind in CATALOGS:
-        return f"is a registry of models and holds no runs; use databricks, or {REMEDY}"
-    if kind not in known and uri != "databricks":
+        return f"is a registry of models and holds no runs; {REMEDY}"
+    if kind not in known:
         return f"has no scheme that MLflow knows{nearest(kind, known)}; {REMEDY}"
-    return _databricks_fault() if kind == "databricks" or uri == "databricks" else None
+    return _databricks_fault() if kind == "databricks" else None
 
 
 def _databricks_fault() -> str | None:
     """The package and some configuration must be there."""
-    if importlib.util.find_spec("databricks") is None or not importlib.util.find_spec(
-        "databricks.sdk"
-    ):
+    try:
+        importlib.import_module("databricks.sdk")
+    except ImportError:
         return "needs the package databricks-sdk; install it (pip install databricks-sdk)"
     file = Path(os.environ.get("DATABRICKS_CONFIG_FILE", "~/.databrickscfg")).expanduser()
     if "DATABRICKS_HOST" not in os.environ and not file.is_file():

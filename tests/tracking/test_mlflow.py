@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import socket
 import sqlite3
 import statistics
@@ -14,7 +16,6 @@ from uda_hydra.files import locked
 from uda_hydra.tracking import database
 from uda_hydra.tracking.backlog import send, send_all
 from uda_hydra.tracking.mlflow import Tracking, close_parent, open_parent
-from uda_hydra.tracking.uri import absolute
 
 
 def sent(root):
@@ -222,14 +223,30 @@ def test_sync_leaves_a_living_run_alone_and_calls_a_dead_one_killed(store, tmp_p
     assert [run.info.status for run in store.runs()] == ["KILLED"]
 
 
+def test_a_user_without_a_name_is_a_number(store, tmp_path, monkeypatch):
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    store.train(tmp_path, steps=1)
+    (run,) = store.runs()
+    assert (run.info.status, run.data.tags["mlflow.user"]) == ("FINISHED", "12345")
+
+
+def test_a_damaged_record_costs_a_resumed_run_nothing(store, tmp_path):
+    store.train(tmp_path, steps=6, status="interrupted")
+    (tmp_path / "tracking.json").write_bytes(b"\xff")
+    log = tmp_path / "metrics.jsonl"
+    log.write_bytes(b"\xff\n[1]\n" + log.read_bytes())
+    store.train(tmp_path, steps=8, start=4)
+    assert store.history("loss/seg") == STEPS
+
+
 def test_an_end_without_a_start_is_no_matter():
     Tracking("sqlite:///nowhere.db", "x", artifacts=Path("nowhere")).on_end("failed")
-
-
-def test_relative_stores_are_made_absolute(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert absolute("sqlite:///outputs/m.db") == f"sqlite:///{tmp_path}/outputs/m.db"
-    assert absolute("http://host:5000") == "http://host:5000"
 
 
 def test_evaluations_reach_the_disk_before_anything_else(store, tmp_path):

@@ -235,12 +235,8 @@ def test_a_heartbeat_survives_errors_of_the_database(monkeypatch, caplog):
 
     with liveness.Heartbeat(beat):
         assert all(beats.acquire(timeout=10) for _ in range(5))
-    assert (
-        caplog.text.count(
-            "heartbeat failed and will retry: (sqlite3.OperationalError) database is locked"
-        )
-        == 1
-    )
+    assert caplog.text.count("heartbeat failed and will retry") == 1
+    assert "database is locked" in caplog.text and "UPDATE trials" not in caplog.text
 
 
 def test_a_living_process_of_this_machine_is_never_taken_for_dead(monkeypatch):

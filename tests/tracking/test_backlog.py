@@ -97,7 +97,8 @@ def test_a_damaged_folder_stops_no_other(store, runs, tmp_path):
         os.mkfifo(folder / name)
     whole = [runs("a whole one"), runs("cut short", more=b'{"step": 3')]
     whole += [runs("without its parent", parent=str(min(damaged)))]
-    for folder, notes in zip(whole, ('{"run_id": 3}', "", '{"run_id": "../x", "files": {}}')):
+    spoiled = ('{"run_id": 3}', "", '{"run_id": "../x", "files": {}}')
+    for folder, notes in zip(whole, spoiled, strict=True):
         (folder / "mlflow.json").write_text(notes)
     done = send_all(tmp_path / "runs")
     assert done.failures.keys() == {*damaged, *lost, *pipes}

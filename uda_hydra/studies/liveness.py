@@ -20,7 +20,7 @@ PERIOD, SILENCE = 20.0, 120.0
 TOLERANCE = 2.5
 """Seconds by which two readings of a process's start may differ: the boot's is a whole second."""
 BOOT, PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-"""What tells apart starts of a machine, and containers, of equal names; on Linux alone."""
+"""What distinguishes containers and restarts of a machine of the same name; Linux only."""
 
 
 def identify_process() -> dict[str, Any]:

@@ -80,7 +80,7 @@ class TrialQueue:
         return self.study.get_trials(deepcopy=False)
 
     def describe(self, facts: dict[str, Any]) -> None:
-        """Store what the report needs to know beside the trials.
+        """Store what the report needs to know besides the trials.
 
         Raises UserError if the folder holds a study of another ``recipe``.
         """

@@ -135,9 +135,10 @@ def test_a_store_that_fails_stops_no_other_and_is_asked_once(store, runs, tmp_pa
     assert capsys.readouterr().out.endswith(" values sent\n")
 
 
-def test_a_password_reaches_no_file_and_comes_from_the_command(store, tmp_path):
+def test_a_password_reaches_no_file(store, tmp_path):
     with server(500, b"boom") as uri:
-        store.train(tmp_path, uri=uri, steps=1)
+        config = {"tracking": {"uri": uri}}
+        store.train(tmp_path, uri=uri, steps=1, config=config, facts={"command": f"x uri={uri}"})
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or b"secret" not in path.read_bytes(), path
 

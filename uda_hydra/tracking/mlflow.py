@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from uda_hydra.config import quoted
+from uda_hydra.config import mask, quoted
 from uda_hydra.engine.events import Callback, Evaluation, Run
 from uda_hydra.files import read_json, write_atomically, write_json
 from uda_hydra.tracking import metric_log
@@ -132,8 +132,8 @@ class Tracking(Callback):
 
 
 def _tags(given: Mapping[str, object], folder: Path) -> dict[str, str]:
-    """Tags in MLflow's form, with the folder of the run's files."""
-    named = {legal(name): str(value) for name, value in given.items()}
+    """Tags in MLflow's form, without passwords, with the folder of the run's files."""
+    named = {legal(name): mask(str(value)) for name, value in given.items()}
     return named | {FOLDER: str(folder.absolute())}
 
 

@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 
 HOME = "uda_hydra.home"
 """Tag of an experiment: the machine and the path of the database that its links were made for."""
-PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+"""Where servers of databases listen, unless a URI says otherwise."""
 KEY = "uda_hydra.key"
 """Tag by which a run is found whose id was never written down."""
 Value = tuple[str, float, int, int]
@@ -96,7 +97,7 @@ def _open(record: RunRecord, *, adopt: bool) -> Store:
     check_uri(record.uri)
     database = database_path(record.uri)
     if database is None:
-        probe_server(record.uri)
+        probe(record.uri)
         return _experiment(record, None, adopt=adopt)
     # Concurrent first writers of a new database fail in MLflow.
     with locked(database.with_name(database.name + ".lock")):
@@ -121,18 +122,19 @@ def _fill(database: Path) -> None:
             engine.dispose()
 
 
-def probe_server(uri: str) -> None:
+def probe(uri: str) -> None:
     """Raise ConnectionError unless something listens at ``uri``, whatever it answers."""
-    parts = urlsplit(uri)
-    port = parts.port or PORTS.get(parts.scheme.lower().partition("+")[0])
-    if parts.hostname is None or port is None:
-        return
     try:
         if is_server(uri):
+            parts = urlsplit(uri)
             bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
             urllib.request.urlopen(bare.rstrip("/") + "/health", timeout=PATIENCE).close()
-        else:
-            socket.create_connection((parts.hostname, port), timeout=PATIENCE).close()
+        elif is_database(uri):
+            from sqlalchemy.engine import make_url
+
+            url = make_url(uri)
+            address = (url.host, url.port or PORTS[url.get_backend_name()])
+            socket.create_connection(address, timeout=PATIENCE).close()
     except urllib.error.HTTPError as answer:
         answer.close()
     except (OSError, HTTPException, ValueError) as error:

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from uda_hydra.config import mask, quoted
+from uda_hydra.config import quoted
 from uda_hydra.engine.events import Callback, Evaluation, Run
 from uda_hydra.files import read_json, write_atomically, write_json
 from uda_hydra.tracking import metric_log
-from uda_hydra.tracking.formatting import legal, parameters
+from uda_hydra.tracking.formatting import legal, masked, parameters
 from uda_hydra.tracking.metric_log import MetricLog
 from uda_hydra.tracking.record import FOLDER, RECORD, RunRecord
 from uda_hydra.tracking.sender import NOTES
@@ -133,7 +133,7 @@ class Tracking(Callback):
 
 def _tags(given: Mapping[str, object], folder: Path) -> dict[str, str]:
     """Tags in MLflow's form, without passwords, with the folder of the run's files."""
-    named = {legal(name): mask(str(value)) for name, value in given.items()}
+    named = {legal(name): masked(str(value)) for name, value in given.items()}
     return named | {FOLDER: str(folder.absolute())}
 
 

@@ -19,22 +19,14 @@ def record(database, **values):
     return RunRecord(**(fields | {"tags": {}, "params": {}} | values))
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A complete database with one experiment and no run."""
-    database = tmp_path_factory.mktemp("whole") / "mlflow.db"
-    open_store(record(database))
-    return database
-
-
-def test_a_killed_or_failed_attempt_leaves_nothing_to_the_next(tmp_path, monkeypatch):
+def test_a_killed_or_failed_attempt_leaves_nothing_to_the_next(blank, tmp_path, monkeypatch):
     database = tmp_path / "mlflow.db"
-    fill, names = mlflow_store._fill, []
+    names = []
 
     def full(draft):
-        # As on a full disk: some of the tables are there, and MLflow keeps the connection.
+        # As on a full disk: some of the tables are there.
         names.append(draft.name)
-        fill(draft)
+        shutil.copy(blank, draft)
         with closing(sqlite3.connect(draft)) as connection:
             connection.execute("DROP TABLE runs")
         if len(names) == 1:
@@ -52,6 +44,7 @@ def test_a_killed_or_failed_attempt_leaves_nothing_to_the_next(tmp_path, monkeyp
             open_store(record(database))
     assert len(set(names)) == 2
     with monkeypatch.context() as patch:
+        patch.setattr(mlflow_store, "_fill", lambda draft: shutil.copy(blank, draft))
         patch.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             open_store(record(database))
@@ -94,10 +87,10 @@ RUN = "INSERT INTO runs (run_uuid, experiment_id) VALUES ('a', 0);"
     ],
 )
 def test_what_mlflow_cannot_use_is_named_with_its_remedy_and_left_alone(
-    whole, tmp_path, spoil, message
+    blank, tmp_path, spoil, message
 ):
     database = tmp_path / "mlflow.db"
-    shutil.copy(whole, database)
+    shutil.copy(blank, database)
     spoil(database)
     before = database.read_bytes()
     with pytest.raises(StoreError, match=message) as refusal:

@@ -36,8 +36,10 @@ class Project(Store):
 
 
 @pytest.fixture
-def project(tmp_path, store):
+def project(tmp_path, store, blank):
     project = Project(tmp_path / "project")
+    project.root.mkdir()
+    shutil.copy(blank, project.root)
     project.run("first")
     return project
 

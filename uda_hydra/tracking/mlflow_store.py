@@ -105,21 +105,26 @@ def _open(record: RunRecord, *, adopt: bool) -> Store:
             check_database(database, current_schema())
         else:
             create_database(database, _fill, current_schema())
+            _forget(record.uri)
         return _experiment(record, database, adopt=adopt)
 
 
 def _fill(database: Path) -> None:
-    """Let MLflow make its tables, and forget the file."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
+    """Let MLflow make its tables in a file."""
     uri = f"sqlite:///{database}"
     try:
         connect(uri).search_experiments(max_results=1)
     finally:
-        # Otherwise a file that is removed keeps its space on the disk.
-        engine = SqlAlchemyStore._engine_map.pop(uri, None)
-        if engine is not None:
-            engine.dispose()
+        _forget(uri)
+
+
+def _forget(uri: str) -> None:
+    """Close MLflow's connections to a file that was there before: it keeps them for ever."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    engine = SqlAlchemyStore._engine_map.pop(uri, None)
+    if engine is not None:
+        engine.dispose()
 
 
 def probe(uri: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -63,22 +62,6 @@ def test_a_run_that_is_killed_again_and_again_has_every_step_once(store, tmp_pat
     assert store.history("loss/seg") == every
     assert store.history("lr/backbone") == [(step, 0.1) for step, _ in every]
     assert [run.info.status for run in store.runs()] == ["FINISHED"]
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
-def test_a_user_id_without_a_name_is_tracked(store, tmp_path):
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(0o777)
-    store.uri = f"sqlite:///{tmp_path}/outputs/mlflow.db"
-    store.artifacts = tmp_path / "outputs" / "artifacts"
-    arguments = [store.uri, str(store.artifacts), str(tmp_path / "run"), "1", store.experiment]
-    nameless = {k: v for k, v in os.environ.items() if k not in ("USER", "LOGNAME", "USERNAME")}
-    code = "import os; os.setgid(12345); os.setuid(12345)\n" + TRAINING
-    subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=nameless | {"HOME": "/"}, check=True
-    )
-    (run,) = store.runs()
-    assert (run.info.status, run.data.tags["mlflow.user"]) == ("FINISHED", "12345")
 
 
 def test_six_processes_may_start_at_once_on_a_fresh_folder(store, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import timm
@@ -91,6 +92,7 @@ class TimmBackbone(Backbone):
     def checkpointing(self, value: bool) -> None:
         self._checkpointing = value
         if not value:
+            # As the base class begins, before there is a network; it is never switched off again.
             return
         try:
             self.net.set_grad_checkpointing(True)
@@ -98,6 +100,10 @@ class TimmBackbone(Backbone):
             raise UserError(
                 f"trainer.activation_checkpointing must be false: {self.name} does not offer it"
             ) from error
+        for norm in self.net.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                once = partial(self._count_once, momentum=norm.momentum)
+                norm.register_forward_pre_hook(once)
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The maps of the four stages."""
@@ -105,14 +111,11 @@ class TimmBackbone(Backbone):
             size = [-(-side // self.patch) * self.patch for side in image.shape[2:]]
             if size != [*image.shape[2:]]:
                 image = F.interpolate(image, size, mode="bilinear", align_corners=False)
-        if self._checkpointing:
-            self._count(True)
+        self._forward = True
         maps = self.net.forward_intermediates(
             image, indices=self.indices, norm=self.patch > 1, intermediates_only=True
         )
-        if self._checkpointing:
-            # The backward pass computes the maps again, from a batch that must not count twice.
-            self._count(False)
+        self._forward = False
         return tuple(maps)
 
     def depths(self) -> dict[nn.Parameter, int]:
@@ -126,10 +129,11 @@ class TimmBackbone(Backbone):
             whole = timm.create_model(self.name).state_dict()
         return timm_layout(self.name, whole, [*self.net.state_dict()], tensors)
 
-    def _count(self, counted: bool) -> None:
-        for norm in self.net.modules():
-            if isinstance(norm, nn.BatchNorm2d):
-                norm.track_running_stats = counted
+    def _count_once(self, norm: nn.BatchNorm2d, _: tuple[Tensor], *, momentum: float) -> None:
+        """Before a batch norm: what the backward pass computes again must not count twice."""
+        norm.momentum = momentum if self._forward else 0.0
+        if norm.training and not self._forward:
+            norm.num_batches_tracked -= 1
 
 
 def _convolutional(name: str, output_stride: int | None, options: dict[str, Any]) -> nn.Module:

@@ -41,7 +41,8 @@ def read_checkpoint(
 ) -> Checkpoint:
     """Open ``file``, recognise its layout, and give its tensors our names.
 
-    ``known`` tells the layout of files that only the network itself knows. Raises ValueError, naming file and remedy, for what cannot be read or recognised.
+    ``known`` tells the layout of files that only the network itself knows. Raises ValueError,
+    naming file and remedy, for what cannot be read or recognised.
     """
     path = Path(file)
     if not path.is_file():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 
 from uda_hydra.engine.scores import MEAN
@@ -10,9 +10,9 @@ from uda_hydra.tracking.metric_log import METRICS, LoggedStep, read
 
 
 def evaluations(folder: Path) -> list[LoggedStep]:
-    """The logged steps that hold a target mIoU; none without tracking or in a damaged file."""
+    """The logged steps that hold a target mIoU; none where the training was not tracked."""
     try:
-        logged, _ = read(folder / METRICS, 0)
-    except (OSError, TypeError, json.JSONDecodeError):
+        logged = read(folder / METRICS, 0).points
+    except OSError:
         return []
-    return [step for step in logged if MEAN in step.values]
+    return [step for step in logged if math.isfinite(step.values.get(MEAN, math.nan))]

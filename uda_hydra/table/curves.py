@@ -67,7 +67,7 @@ def draw(curves: dict[str, Curve]) -> Figure:
         axes.plot(steps, means, label=literal(name), markersize=4, **style)
         spreads = [one.std if one.n > 1 else 0.0 for one in own.values()]
         low, high = ([m + s * d for m, d in zip(means, spreads, strict=True)] for s in (-1, 1))
-        axes.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
+        axes.fill_between(steps, low, high, color=colour, alpha=0.08, linewidth=0)
     axes.set_xlabel("step of the training")
     axes.set_ylabel(Metric(MEAN).label)
     add_legend(axes)

@@ -35,6 +35,10 @@ def read_gap(parts: object) -> Gap:
 
 WHOLE_GAP = Gap()
 
+# The look was set once, from source-only and oracle alone, so that source-only reaches about 56 %
+# of the oracle, as on GTA5 to Cityscapes (36.6 of 65.1); layout and families likewise, so that the
+# target's batch statistics close about a third of the gap: mIoU of source-only 17.9, statistics
+# 22.9, oracle 32.6 after 400 steps each (seed 0; at full layout and families 14.6, 17.7, 33.2).
 STRENGTH = Gap(look=0.4, layout=0.6, families=0.6)
 """How far a gap of 1 goes on the line from ``NEUTRAL`` to the constants below."""
 

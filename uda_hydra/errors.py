@@ -12,18 +12,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from uda_hydra.files import flat
+from uda_hydra.files import flat, mask, printable
 
 CONF = Path(__file__).parents[1] / "conf"
 FULL = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"
 
 
 class UserError(Exception):
-    """Something the user can mend; its text says what and how. Shown without a traceback."""
+    """Something the user can correct; its text says what and how. Shown without a traceback."""
 
 
 class Unfinished(UserError):
-    """Parts of a run have failed, the others are done; it need not stop the runs beside it."""
+    """Parts of a run have failed, the others are done; it need not stop other runs."""
 
 
 class Stopped(Exception):
@@ -59,16 +59,22 @@ def reported(*, leave: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         if isinstance(error, leave):
             raise
         if isinstance(error, Stopped):
-            print(f"stopped by {error}; the same command resumes there", file=sys.stderr)
+            _print(f"stopped by {error}; the same command resumes there")
             sys.exit(error.exit_code)
         message = None if FULL else explain(error)
         if message is None:
-            raise
-        print(f"error: {message}", file=sys.stderr)
+            _print("".join(traceback.format_exception(error)))
+        else:
+            _print(f"error: {message}")
         sys.exit(1)
     except KeyboardInterrupt:
-        print("stopped; the same command resumes from the last checkpoint", file=sys.stderr)
+        _print("stopped; the same command resumes from the last checkpoint")
         sys.exit(128 + signal.SIGINT)
+
+
+def _print(text: str) -> None:
+    """Print to the standard error, without passwords and without commands to the terminal."""
+    print(mask(printable(text)), file=sys.stderr)
 
 
 @contextmanager
@@ -88,12 +94,14 @@ def no_worker_left() -> Iterator[None]:
 
 
 def explain(error: BaseException) -> str | None:
-    """The message for an error that the user can mend; None for a fault of ours."""
+    """The message for an error that the user can correct; None for a fault of ours."""
     from hydra.errors import HydraException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
     if isinstance(error, UserError | OSError):
         return _own_words(str(error))
+    if isinstance(error, ValueError) and str(error).startswith("Only one of --run, --multirun"):
+        return "--cfg shows the config of one run; leave out -m and give swept keys one value"
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     if isinstance(error, OverrideParseException):

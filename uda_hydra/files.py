@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -105,6 +106,22 @@ def printable(text: str) -> str:
         char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
         for char in text
     )
+
+
+def mask(text: str) -> str:
+    """``text`` without the passwords of the URIs in it, nor options that are named like one."""
+    text = re.sub(r"(://[^\s:/@]*):.*@", r"\1:***@", text)
+    secret = r"([?&;][^=&;\n]*(?:password|passwd|pwd|token|secret)[^=&;\n]*=)[^&;\n]*"
+    return re.sub(secret, r"\1***", text, flags=re.IGNORECASE)
+
+
+def masked(value: Any) -> Any:
+    """Plain nested values with every text masked."""
+    if isinstance(value, Mapping):
+        return {key: masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(item) for item in value]
+    return mask(value) if isinstance(value, str) else value
 
 
 @contextmanager

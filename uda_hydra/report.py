@@ -10,6 +10,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from uda_hydra.engine.scores import MEAN, heading, subset_metrics
+from uda_hydra.files import mask
 from uda_hydra.published import Row
 
 Result = dict[str, Any]
@@ -19,12 +20,12 @@ PAGE = "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 
 
 def summary(result: Result, rows: Sequence[Row] = ()) -> str:
-    """Per-class IoU and the means of one training, and published rows beside them."""
+    """Per-class IoU and the means of one training, and published rows next to them."""
     return "\n".join([*_table({"IoU %": result}, rows), *_notes(result), *_legend(rows)])
 
 
 def comparison(results: dict[str, Result], rows: Sequence[Row] = ()) -> str:
-    """Per-class IoU of all stages side by side, the gains, and published rows beside them."""
+    """Per-class IoU of all stages side by side, the gains, and published rows next to them."""
     (first, before), *later = results.items()
     gains = [_gain(name, after, first, before) for name, after in later]
     # What the last one brings beyond its controls, which begin where it begins.
@@ -115,7 +116,9 @@ def browse(folder: Path, uri: str | None) -> str:
     """The folder of the run, and the command that shows it in a browser."""
     lines = [f"run: {folder} (result.json, pictures/, train.log in each stage's folder)"]
     if uri:
-        lines.append(f"browse: mlflow ui --workers 1 --backend-store-uri {uri}   (or: make ui)")
+        lines.append(
+            f"browse: mlflow ui --workers 1 --backend-store-uri {mask(uri)}   (or: make ui)"
+        )
         lines.append(f"        and open {PAGE}")
     return "\n".join(lines)
 

@@ -154,8 +154,19 @@ def as_csv(rows: Rows) -> str:
     """Comma-separated, - left empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([["" if cell == "-" else cell for cell in row] for row in rows])
+    writer.writerows([["" if cell == "-" else csv_cell(cell) for cell in row] for row in rows])
     return text.getvalue()
+
+
+def csv_cell(text: str) -> str:
+    """Text that no spreadsheet takes for a formula; a number stays as it is."""
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 def aligned(rows: Rows) -> list[str]:

@@ -61,7 +61,7 @@ MISTAKES = {
     "dataset.root=~/d": ["quotes", "dataset.root='~/d'"],
     "dataset.root=/mnt/données": ["quotes", "dataset.root='/mnt/données'"],
     "task=report": ["task=report needs the study", "sweep=..."],
-    "trainer.threads=0": ["trainer.threads", "positive"],
+    "loss.lambda_seg=nan": ["loss.lambda_seg", "finite"],
     "objective=miou/lats": ["objective", "miou/last"],
 }
 

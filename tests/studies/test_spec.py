@@ -50,6 +50,8 @@ def checked(*overrides: str) -> None:
         ("hydra.sweeper.directions=[up]", "directions"),
         ("hydra.sweeper.storage=nonsense", "storage=nonsense cannot be used"),
         ("hydra.sweeper.storage='postgresql://me:secret@127.0.0.1:1/none'", r"me:\*\*\*@"),
+        ("hydra.sweeper.storage='sqlite:///:memory:'", "in memory ends with its process"),
+        ("hydra.sweeper.storage='sqlite://'", "in memory ends with its process"),
         ("trainer.steps=-1", "trainer.steps"),
     ],
 )

@@ -10,7 +10,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.config import TPESamplerConfig
-from omegaconf import MISSING, DictConfig
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from uda_hydra.config import plain
 from uda_hydra.errors import UserError
@@ -122,9 +122,11 @@ class StudySweeper(Sweeper):
 
         given = {split_line(argument)[0] for argument in arguments}
         params = {k: v for k, v in (self._options.params or {}).items() if k not in given}
-        plain = BasicSweeper(max_batch_size=None, params=params)
-        plain.setup(hydra_context=self._context, task_function=self._task, config=self._config)
-        plain.sweep(arguments)
+        basic = BasicSweeper(max_batch_size=None, params=params)
+        basic.setup(hydra_context=self._context, task_function=self._task, config=self._config)
+        # It writes its config into a file; the launcher has its own.
+        basic.config = OmegaConf.create(masked(OmegaConf.to_container(self._config, resolve=False)))
+        basic.sweep(arguments)
 
 
 def register_sweeper() -> None:

@@ -66,6 +66,7 @@ def sweep(
         print(f"{report.text}\nreport: {report.page}")
         return
     spec.check()
+    launcher = _launcher(spec, config, context, task)
     spec.folder.mkdir(parents=True, exist_ok=True)
     queue = TrialQueue(
         spec.folder,
@@ -75,7 +76,7 @@ def sweep(
         sampler=spec.sampler,
     )
     queue.describe(spec.facts(provenance([])))
-    _run_and_report(spec, queue, _launcher(spec, config, context, task))
+    _run_and_report(spec, queue, launcher)
 
 
 def _launcher(

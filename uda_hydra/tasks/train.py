@@ -21,7 +21,7 @@ from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.lock import locked
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import Stopped, Unfinished, UserError
-from uda_hydra.files import digest_of, read_json, write_json, write_text
+from uda_hydra.files import digest_of, masked, read_json, write_json, write_text
 from uda_hydra.provenance import provenance
 from uda_hydra.published import Row, published
 from uda_hydra.report import browse, comparison, summary
@@ -199,7 +199,7 @@ def train_stage(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str
     trainer = build.trainer(stage.config, pair, folder, _callbacks(stage, layout))
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RECORD, identity)
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(stage.config, resolve=True))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(masked(plain(stage.config))))
     trainer.prepare()
     note = trainer.restore()
     print(f"{stage.name}: {note or 'starting'}, in {folder}")

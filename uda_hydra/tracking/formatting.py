@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from uda_hydra.files import mask
+
 PLACES = re.compile(r"output|start\.folder|trial\..*")
 """Keys for where a run's files are; they do not change what it computes."""
 
@@ -24,7 +26,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{name}.")
         else:
-            flat[legal(name)] = value if isinstance(value, str) else json.dumps(value, default=str)
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            flat[legal(name)] = mask(text)
     return flat
 
 

@@ -102,7 +102,7 @@ def test_neither_passwords_nor_commands_reach_the_terminal(kind, capsys, monkeyp
         raise kind("http://me:secret@host \033[2J")
     shown = capsys.readouterr().err
     assert "me:***@host" in shown
-    assert "secret" not in shown.replace("me:secret@host \\033", "")
+    assert "secret" not in shown
     assert "\033" not in shown
 
 

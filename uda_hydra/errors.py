@@ -102,8 +102,8 @@ def explain(error: BaseException) -> str | None:
         return _own_words(str(error))
     if foreign := re.match(r"(?:Invalid plugin|Unknown plugin class :) '([^']*)'", str(error)):
         return (
-            f"{foreign[1]} is not a launcher or sweeper of Hydra; leave out _target_ and choose one "
-            "by name, such as hydra/launcher=basic"
+            f"{foreign[1]} is not a launcher or sweeper of Hydra; leave out _target_ and choose "
+            "one by name, such as hydra/launcher=basic"
         )
     if str(error).startswith("Only one of --run, --multirun, --cfg"):
         return "--cfg shows the config of one run; leave out -m and give swept keys one value"

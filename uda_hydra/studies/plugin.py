@@ -14,6 +14,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from uda_hydra.config import plain
 from uda_hydra.errors import UserError
+from uda_hydra.files import masked
 from uda_hydra.settings import NOT_NEGATIVE, POSITIVE, check_ranges
 from uda_hydra.studies.keys import divide, split_line
 

@@ -59,21 +59,21 @@ def reported(*, leave: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         if isinstance(error, leave):
             raise
         if isinstance(error, Stopped):
-            _print(f"stopped by {error}; the same command resumes there")
+            print_error(f"stopped by {error}; the same command resumes there")
             sys.exit(error.exit_code)
         message = None if FULL else explain(error)
         if message is None:
-            _print("".join(traceback.format_exception(error)))
+            print_error("".join(traceback.format_exception(error)))
         else:
-            _print(f"error: {message}")
+            print_error(f"error: {message}")
         sys.exit(1)
     except KeyboardInterrupt:
-        _print("stopped; the same command resumes from the last checkpoint")
+        print_error("stopped; the same command resumes from the last checkpoint")
         sys.exit(128 + signal.SIGINT)
 
 
-def _print(text: str) -> None:
-    """Print to the standard error, without passwords and without commands to the terminal."""
+def print_error(text: str) -> None:
+    """Print to the standard error, without passwords and without codes that steer a terminal."""
     print(mask(printable(text)), file=sys.stderr)
 
 
@@ -100,6 +100,12 @@ def explain(error: BaseException) -> str | None:
 
     if isinstance(error, UserError | OSError):
         return _own_words(str(error))
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return (
+            "this machine has too little memory for the sizes of the config: look at "
+            "trainer.batch_size, the sizes of dataset and evaluation, and the widths of model and "
+            f"method ({str(error).splitlines()[0] if str(error) else 'MemoryError'})"
+        )
     if foreign := re.match(r"(?:Invalid plugin|Unknown plugin class :) '([^']*)'", str(error)):
         return (
             f"{foreign[1]} is not a launcher or sweeper of Hydra; leave out _target_ and choose "

@@ -103,6 +103,8 @@ def _notes(result: Result) -> list[str]:
     # Results of earlier versions do not say.
     if absent := result.get("classes_absent"):
         notes.append(f"{result['classes_scored']} classes scored; absent: {', '.join(absent)}")
+    if terms := result.get("zero_terms"):
+        notes.append(f"0 in every step, and so without effect: {', '.join(terms)}")
     if "oracle" in result:
         notes.append(f"oracle: {result['oracle']}")
     return notes

@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 
 from uda_hydra.config import quoted
 from uda_hydra.engine.device import free_memory
-from uda_hydra.errors import Stopped, UserError
+from uda_hydra.errors import Stopped, UserError, print_error
 from uda_hydra.files import is_number, mask, printable
 from uda_hydra.provenance import provenance
 from uda_hydra.studies.keys import Overrides
@@ -178,7 +178,7 @@ def _record(spec: StudySpec, queue: TrialQueue, job: Job, returned: JobReturn) -
         queue.interrupt(job, f"interrupted: {note}")
         return Outcome(stopped=value)
     queue.record(job, TrialState.FAIL, None, note)
-    print(f"trial {job.number} failed: {note}", file=sys.stderr)
+    print_error(f"trial {job.number} failed: {note}")
     folder = spec.folder / job.folder
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "error.txt").write_text(mask("".join(traceback.format_exception(value))))

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from uda_hydra.files import mask, masked, write_json
+from uda_hydra.files import csv_cell, mask, masked, write_json
 
 
 def test_numbers_that_are_not_finite_are_null_at_any_depth(tmp_path):
@@ -36,3 +36,12 @@ def test_numbers_that_are_not_finite_are_null_at_any_depth(tmp_path):
 def test_no_password_is_shown(text, shown):
     assert mask(text) == shown
     assert masked({"a": [text, 1]}) == {"a": [shown, 1]}
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [("=1+2", "'=1+2"), ("@a", "'@a"), ("-x", "'-x"), ("-1.5", "-1.5"), ("+0.53", "+0.53")]
+    + [("a\tb\033", "a\\tb\\x1b"), (math.nan, ""), (0.25, "0.25"), ("road", "road")],
+)
+def test_no_cell_is_a_formula(value, cell):
+    assert csv_cell(value) == cell

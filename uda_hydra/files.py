@@ -108,6 +108,18 @@ def printable(text: str) -> str:
     )
 
 
+def csv_cell(value: object) -> str:
+    """A cell that no spreadsheet takes for a formula; a number stays, nan is left empty."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else repr(value)
+    text = printable(str(value))
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return text
+
+
 def mask(text: str) -> str:
     """``text`` without the passwords of the URIs in it, nor options that are named like one."""
     text = re.sub(r"(://[^\s:/@]*):.*@", r"\1:***@", text)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from uda_hydra.engine.events import Callback, Evaluation, Run
-from uda_hydra.files import write_atomically, write_json
+from uda_hydra.files import csv_cell, write_atomically, write_json
 from uda_hydra.tracking import metric_log, mlflow_store
 from uda_hydra.tracking.formatting import legal, parameters
 from uda_hydra.tracking.metric_log import MetricLog, RunRecord
@@ -242,7 +242,8 @@ def write_per_class(folder: Path, evaluation: Evaluation) -> None:
 
     def write_csv(path: Path) -> None:
         with path.open("w", newline="") as file:
-            csv.writer(file).writerows([("class", "iou", "accuracy", "precision"), *rows])
+            head = ("class", "iou", "accuracy", "precision")
+            csv.writer(file).writerows([head, *(map(csv_cell, row) for row in rows)])
 
     write_atomically(folder / "per_class.csv", write_csv)
     write_json(folder / PER_CLASS, table)

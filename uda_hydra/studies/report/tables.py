@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from uda_hydra.files import is_number
+from uda_hydra.files import csv_cell, is_number
 from uda_hydra.published import Curve, sensitivity
 from uda_hydra.studies.records import Trial
 from uda_hydra.studies.report.analyse import StudyAnalysis
@@ -156,17 +156,6 @@ def as_csv(rows: Rows) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([["" if cell == "-" else csv_cell(cell) for cell in row] for row in rows])
     return text.getvalue()
-
-
-def csv_cell(text: str) -> str:
-    """Text that no spreadsheet takes for a formula; a number stays as it is."""
-    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return text
-    try:
-        float(text)
-    except ValueError:
-        return f"'{text}"
-    return text
 
 
 def aligned(rows: Rows) -> list[str]:

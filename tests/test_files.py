@@ -40,8 +40,10 @@ def test_no_password_is_shown(text, shown):
 
 @pytest.mark.parametrize(
     ("value", "cell"),
-    [("=1+2", "'=1+2"), ("@a", "'@a"), ("-x", "'-x"), ("-1.5", "-1.5"), ("+0.53", "+0.53")]
-    + [("a\tb\033", "a\\tb\\x1b"), (math.nan, ""), (0.25, "0.25"), ("road", "road")],
+    [
+        *[("=1+2", "'=1+2"), ("@a", "'@a"), ("-x", "'-x"), ("-1.5", "-1.5"), ("+0.53", "+0.53")],
+        *[("a\tb\033", "a\\tb\\x1b"), (math.nan, ""), (0.25, "0.25"), ("road", "road")],
+    ],
 )
 def test_no_cell_is_a_formula(value, cell):
     assert csv_cell(value) == cell

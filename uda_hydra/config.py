@@ -39,12 +39,15 @@ def plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def check_numbers(values: Mapping[str, Any]) -> None:
+def check_numbers(values: DictConfig | Mapping[str, Any]) -> None:
     """Raise UserError for the first number that its key cannot hold; ``values`` may be nested.
 
     Whatever the key: finite, at most 64 bits, no negative seed or weight of a loss, no picture of
     more than ``MOST_PIXELS``. Ranges that only a constructor knows are left to it.
     """
+    if isinstance(values, DictConfig):
+        # An interpolation is checked where its number was written.
+        values = OmegaConf.to_container(values, resolve=False)
     for key, value in flat(values).items():
         for number in numbers_in(value):
             for allowed in _ranges_of(key):

@@ -91,7 +91,7 @@ def _space(name: str, content: Mapping[str, Any]) -> LabelSpace:
     )
 
 
-def _mapping(value: Any, what: str, known: Sequence[str] | None = None) -> Mapping[str, Any]:
+def _mapping(value: Any, what: str, known: Sequence[str] | None = None) -> Mapping[Any, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{what} must be a mapping such as {{name: value}}, got {value!r}")
     for key in value:

@@ -41,7 +41,7 @@ def check_training(config: DictConfig) -> None:
     Network and method are built without memory for their weights, so that values which only their
     constructors know to be wrong are reported before the stages before have been trained.
     """
-    check_numbers(plain(config))
+    check_numbers(config)
     for group in (config.trainer, config.optimizer, config.evaluation):
         settings(group)
     build.build(config.augmentation, "augmentation")

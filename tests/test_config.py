@@ -1,13 +1,14 @@
-"""Numbers that no training can use are refused, whatever the key."""
+"""Values that no training can use are refused, whatever the key."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import composed
-from uda_hydra.config import MOST_PIXELS, check_numbers, settings
+from uda_hydra.config import MOST_PIXELS, check_values, settings
 from uda_hydra.errors import UserError
 
 
@@ -32,13 +33,20 @@ from uda_hydra.errors import UserError
 def test_a_number_that_its_key_cannot_hold_is_refused_by_name(key, value):
     group, _, name = key.rpartition(".")
     with pytest.raises(UserError, match=rf"^{key} must be ") as refused:
-        check_numbers({group: {name: value}} if group else {name: value})
+        check_values({group: {name: value}} if group else {name: value})
     assert str(value)[:20] in str(refused.value)
 
 
+def test_a_path_that_no_shell_has_expanded_is_refused():
+    with pytest.raises(
+        UserError, match=f"^dataset.root=~/d is not expanded: write {Path.home()}/d"
+    ):
+        check_values({"dataset": {"root": "~/d"}})
+
+
 def test_all_other_values_pass():
-    check_numbers(composed())
-    check_numbers({"size": [8192, MOST_PIXELS // 8192], "a": [True, None, "nan", {"b": 1}]})
+    check_values(composed())
+    check_values({"size": [8192, MOST_PIXELS // 8192], "a": [True, None, "nan", {"b": 1}]})
 
 
 @pytest.mark.parametrize(

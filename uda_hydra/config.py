@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -39,11 +40,12 @@ def plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def check_numbers(values: DictConfig | Mapping[str, Any]) -> None:
-    """Raise UserError for the first number that its key cannot hold; ``values`` may be nested.
+def check_values(values: DictConfig | Mapping[str, Any]) -> None:
+    """Raise UserError for the first value that its key cannot hold; ``values`` may be nested.
 
-    Whatever the key: finite, at most 64 bits, no negative seed or weight of a loss, no picture of
-    more than ``MOST_PIXELS``. Ranges that only a constructor knows are left to it.
+    Whatever the key: numbers are finite and of at most 64 bits, seeds and weights of losses not
+    negative, pictures have at most ``MOST_PIXELS``, and no path begins with ~/, which only a shell
+    expands. Ranges that only a constructor knows are left to it.
     """
     if isinstance(values, DictConfig):
         # An interpolation is checked where its number was written.
@@ -53,6 +55,8 @@ def check_numbers(values: DictConfig | Mapping[str, Any]) -> None:
             for allowed in _ranges_of(key):
                 if not allowed.holds(number):
                     raise UserError(f"{key} must be {allowed.wanted}, got {value}")
+        if isinstance(value, str) and value.startswith("~/"):
+            raise UserError(f"{key}={value} is not expanded: write {Path(value).expanduser()}")
         sides = [*numbers_in(value)] if key.rpartition(".")[2] in PICTURES else []
         if len(sides) == 2 and math.prod(map(abs, sides)) > MOST_PIXELS:
             raise UserError(f"{key} must be at most {MOST_PIXELS:,} pixels in all, got {value}")

@@ -140,6 +140,9 @@ def _unreadable(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals:
         return f"{override!r} cannot be read: an override is <key>=<value>"
+    if value.startswith("~/"):
+        # Not even quoted: no shell expands it in the middle of a word.
+        value = str(Path(value).expanduser())
     return (
         f"{override} cannot be read. A value with letters outside ASCII or one of = ~ : , ( ) [ ] "
         f"{{ }} needs quotes within quotes: \"{key}='{value}'\""

@@ -97,6 +97,13 @@ class StudySpec:
         check_stages(plan(self.config, self.fixed))
         if self.options.storage is not None:
             storage.check_database(self.options.storage)
+        for group in ("sampler", "pruner"):
+            target = str(getattr(self.options, group).get("_target_"))
+            if not target.startswith(f"optuna.{group}s."):
+                raise UserError(
+                    f"hydra.sweeper.{group}._target_={target} is not a {group} of Optuna; choose "
+                    f"one by name, hydra/sweeper/{group}=..."
+                )
         if self.pruned and [*self.objectives] not in (["miou/last"], ["miou/best"]):
             raise UserError(
                 "hydra/sweeper/pruner ends trainings of low mIoU: it needs objective=miou/last, "

@@ -67,7 +67,10 @@ def parse_space(overrides: Overrides, config: DictConfig) -> tuple[Space, list[i
     distributions, known = {}, True
     for name, override in swept.items():
         if override.is_interval_sweep():
-            _check_swept(name, [override.value().start, override.value().end])
+            ends = override.value().start, override.value().end
+            _check_swept(name, [*ends])
+            if not ends[0] < ends[1]:
+                raise UserError(f"{override.input_line}: the first end must be the smaller one")
             known &= _widen(override, references[name])
             distributions[name] = create_optuna_distribution_from_override(override)
         else:

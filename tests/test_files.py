@@ -26,6 +26,8 @@ def test_numbers_that_are_not_finite_are_null_at_any_depth(tmp_path):
     [
         ("http://me:secret@host:5000/a", "http://me:***@host:5000/a"),
         ("tracking.uri='postgresql://me:se/c@ret@h/db'", "tracking.uri='postgresql://me:***@h/db'"),
+        ("postgresql://me:se cret@h/db", "postgresql://me:***@h/db"),
+        ("'u=http://host:5000' a@b.pt", "'u=http://host:5000' a@b.pt"),
         ("http://:secret@host and http://other:1", "http://:***@host and http://other:1"),
         ("postgresql://h/db?user=me&password=secret", "postgresql://h/db?user=me&password=***"),
         ("http://h/?a=1&API_TOKEN=secret&b=2", "http://h/?a=1&API_TOKEN=***&b=2"),

@@ -122,8 +122,10 @@ def csv_cell(value: object) -> str:
 
 def mask(text: str) -> str:
     """``text`` without the passwords of the URIs in it, nor options that are named like one."""
-    text = re.sub(r"(://[^\s:/@]*):.*@", r"\1:***@", text)
-    secret = r"([?&;][^=&;\n]*(?:password|passwd|pwd|token|secret)[^=&;\n]*=)[^&;\n]*"
+    # A number that ends the host is a port. Spaces are no part of a URI, but may be of a password.
+    port = r"(?!\d+(?:[/?#'\"\s]|$))"
+    text = re.sub(rf"(://[^\s:/@]*):{port}(?:\S*|.*)@", r"\1:***@", text)
+    secret = r"([?&;][^=&;\s]*(?:password|passwd|pwd|token|secret)[^=&;\s]*=)[^&;\s]*"
     return re.sub(secret, r"\1***", text, flags=re.IGNORECASE)
 
 

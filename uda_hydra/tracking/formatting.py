@@ -14,8 +14,8 @@ PLACES = re.compile(r"output|start\.folder|trial\..*")
 
 
 def parameters(config: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters of a run: all values of its config except ``PLACES``."""
-    return {key: value for key, value in flatten(config).items() if not PLACES.fullmatch(key)}
+    """The parameters of a run: all values of its config except ``PLACES``, without passwords."""
+    return {k: mask(value) for k, value in flatten(config).items() if not PLACES.fullmatch(k)}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -26,8 +26,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{name}.")
         else:
-            text = value if isinstance(value, str) else json.dumps(value, default=str)
-            flat[legal(name)] = mask(text)
+            flat[legal(name)] = value if isinstance(value, str) else json.dumps(value, default=str)
     return flat
 
 

@@ -97,6 +97,11 @@ def test_scenes_are_held_out_only_where_they_are_drawn(streets, tmp_path):
         check_objective(composed(*SMALL, own, "objective=miou/source_val"))
 
 
+def test_a_drawn_domain_has_images(streets):
+    with pytest.raises(UserError, match=r"^dataset.counts.target must be positive"):
+        opened(streets, "dataset.counts.target=0")
+
+
 def test_a_default_that_cannot_hold_gives_way(streets, tmp_path, capsys):
     gta5_folder(tmp_path / "GTA5", [1])
     for split in ("train", "val"):

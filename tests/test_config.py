@@ -26,6 +26,8 @@ from uda_hydra.errors import UserError
         ("optimizer.momentum", 1),
         ("optimizer.discriminator_betas", [0.9, 1.5]),
         ("evaluation.scales", [1.0, 0]),
+        ("trainer.batch_size", 100_000_000_000),
+        ("trainer.workers", 100_000),
         ("dataset.target.size", [1_000_000, 1_000_000]),
         ("augmentation.crop", [8193, 8192]),
     ],

@@ -27,6 +27,9 @@ POSITIVE = {"range": Range("positive", lambda number: number > 0)}
 NOT_NEGATIVE = {"range": Range("0 or more", lambda number: number >= 0)}
 SHARE = {"range": Range("in [0, 1]", lambda number: 0 <= number <= 1)}
 MOMENTUM = {"range": Range("in [0, 1)", lambda number: 0 <= number < 1)}
+BATCH = {"range": Range("positive and at most 65536", lambda number: 0 < number <= 2**16)}
+THREADS = {"range": Range("positive and at most 1024", lambda number: 0 < number <= 1024)}
+WORKERS = {"range": Range("in 0..1024", lambda number: 0 <= number <= 1024)}
 SCALE = {"range": Range("positive and at most 10", lambda number: 0 < number <= 10)}
 
 
@@ -119,7 +122,7 @@ class TrainerSettings:
     """Length and cadence of a training, and the machine it runs on."""
 
     steps: int = field(metadata=POSITIVE)
-    batch_size: int = field(metadata=POSITIVE)
+    batch_size: int = field(metadata=BATCH)
     """Images of each domain in a step."""
     accumulate: int = field(metadata=POSITIVE)
     """Parts into which the batch of a step is split to save memory; gradients add up."""
@@ -130,9 +133,9 @@ class TrainerSettings:
     """auto, cpu, cuda or cuda:<n>; auto takes a GPU where there is one."""
     precision: str
     """auto, fp32 or bf16; auto is bf16 autocast on CUDA and fp32 elsewhere."""
-    workers: int = field(metadata=NEUTRAL | NOT_NEGATIVE)
+    workers: int = field(metadata=NEUTRAL | WORKERS)
     """Processes that decode ahead; 0 decodes in the training process."""
-    threads: int | None = field(metadata=POSITIVE)
+    threads: int | None = field(metadata=THREADS)
     """CPU threads that share the arithmetic of a step. The number decides how sums are rounded, so
     it is part of a run's identity. None leaves it to OMP_NUM_THREADS, or to the machine's cores."""
     channels_last: bool

@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from uda_hydra.engine.scores import MEAN, heading, subset_metrics
-from uda_hydra.files import mask
+from uda_hydra.files import mask, printable
 from uda_hydra.published import Row
 from uda_hydra.tracking.uri import is_server
 
@@ -118,7 +118,8 @@ def _percent(value: float | None) -> str:
 
 def browse(folder: Path, uri: str | None) -> str:
     """The folder of the run, and the server's address or the command that shows it in a browser."""
-    lines = [f"run: {folder} (result.json, pictures/, train.log in each stage's folder)"]
+    files = "result.json, pictures/, train.log in each stage's folder"
+    lines = [f"run: {printable(str(folder))} ({files})"]
     if uri and is_server(uri):
         lines.append(f"browse: {mask(uri)}")
     elif uri:

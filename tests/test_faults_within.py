@@ -92,6 +92,8 @@ def test_hydras_own_refusals_name_the_remedy():
     assert "hydra/launcher=basic" in explain(unknown)
     both = ValueError("Only one of --run, --multirun, --cfg, --info and --shell_completion can be")
     assert "leave out -m" in explain(both)
+    large = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+    assert "trainer.batch_size" in explain(large)
     assert explain(ValueError("a fault of ours")) is None
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from uda_hydra.files import flat, mask, printable
 
 CONF = Path(__file__).parents[1] / "conf"
+TOO_LARGE = re.compile("can't allocate memory|Storage size calculation overflowed")
+"""What PyTorch says when the CPU has too little memory."""
 FULL = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"
 
 
@@ -100,7 +102,7 @@ def explain(error: BaseException) -> str | None:
 
     if isinstance(error, UserError | OSError):
         return _own_words(str(error))
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    if isinstance(error, MemoryError) or TOO_LARGE.search(str(error)):
         return (
             "this machine has too little memory for the sizes of the config: look at "
             "trainer.batch_size, the sizes of dataset and evaluation, and the widths of model and "

@@ -30,6 +30,7 @@ from uda_hydra.errors import UserError
         ("trainer.workers", 100_000),
         ("dataset.target.size", [1_000_000, 1_000_000]),
         ("augmentation.crop", [8193, 8192]),
+        ("augmentation.scale_range", [1000, 100_000]),
     ],
 )
 def test_a_number_that_its_key_cannot_hold_is_refused_by_name(key, value):

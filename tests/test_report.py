@@ -55,7 +55,7 @@ def test_terms_without_effect_are_named():
 def test_the_command_to_browse_names_the_store(tmp_path):
     assert "--backend-store-uri sqlite:///x.db" in browse(tmp_path, "sqlite:///x.db")
     assert "mlflow" not in browse(tmp_path, None)
-    assert "http://me:***@host " in browse(tmp_path, "http://me:secret@host")
+    assert "browse: http://me:***@host" in browse(tmp_path, "http://me:secret@host")
 
 
 def test_spread_is_over_first_and_last_stage(tmp_path):

@@ -14,6 +14,7 @@ from uda_hydra.errors import UserError
 from uda_hydra.files import flat
 from uda_hydra.settings import (
     NOT_NEGATIVE,
+    SCALE,
     EvaluationSettings,
     OptimizerSettings,
     Range,
@@ -26,6 +27,7 @@ RANGES = {
     **ranges("optimizer", OptimizerSettings),
     **ranges("trainer", TrainerSettings),
     **ranges("evaluation", EvaluationSettings),
+    "augmentation.scale_range": SCALE["range"],
 }
 LARGEST = 2**63 - 1
 """The largest whole number that PyTorch, NumPy and databases take."""

@@ -55,7 +55,7 @@ def test_a_count_takes_images_evenly(tmp_path):
 
 
 def test_what_is_trained_on_cannot_be_held_out(tmp_path):
-    with pytest.raises(ValueError, match=r"trains on .* split=train beside validation=val"):
+    with pytest.raises(ValueError, match=r"trains on .* split=train with validation=val"):
         gta(tmp_path, split="all", validation="val")
 
 

@@ -23,7 +23,8 @@ LAYERS = [
     ["models"],
     ["losses", "memory", "data"],
     ["augment"],
-    ["config", "types", "settings"],
+    ["config", "types"],
+    ["settings"],
     ["errors"],
     ["files"],
 ]

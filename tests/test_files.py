@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 
-from uda_hydra.files import write_json
+import pytest
+
+from uda_hydra.files import csv_cell, mask, masked, write_json
 
 
 def test_numbers_that_are_not_finite_are_null_at_any_depth(tmp_path):
@@ -17,3 +19,33 @@ def test_numbers_that_are_not_finite_are_null_at_any_depth(tmp_path):
 
     read = json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse)
     assert read == {"a": None, "b": [1.5, None, {"c": [None, "nan", True, None]}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:secret@host:5000/a", "http://me:***@host:5000/a"),
+        ("tracking.uri='postgresql://me:se/c@ret@h/db'", "tracking.uri='postgresql://me:***@h/db'"),
+        ("postgresql://me:se cret@h/db", "postgresql://me:***@h/db"),
+        ("'u=http://host:5000' a@b.pt", "'u=http://host:5000' a@b.pt"),
+        ("http://:secret@host and http://other:1", "http://:***@host and http://other:1"),
+        ("postgresql://h/db?user=me&password=secret", "postgresql://h/db?user=me&password=***"),
+        ("http://h/?a=1&API_TOKEN=secret&b=2", "http://h/?a=1&API_TOKEN=***&b=2"),
+        ("sqlite:////data/a:b.db", "sqlite:////data/a:b.db"),
+        ("http://host:5000\nme@there", "http://host:5000\nme@there"),
+    ],
+)
+def test_no_password_is_shown(text, shown):
+    assert mask(text) == shown
+    assert masked({"a": [text, 1]}) == {"a": [shown, 1]}
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        *[("=1+2", "'=1+2"), ("@a", "'@a"), ("-x", "'-x"), ("-1.5", "-1.5"), ("+0.53", "+0.53")],
+        *[("a\tb\033", "a\\tb\\x1b"), (math.nan, ""), (0.25, "0.25"), ("road", "road")],
+    ],
+)
+def test_no_cell_is_a_formula(value, cell):
+    assert csv_cell(value) == cell

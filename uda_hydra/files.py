@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -105,6 +106,36 @@ def printable(text: str) -> str:
         char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
         for char in text
     )
+
+
+def csv_cell(value: object) -> str:
+    """A cell that no spreadsheet takes for a formula; a number stays, nan is left empty."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else repr(value)
+    text = printable(str(value))
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return text
+
+
+def mask(text: str) -> str:
+    """``text`` without the passwords of the URIs in it, nor options that are named like one."""
+    # A number that ends the host is a port. Spaces are no part of a URI, but may be of a password.
+    port = r"(?!\d+(?:[/?#'\"\s]|$))"
+    text = re.sub(rf"(://[^\s:/@]*):{port}(?:\S*|.*)@", r"\1:***@", text)
+    secret = r"([?&;][^=&;\s]*(?:password|passwd|pwd|token|secret)[^=&;\s]*=)[^&;\s]*"
+    return re.sub(secret, r"\1***", text, flags=re.IGNORECASE)
+
+
+def masked(value: Any) -> Any:
+    """Plain nested values with every text masked."""
+    if isinstance(value, Mapping):
+        return {key: masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(item) for item in value]
+    return mask(value) if isinstance(value, str) else value
 
 
 @contextmanager

@@ -54,10 +54,10 @@ class FiniteWatch:
 
     def _message(self, step: int, keys: tuple[str, ...], values: dict[str, Tensor]) -> str:
         bad = [f"{name} is {float(v)}" for name, v in values.items() if not v.isfinite()]
+        saved = f" The last good state is {self._last}." if self._last.exists() else ""
         return (
-            f"step {step}: {', '.join(bad)} on the samples {', '.join(keys)}. "
-            f"The last good state is {self._last}. A smaller optimizer.lr or loss weight, "
-            "or trainer.precision=fp32, may help."
+            f"step {step}: {', '.join(bad)} on the samples {', '.join(keys)}.{saved} A smaller "
+            "optimizer.lr or loss weight, or trainer.precision=fp32, may help."
         )
 
 

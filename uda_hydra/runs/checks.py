@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from uda_hydra import build
-from uda_hydra.config import plain, settings
+from uda_hydra.config import check_values, plain, settings
 from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair
 from uda_hydra.data.pairs import holds_out
@@ -42,6 +42,7 @@ def check_training(config: DictConfig) -> None:
     Network and method are built without memory for their weights, so that values which only their
     constructors know to be wrong are reported before the stages before have been trained.
     """
+    check_values(config)
     for group in (config.trainer, config.optimizer, config.evaluation):
         settings(group)
     build.build(config.augmentation, "augmentation")

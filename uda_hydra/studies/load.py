@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from uda_hydra.errors import UserError
-from uda_hydra.files import read_json
+from uda_hydra.files import mask, read_json
 from uda_hydra.studies import liveness, storage
 from uda_hydra.studies.queue import is_interrupted
 from uda_hydra.studies.records import Study, Trial
@@ -39,12 +39,12 @@ def load_study(folder: Path, url: str | None = None) -> Study:
         return read_study(optuna.load_study(study_name=folder.name, storage=where), folder)
     except KeyError:
         raise UserError(
-            f"there is no study {folder.name} in {storage.hide_password(str(url))}; "
+            f"there is no study {folder.name} in {mask(str(url))}; "
             "run the same command without task=report"
         ) from None
     except (SQLAlchemyError, StorageInternalError) as error:
         raise UserError(
-            f"{storage.hide_password(storage.url_of(folder, url))} cannot be read "
+            f"{mask(storage.url_of(folder, url))} cannot be read "
             f"({str(error).splitlines()[0]}); restore it from a backup, or choose another folder "
             "with output=..."
         ) from error

@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from uda_hydra.errors import UserError
-from uda_hydra.files import locked
+from uda_hydra.files import locked, mask
 from uda_hydra.studies.optuna2 import repair
 
 log = logging.getLogger(__name__)
@@ -55,8 +55,11 @@ def open_database(url: str) -> RDBStorage:
 
 
 def check_database(url: str) -> None:
-    """Raise UserError unless a database answers at ``hydra.sweeper.storage``."""
+    """Raise UserError unless a database answers at ``hydra.sweeper.storage`` and keeps a study."""
     try:
+        address = make_url(url)
+        if address.get_backend_name() == "sqlite" and _is_in_memory(address.database):
+            raise ArgumentError("a database in memory ends with its process")
         engine = create_engine(url, poolclass=NullPool)
         with engine.connect():
             pass
@@ -64,20 +67,17 @@ def check_database(url: str) -> None:
         raise UserError(_refusal(url, error)) from error
 
 
+def _is_in_memory(database: str | None) -> bool:
+    """Whether the database part of a SQLite URL names no file."""
+    return not database or ":memory:" in database or "mode=memory" in database
+
+
 def _refusal(url: str, error: Exception) -> str:
-    reason = str(error).splitlines()[0]
+    reason = mask(str(error).splitlines()[0])
     return (
-        f"hydra.sweeper.storage={hide_password(url)} cannot be used ({reason}); "
+        f"hydra.sweeper.storage={mask(url)} cannot be used ({reason}); "
         "give the URL of a database that answers, or null for a file"
     )
-
-
-def hide_password(url: str) -> str:
-    """The URL without its password."""
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return url
 
 
 def insist(action: Callable[[], Result], *, waits: Sequence[float] = WAITS) -> Result:
@@ -89,7 +89,7 @@ def insist(action: Callable[[], Result], *, waits: Sequence[float] = WAITS) -> R
         try:
             return action()
         except (SQLAlchemyError, StorageInternalError, OSError) as error:
-            reason = str(error).splitlines()[0]
+            reason = mask(str(error).splitlines()[0])
             if wait is None:
                 raise UserError(
                     f"the database of the study does not answer ({reason}); the same command "

@@ -7,7 +7,7 @@ import pkgutil
 
 from omegaconf import DictConfig
 
-from uda_hydra.config import settings
+from uda_hydra.config import check_values, settings
 from uda_hydra.errors import UserError, nearest
 
 TASKS = {
@@ -28,6 +28,7 @@ def run(config: DictConfig, overrides: list[str]) -> float | list[float] | None:
     """Run ``config.task``."""
     if config.task not in TASKS:
         raise UserError(f"there is no task {config.task!r}{nearest(config.task, TASKS)}")
+    check_values(config)
     for group in ("trainer", "optimizer", "evaluation", "tracking"):
         settings(config[group])
     known = multiprocessing.get_all_start_methods()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +19,8 @@ from uda_hydra.engine.checkpoint import Checkpoints
 from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.lock import locked
 from uda_hydra.engine.trainer import Trainer
-from uda_hydra.errors import Stopped, Unfinished, UserError
-from uda_hydra.files import digest_of, read_json, write_json, write_text
+from uda_hydra.errors import Stopped, Unfinished, UserError, print_error
+from uda_hydra.files import digest_of, masked, read_json, write_json, write_text
 from uda_hydra.provenance import provenance
 from uda_hydra.published import Row, published
 from uda_hydra.report import browse, comparison, summary
@@ -179,9 +178,9 @@ def _train_in_turn(
             if stage.config.table is None:
                 raise
             failed[stage.name] = str(error)
-            print(f"{stage.name} failed: {error}", file=sys.stderr)
+            print_error(f"{stage.name} failed: {error}")
             if not isinstance(error, UserError | OSError):
-                traceback.print_exception(error)
+                print_error("".join(traceback.format_exception(error)))
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise Unfinished(
@@ -200,7 +199,7 @@ def train_stage(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str
     trainer = build.trainer(stage.config, pair, folder, _callbacks(stage, layout))
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RECORD, identity)
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(stage.config, resolve=True))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(masked(plain(stage.config))))
     trainer.prepare()
     note = trainer.restore()
     print(f"{stage.name}: {note or 'starting'}, in {folder}")

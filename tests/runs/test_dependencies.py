@@ -166,14 +166,21 @@ def test_changed_data_are_noticed_by_a_finished_run(run, tmp_path, capsys):
     images = sorted((tmp_path / "data/GTA5/images").glob("*.png"))
     labels = tmp_path / "data/GTA5/labels"
     changes = (
-        lambda: (labels / images[0].name).write_bytes((labels / images[1].name).read_bytes()),
-        lambda: (images[2].unlink(), (labels / images[2].name).unlink()),
+        (
+            lambda: (labels / images[0].name).write_bytes((labels / images[1].name).read_bytes()),
+            "files of source were edited",
+        ),
+        (
+            lambda: (images[2].unlink(), (labels / images[2].name).unlink()),
+            "source had 6 images, now 5 images",
+        ),
     )
-    for number, change in enumerate(changes, 1):
+    for number, (change, wanted) in enumerate(changes, 1):
         change()
         run("method=source_only")
         told = capsys.readouterr().out
-        assert "data changed: files of source were added, removed or edited" in told
+        assert f"data changed: {wanted}" in told
+        assert "undo the change and rename it to source_only" in told
         assert moved_aside(tmp_path / "run") == [
             f"source_only.before-{n}" for n in range(1, number + 1)
         ]
@@ -193,7 +200,7 @@ def test_changed_data_are_noticed_by_an_interrupted_run(run, tmp_path, capsys, m
     image.write_bytes(image.read_bytes())
     run("method=source_only")
     told = capsys.readouterr().out
-    assert "data changed: files of target were added" in told
+    assert "data changed: files of target were edited" in told
     assert "resuming" not in told
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
@@ -21,6 +21,13 @@ from uda_hydra.files import locked
 from uda_hydra.studies.optuna2 import repair
 
 FILE = "study.db"
+UNUSABLE = (SQLAlchemyError, StorageInternalError)
+"""Errors of a database that does not answer."""
+DAMAGE = (
+    *(*UNUSABLE, ImportError, RuntimeError),
+    *(LookupError, ValueError, TypeError, AttributeError, AssertionError),
+)
+"""What Optuna also raises where a table, a row or the JSON in it is not what it has written."""
 PATIENCE = 60
 """Seconds that a writer waits for another writer of the same file."""
 
@@ -40,10 +47,8 @@ def open_database(url: str) -> RDBStorage:
     # A server closes connections that are idle while a network is trained.
     sqlite = url.startswith("sqlite")
     options = {"connect_args": {"timeout": PATIENCE}} if sqlite else {"pool_pre_ping": True}
-    try:
+    with readable(url):
         return RDBStorage(url, engine_kwargs=options)
-    except (SQLAlchemyError, ImportError) as error:
-        raise UserError(_refusal(url, error)) from error
 
 
 def check_database(url: str) -> None:
@@ -56,8 +61,24 @@ def check_database(url: str) -> None:
         raise UserError(_refusal(url, error)) from error
 
 
+@contextmanager
+def readable(url: str, errors: tuple[type[Exception], ...] = DAMAGE) -> Iterator[None]:
+    """Turn ``errors``, by which a database does not answer or is damaged, into a UserError."""
+    try:
+        yield
+    except errors as error:
+        raise UserError(_refusal(url, error)) from error
+
+
 def _refusal(url: str, error: Exception) -> str:
-    reason = str(error).splitlines()[0]
+    reason = (str(error) or repr(error)).splitlines()[0]
+    file = Path(make_url(url).database or "") if url.startswith("sqlite") else None
+    if file is not None and file.is_file():
+        return (
+            f"the study in {file} cannot be used ({reason}). If it is damaged, restore it from a "
+            "backup, or move it away and start the same command again: the folders of finished "
+            "trainings are found, and these are not repeated"
+        )
     return (
         f"hydra.sweeper.storage={hide_password(url)} cannot be used ({reason}); "
         "give the URL of a database that answers, or null for a file"

@@ -24,6 +24,8 @@ from uda_hydra.engine.device import free_memory
 from uda_hydra.errors import Stopped, UserError
 from uda_hydra.files import is_number
 from uda_hydra.provenance import provenance
+from uda_hydra.runs.layout import mark_folder
+from uda_hydra.studies import storage
 from uda_hydra.studies.keys import Overrides
 from uda_hydra.studies.liveness import Heartbeat
 from uda_hydra.studies.load import load_study, read_study
@@ -66,7 +68,7 @@ def sweep(
         print(f"{report.text}\nreport: {report.page}")
         return
     spec.check()
-    spec.folder.mkdir(parents=True, exist_ok=True)
+    mark_folder(spec.folder, "study")
     queue = TrialQueue(
         spec.folder,
         spec.url,
@@ -74,8 +76,9 @@ def sweep(
         design=spec.design,
         sampler=spec.sampler,
     )
-    queue.describe(spec.facts(provenance([])))
-    _run_and_report(spec, queue, _launcher(spec, config, context, task))
+    with storage.readable(spec.url, storage.UNUSABLE):
+        queue.describe(spec.facts(provenance([])))
+        _run_and_report(spec, queue, _launcher(spec, config, context, task))
 
 
 def _launcher(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,19 +20,31 @@ from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.lock import locked
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import Stopped, Unfinished, UserError
-from uda_hydra.files import digest_of, read_json, write_json, write_text
+from uda_hydra.files import digest_of, move_aside, read_json, write_json, write_text
 from uda_hydra.provenance import provenance
 from uda_hydra.published import Row, published
 from uda_hydra.report import browse, comparison, summary
-from uda_hydra.runs.checks import check_init, check_labels, check_stages, check_table
-from uda_hydra.runs.identity import RECORD, changes, paths_below, record
+from uda_hydra.runs.checks import (
+    check_init,
+    check_labels,
+    check_stages,
+    check_statistics,
+    check_table,
+)
+from uda_hydra.runs.identity import (
+    RECORD,
+    changes,
+    fingerprints,
+    paths_below,
+    record,
+    recorded_by,
+)
 from uda_hydra.runs.layout import RunLayout
+from uda_hydra.runs.results import RESULT, Result, read_result, write_result
 from uda_hydra.runs.stages import Stage, plan
 from uda_hydra.studies.pruning import pruning_of_trial
 from uda_hydra.table import kinds, write
 from uda_hydra.tracking.mlflow import close_parent, open_parent
-
-Result = dict[str, Any]
 
 FAILURES = (UserError, OSError, RuntimeError, ValueError)
 """What may end one training of a table without ending those that do not need it."""
@@ -75,17 +86,21 @@ def train_stages(stages: list[Stage], layout: RunLayout, overrides: list[str]) -
         for stage in unfinished:
             check_init(stage.config)
         # Data that is not there must be known before anything is written.
-        check_labels(open_pair(unfinished[0].config))
+        pair = open_pair(unfinished[0].config)
+        check_statistics(pair)
+        check_labels(pair)
         # Another process may still be at work on a trial that was thought to be dead.
         with locked(layout.top, wait=layout.study is not None):
             layout.mark()
+            if results[stages[-1].name] is None:
+                (layout.top / RESULT).unlink(missing_ok=True)
             with parent_run(stages[-1], layout, overrides) as outcome:
                 results = _train_in_turn(stages, layout, open_pair, overrides)
                 outcome |= results[stages[-1].name]
     else:
         print(f"{layout.top} holds this run, finished; nothing to do")
-    if read_json(layout.top / "result.json") != results[stages[-1].name]:
-        write_json(layout.top / "result.json", results[stages[-1].name])
+    if read_json(layout.top / RESULT) != results[stages[-1].name]:
+        write_json(layout.top / RESULT, results[stages[-1].name])
     return results
 
 
@@ -105,14 +120,12 @@ def pair_opener() -> Callable[[DictConfig], Pair]:
 
 def finished_result(stage: Stage, open_pair: Callable[[DictConfig], Pair]) -> Result | None:
     """The result of a stage that has finished with this very config, files and data, else None."""
-    result = read_json(stage.folder / "result.json")
-    if result is None or not (stage.folder / RECORD).exists():
-        return None
     checkpoints = Checkpoints(stage.folder)
-    if not checkpoints.intact(checkpoints.last):
+    by = recorded_by(stage.folder)
+    if by is None or not checkpoints.intact(checkpoints.last):
         return None
-    differs = changes(stage.folder, record(stage.config, open_pair(stage.config).fingerprint()))
-    return None if differs else result
+    identity = record(stage.config, fingerprints(open_pair(stage.config), by))
+    return None if changes(stage.folder, identity) else read_result(stage.folder, identity)
 
 
 @contextmanager
@@ -193,8 +206,8 @@ def _train_in_turn(
 def train_stage(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str]) -> Result:
     """Train one stage from its first step or from its last checkpoint; returns its result."""
     folder = stage.folder
-    identity = record(stage.config, pair.fingerprint())
-    archive_changed_stage(stage, identity)
+    archive_changed_stage(stage, pair)
+    identity = record(stage.config, fingerprints(pair, stage.config.fingerprint))
     pair.prepare()
     trainer = build.trainer(stage.config, pair, folder, _callbacks(stage, layout))
     folder.mkdir(parents=True, exist_ok=True)
@@ -216,19 +229,21 @@ def train_stage(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str
     )
     result = _result(trainer, facts)
     result["published"] = [asdict(row) for row in _published(stage, result)]
-    write_json(folder / "result.json", result)
-    return result
+    return write_result(folder, result, identity)
 
 
-def archive_changed_stage(stage: Stage, identity: Result) -> None:
+def archive_changed_stage(stage: Stage, pair: Pair) -> None:
     """Move aside what was trained with another config, from other files or on other data."""
-    differs = changes(stage.folder, identity)
+    # Data can be compared only by what was recorded of them.
+    by = recorded_by(stage.folder) or stage.config.fingerprint
+    differs = changes(stage.folder, record(stage.config, fingerprints(pair, by)))
     if not differs:
         return
-    taken = len([*stage.folder.parent.glob(f"{stage.folder.name}.before-*")])
-    aside = stage.folder.with_name(f"{stage.folder.name}.before-{taken + 1}")
-    stage.folder.rename(aside)
-    print(f"{stage.name}: changed, retraining ({'; '.join(differs)}); previous result in {aside}")
+    aside = move_aside(stage.folder)
+    print(
+        f"{stage.name}: changed, retraining ({'; '.join(differs)}); the former training is in "
+        f"{aside}. To resume that one, undo the change and rename it to {stage.folder.name}"
+    )
 
 
 def _callbacks(stage: Stage, layout: RunLayout) -> list[Callback]:

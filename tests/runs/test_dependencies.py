@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 
 import uda_hydra.methods
 from tests.conftest import CONF, composed
+from tests.damage import damaged
 from uda_hydra import tasks
 from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.errors import UserError
@@ -216,13 +218,79 @@ def test_labels_without_a_class_are_refused_before_anything_is_written(run, tmp_
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["identity.json", "result.json", "cost.json"])
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\x00", b"null"])
-def test_damaged_json_counts_as_unfinished(run, tmp_path, name, content):
+@pytest.mark.parametrize("kind", ["half", "other types"])
+def test_damaged_files_beside_a_run_cost_no_more_than_the_work_itself(run, tmp_path, capsys, kind):
     run("method=source_only")
-    path = tmp_path / "run/source_only" / name
-    whole = json.loads(path.read_text())
-    path.write_bytes(content)
+    files = [*(tmp_path / "run").rglob("*.json"), tmp_path / "run/source_only/checksums.txt"]
+    whole = {path: path.read_text() for path in files}
+    scores = scores_of(tmp_path / "run/result.json")
+    for path in files:
+        path.write_bytes(damaged(path.read_bytes(), kind))
     run("method=source_only")
-    if name != "cost.json":
-        assert json.loads(path.read_text()).keys() == whole.keys()
+    for path, text in whole.items():
+        if path.suffix == ".json":
+            assert json.loads(path.read_text()).keys() == json.loads(text).keys()
+    assert scores_of(tmp_path / "run/result.json") == scores
+    capsys.readouterr()
+    run("method=source_only")
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_result_of_another_training_does_not_count(run, tmp_path, capsys):
+    stage = tmp_path / "run/source_only"
+    run("method=source_only")
+    first = (stage / "result.json").read_bytes()
+    run("method=source_only", "seed=1")
+    second = json.loads((stage / "result.json").read_text())
+    (stage / "result.json").write_bytes(first)
+    capsys.readouterr()
+    run("method=source_only", "seed=1")
+    assert "resuming after step 2" in capsys.readouterr().out
+    assert scores_of(stage / "result.json") == scores_of(tmp_path / "run/result.json")
+    assert json.loads((stage / "result.json").read_text())["checksum"] != second["checksum"]
+    # Without its identity a training is no one's.
+    (stage / "identity.json").unlink()
+    run("method=source_only", "seed=1")
+    assert "identity.json is missing beside last.pt" in capsys.readouterr().out
+    assert moved_aside(tmp_path / "run") == ["source_only.before-1", "source_only.before-2"]
+
+
+def test_data_known_by_content_may_be_copied_and_touched(run, tmp_path, capsys):
+    run("method=source_only", "fingerprint=content")
+    for path in (tmp_path / "data").rglob("*.png"):
+        os.utime(path, ns=(0, 0))
+    capsys.readouterr()
+    # What was recorded decides how the data are compared.
+    run("method=source_only", "fingerprint=times")
+    assert "nothing to do" in capsys.readouterr().out
+    image = next((tmp_path / "data/GTA5/images").glob("*.png"))
+    image.write_bytes(image.read_bytes() + b"\0")
+    run("method=source_only", "fingerprint=content")
+    assert "data changed: files of source were edited" in capsys.readouterr().out
+
+
+def test_a_scan_at_its_usual_place_belongs_to_the_identity(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    balanced = ("method=source_only", "sampler=class_balanced")
+    with pytest.raises(UserError, match="add task=scan"):
+        run(*balanced)
+    assert not (tmp_path / "run").exists()
+    run("task=scan", "output=null")
+    run(*balanced)
+    (scan,) = (tmp_path / "outputs/scan").glob("*19.json")
+    whole = scan.read_text()
+    capsys.readouterr()
+    run(*balanced)
+    assert "nothing to do" in capsys.readouterr().out
+    scan.write_text(whole + "\n")
+    run(*balanced)
+    assert "data changed: files of scan were edited" in capsys.readouterr().out
+    scan.write_text(whole[:-100])
+    with pytest.raises(UserError, match=r"sampler: .*19\.json"):
+        run(*balanced)
+
+
+def scores_of(path: Path) -> dict[str, float]:
+    """The numbers of a result that do not depend on when it was made."""
+    result = json.loads(path.read_text())
+    return {key: value for key, value in result.items() if "/" in key or key == "seed"}

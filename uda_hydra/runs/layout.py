@@ -163,11 +163,11 @@ def _go_together(former: Sequence[str], stages: Sequence[str]) -> bool:
 def mark_folder(folder: Path, kind: str, stages: Sequence[str] = ()) -> None:
     """Write down in ``folder``, made if need be, what it holds; tidy up after killed processes."""
     folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
     held = held_by(folder) or Held(kind)
     if held.kind != kind:
         # A guest: the folder stays what it is.
         return
+    remove_leftovers(folder)
     names = [*dict.fromkeys([*held.stages, *stages])]
     values = {"kind": kind} | ({"stages": names} if names else {})
     if read_json(folder / MARK) != values:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from uda_hydra.files import digest_of, read_json, write_json
+from omegaconf import DictConfig
+
+from uda_hydra.data.pair import Pair
+from uda_hydra.engine.checkpoint import Checkpoints
+from uda_hydra.files import digest_of, move_aside, read_json, write_json
+from uda_hydra.runs.identity import changes, fingerprints, record, recorded_by
+from uda_hydra.runs.stages import Stage
 
 Result = dict[str, Any]
 
@@ -15,13 +21,22 @@ CHECKSUM = "checksum"
 """Key of a digest of the other values and of the training's identity."""
 
 
-def write_result(folder: Path, values: Mapping[str, Any], identity: Mapping[str, Any]) -> Result:
-    """Write ``result.json``; returns it as it is read back.
+def finished_result(stage: Stage, open_pair: Callable[[DictConfig], Pair]) -> Result | None:
+    """The result of a stage that has finished with this very config, files and data, else None."""
+    checkpoints = Checkpoints(stage.folder)
+    by = recorded_by(stage.folder)
+    unfinished = by is None or read_json(stage.folder / RESULT) is None
+    if unfinished or not checkpoints.intact(checkpoints.last):
+        return None
+    identity = record(stage.config, fingerprints(open_pair(stage.config), by))
+    return None if changes(stage.folder, identity) else read_result(stage.folder, identity)
 
-    ``identity`` is the ``record`` of the training.
-    """
-    write_json(folder / RESULT, {**values, CHECKSUM: _checksum(values, identity)})
-    return read_json(folder / RESULT) or {}
+
+def write_result(folder: Path, values: Mapping[str, Any], identity: Mapping[str, Any]) -> Result:
+    """Write ``result.json`` for the training with this ``record``; returns its values."""
+    result = {**values, CHECKSUM: _checksum(values, identity)}
+    write_json(folder / RESULT, result)
+    return result
 
 
 def read_result(folder: Path, identity: Mapping[str, Any]) -> Result | None:
@@ -34,3 +49,17 @@ def read_result(folder: Path, identity: Mapping[str, Any]) -> Result | None:
 def _checksum(values: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
     own = {key: value for key, value in values.items() if key != CHECKSUM}
     return digest_of([own, identity], length=16)
+
+
+def archive_changed_stage(stage: Stage, pair: Pair) -> None:
+    """Move aside what was trained with another config, from other files or on other data."""
+    # Data can be compared only by what was recorded of them.
+    by = recorded_by(stage.folder) or stage.config.fingerprint
+    differs = changes(stage.folder, record(stage.config, fingerprints(pair, by)))
+    if not differs:
+        return
+    aside = move_aside(stage.folder)
+    print(
+        f"{stage.name}: changed, retraining ({'; '.join(differs)}); the former training is in "
+        f"{aside}. To resume that one, undo the change and rename it to {stage.folder.name}"
+    )

@@ -32,14 +32,14 @@ def load_study(folder: Path, url: str | None = None) -> Study:
     """
     where = storage.url_of(folder, url)
     if url is None and not (folder / storage.FILE).is_file():
-        raise UserError(_absent(folder, where))
+        raise UserError(_absent(folder, url))
     database = storage.open_database(where)
     try:
         with storage.readable(where):
             try:
                 database.get_study_id_from_name(folder.name)
             except KeyError:
-                raise UserError(_absent(folder, where)) from None
+                raise UserError(_absent(folder, url)) from None
             cached = optuna.storages.get_storage(database)
             return read_study(optuna.load_study(study_name=folder.name, storage=cached), folder)
     finally:
@@ -47,11 +47,9 @@ def load_study(folder: Path, url: str | None = None) -> Study:
         database.engine.dispose()
 
 
-def _absent(folder: Path, url: str) -> str:
-    return (
-        f"there is no study {folder.name} in {storage.hide_password(url)}; run the same command "
-        "without task=report"
-    )
+def _absent(folder: Path, url: str | None) -> str:
+    where = f"in {folder}" if url is None else f"{folder.name} in {storage.hide_password(url)}"
+    return f"there is no study {where}; run the same command without task=report"
 
 
 def read_study(study: optuna.Study, folder: Path) -> Study:

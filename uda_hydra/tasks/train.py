@@ -15,12 +15,11 @@ from uda_hydra import build
 from uda_hydra.config import plain, settings
 from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair
-from uda_hydra.engine.checkpoint import Checkpoints
 from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.lock import locked
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import Stopped, Unfinished, UserError
-from uda_hydra.files import digest_of, move_aside, read_json, write_json, write_text
+from uda_hydra.files import digest_of, read_json, write_json, write_text
 from uda_hydra.provenance import provenance
 from uda_hydra.published import Row, published
 from uda_hydra.report import browse, comparison, summary
@@ -31,16 +30,15 @@ from uda_hydra.runs.checks import (
     check_statistics,
     check_table,
 )
-from uda_hydra.runs.identity import (
-    RECORD,
-    changes,
-    fingerprints,
-    paths_below,
-    record,
-    recorded_by,
-)
+from uda_hydra.runs.identity import RECORD, fingerprints, paths_below, record
 from uda_hydra.runs.layout import RunLayout
-from uda_hydra.runs.results import RESULT, Result, read_result, write_result
+from uda_hydra.runs.results import (
+    RESULT,
+    Result,
+    archive_changed_stage,
+    finished_result,
+    write_result,
+)
 from uda_hydra.runs.stages import Stage, plan
 from uda_hydra.studies.pruning import pruning_of_trial
 from uda_hydra.table import kinds, write
@@ -116,16 +114,6 @@ def pair_opener() -> Callable[[DictConfig], Pair]:
         return opened[read]
 
     return open_pair
-
-
-def finished_result(stage: Stage, open_pair: Callable[[DictConfig], Pair]) -> Result | None:
-    """The result of a stage that has finished with this very config, files and data, else None."""
-    checkpoints = Checkpoints(stage.folder)
-    by = recorded_by(stage.folder)
-    if by is None or not checkpoints.intact(checkpoints.last):
-        return None
-    identity = record(stage.config, fingerprints(open_pair(stage.config), by))
-    return None if changes(stage.folder, identity) else read_result(stage.folder, identity)
 
 
 @contextmanager
@@ -230,20 +218,6 @@ def train_stage(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str
     result = _result(trainer, facts)
     result["published"] = [asdict(row) for row in _published(stage, result)]
     return write_result(folder, result, identity)
-
-
-def archive_changed_stage(stage: Stage, pair: Pair) -> None:
-    """Move aside what was trained with another config, from other files or on other data."""
-    # Data can be compared only by what was recorded of them.
-    by = recorded_by(stage.folder) or stage.config.fingerprint
-    differs = changes(stage.folder, record(stage.config, fingerprints(pair, by)))
-    if not differs:
-        return
-    aside = move_aside(stage.folder)
-    print(
-        f"{stage.name}: changed, retraining ({'; '.join(differs)}); the former training is in "
-        f"{aside}. To resume that one, undo the change and rename it to {stage.folder.name}"
-    )
 
 
 def _callbacks(stage: Stage, layout: RunLayout) -> list[Callback]:

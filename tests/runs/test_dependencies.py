@@ -271,23 +271,23 @@ def test_data_known_by_content_may_be_copied_and_touched(run, tmp_path, capsys):
 
 def test_a_scan_at_its_usual_place_belongs_to_the_identity(run, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    balanced = ("method=source_only", "sampler=class_balanced")
+    rare = ("method=source_only", "sampler=rare_class", "sampler.min_pixels=10")
     with pytest.raises(UserError, match="add task=scan"):
-        run(*balanced)
+        run(*rare)
     assert not (tmp_path / "run").exists()
     run("task=scan", "output=null")
-    run(*balanced)
+    run(*rare)
     (scan,) = (tmp_path / "outputs/scan").glob("*19.json")
     whole = scan.read_text()
     capsys.readouterr()
-    run(*balanced)
+    run(*rare)
     assert "nothing to do" in capsys.readouterr().out
     scan.write_text(whole + "\n")
-    run(*balanced)
+    run(*rare)
     assert "data changed: files of scan were edited" in capsys.readouterr().out
     scan.write_text(whole[:-100])
     with pytest.raises(UserError, match=r"sampler: .*19\.json"):
-        run(*balanced)
+        run(*rare)
 
 
 def scores_of(path: Path) -> dict[str, float]:

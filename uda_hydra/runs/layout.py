@@ -21,6 +21,8 @@ from uda_hydra.runs.stages import Stage
 
 MARK = "folder.json"
 """The file that says what a folder holds."""
+KINDS = ("training", "study", "table", "evaluation", "prediction", "scan")
+"""What a mark may say."""
 STAGE = "stage of a training"
 """What a folder with the record of a training holds; it has no mark."""
 HOSTS = {"evaluation": ("training", STAGE)}
@@ -107,7 +109,7 @@ class Held(NamedTuple):
 
     kind: str
     stages: tuple[str, ...] = ()
-    """Of a training, as far as they have begun."""
+    """Of a training; () if they are not known."""
 
     def __str__(self) -> str:
         return f"{self.kind} of {', '.join(self.stages)}" if self.stages else self.kind
@@ -120,14 +122,12 @@ def held_by(folder: Path) -> Held | None:
     """
     mark = read_json(folder / MARK) or {}
     kind, stages = mark.get("kind"), mark.get("stages", [])
-    if isinstance(kind, str) and isinstance(stages, list):
+    if kind in KINDS and isinstance(stages, list):
         return Held(kind, tuple(map(str, stages)))
     if (folder / RECORD).exists():
         return Held(STAGE)
-    begun = (path.parent for path in folder.glob("*/config.yaml"))
-    names = sorted(one.name for one in begun if (one / RECORD).exists())
-    names = [name for name in names if ".before-" not in name]
-    return Held("training", tuple(names)) if names else None
+    begun = any((path.parent / RECORD).exists() for path in folder.glob("*/config.yaml"))
+    return Held("training") if begun else None
 
 
 def check_folder(

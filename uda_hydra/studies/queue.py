@@ -87,7 +87,7 @@ class TrialQueue:
 
         Raises UserError if the folder holds a study of another ``recipe``.
         """
-        with storage.exclusive(self._folder, self._url):
+        with storage.exclusive(self._folder, self._url), storage.readable(self._url):
             known = self.study.user_attrs
             if known.get("recipe", facts["recipe"]) != facts["recipe"]:
                 raise UserError(

@@ -230,9 +230,10 @@ def _callbacks(stage: Stage, layout: RunLayout) -> list[Callback]:
 
 def _facts(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str]) -> dict[str, str]:
     """What is kept beside the scores of a stage."""
+    data = fingerprints(pair, stage.config.fingerprint)
     facts = provenance(overrides) | {
         "dataset": pair.name,
-        "dataset fingerprint": " ".join(pair.fingerprint().values()),
+        "dataset fingerprint": "; ".join(f"{part}: {value}" for part, value in data.items()),
         "seed": str(stage.config.seed),
         "stage": stage.name,
     }

@@ -25,6 +25,7 @@ class RunSchema:
     seed: int
     init: str | None
     output: str | None = field(metadata=NEUTRAL)
+    fingerprint: str = field(metadata=NEUTRAL)
     objective: Any = field(metadata=NEUTRAL)
     ensemble: list[MemberSettings] = field(metadata=NEUTRAL)
     input: str | None = field(metadata=NEUTRAL)

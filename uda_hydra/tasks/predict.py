@@ -24,6 +24,7 @@ from uda_hydra.engine.evaluator import check_classes
 from uda_hydra.engine.protocols import input_sizes, label_map, look
 from uda_hydra.errors import UserError
 from uda_hydra.files import write_atomically, write_json
+from uda_hydra.runs.layout import check_folder, mark_folder
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 PERIOD = 15.0
@@ -43,9 +44,11 @@ def predict(config: DictConfig, overrides: list[str]) -> None:
         raise UserError("task=predict needs input=FOLDER: the images to predict")
     source = Path(config.input)
     folder = Path(config.output or f"outputs/predictions/{source.resolve().name}")
+    check_folder(folder, "prediction", writes=["labels", "colours", "overlays", "classes.json"])
     names = name_outputs(find_images(source, folder), source)
     space = label_space(config.dataset.classes)
     label_image = _predictor(config, space)
+    mark_folder(folder, "prediction")
     failed, printed = [], time.monotonic()
     for done, (path, name) in enumerate(names.items(), 1):
         try:

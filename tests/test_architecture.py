@@ -25,6 +25,7 @@ LAYERS = [
     ["augment"],
     ["config", "types", "settings"],
     ["errors"],
+    ["inputs"],
     ["files"],
 ]
 HEAVY = {

@@ -13,7 +13,8 @@ from pathlib import Path
 from jaxtyping import UInt8
 from torch import Tensor
 
-from uda_hydra.data.pool import count_up, shared_out
+from uda_hydra.data.counting import Count
+from uda_hydra.data.pool import shared_out
 from uda_hydra.data.readers import ImageSet
 from uda_hydra.data.samples import ResizedImages
 from uda_hydra.data.store import Store
@@ -162,10 +163,10 @@ def _make(missing: list[Store]) -> None:
     ]
     total = sum(len(job.files) for job in jobs)
     workers = min(len(os.sched_getaffinity(0)), total // _WORKER_FILES)
-    done = 0
+    done, count = 0, Count("cache")
     for made in shared_out(_build_all, jobs, workers=workers):
         done += made
-        count_up("cache", done, total)
+        count(done, total)
 
 
 def _build_all(store: Store) -> int:

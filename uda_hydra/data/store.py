@@ -20,7 +20,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from uda_hydra.data.readers import UnreadableFile
+from uda_hydra.data.pictures import unreadable
 from uda_hydra.data.samples import ResizedImages
 from uda_hydra.errors import UserError
 from uda_hydra.files import digest_of
@@ -87,10 +87,7 @@ class Store:
         try:
             state = file.stat()
         except OSError as error:
-            raise UnreadableFile(
-                f"{file} cannot be read ({error.strerror}). Replace this file; "
-                "task=check_data finds all such files of a data set."
-            ) from error
+            raise unreadable(file, f"cannot be read ({error.strerror})") from error
         return f"{self._place(file)}@{state.st_size}-{state.st_mtime_ns}"
 
     def missing(self) -> dict[int, Path]:

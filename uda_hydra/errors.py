@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from uda_hydra.files import flat
+from uda_hydra.files import flat, printable
 
 CONF = Path(__file__).parents[1] / "conf"
 FULL = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"
@@ -64,7 +64,7 @@ def reported(*, leave: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         message = None if FULL else explain(error)
         if message is None:
             raise
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {printable(message)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("stopped; the same command resumes from the last checkpoint", file=sys.stderr)

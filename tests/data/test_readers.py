@@ -239,15 +239,6 @@ def test_images_of_other_endings(tmp_path):
     assert len(cityscapes(tmp_path / "c", label_space=CITYSCAPES19, split="val")) == 2
 
 
-def test_labels_of_another_kind_alone(tmp_path):
-    """The message says which names are looked for."""
-    cityscapes_folder(tmp_path, "val", NAMES)
-    for path in (tmp_path / "gtFine").rglob("*_labelIds.png"):
-        path.rename(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
-    with pytest.raises(FileNotFoundError, match=r"labels <city>/\*_gtFine_labelIds\.png"):
-        cityscapes(tmp_path, label_space=CITYSCAPES19, split="val")
-
-
 # One file each.
 
 

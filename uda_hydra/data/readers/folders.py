@@ -20,6 +20,7 @@ from uda_hydra.data.readers.listing import (
     pair,
     read_list,
 )
+from uda_hydra.data.walk import files_below
 
 
 def folders(
@@ -114,7 +115,7 @@ def _pattern(key: str, template: str, endings: tuple[str, ...]) -> re.Pattern[st
 
 def _files(name: str, folder: Path, pattern: re.Pattern[str]) -> dict[str, Path]:
     """Key to file, of all below ``folder`` that match."""
-    found = ((_key(path.relative_to(folder), pattern), path) for path in sorted(folder.rglob("*")))
+    found = ((_key(path.relative_to(folder), pattern), path) for path in files_below(folder))
     return listed_once(name, ((key, path) for key, path in found if key is not None))
 
 

@@ -190,6 +190,6 @@ def _check_apart(held_out: ImageSet, trained: ImageSet) -> None:
     if both:
         raise ValueError(
             f"dataset.source.split trains on {both} of the {len(held_out)} images of "
-            "dataset.source.validation; choose split=train beside validation=val, or "
+            "dataset.source.validation; choose split=train with validation=val, or "
             "validation=null"
         )

@@ -14,7 +14,16 @@ LARGEST_TEXT = 50_000_000
 
 
 class InputError(ValueError):
-    """A file that cannot be used; the text begins with its name and lacks a remedy."""
+    """A file that cannot be used; the text lacks a remedy."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+        """Continues a sentence that begins with the file's name."""
+
+    def __str__(self) -> str:
+        return f"{shown(self.path)} {self.reason}"
 
 
 def shown(path: object) -> str:
@@ -33,7 +42,7 @@ def open_regular(path: Path, *, largest: int) -> BinaryIO:
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{shown(path)} cannot be read ({reason})") from error
+        raise InputError(path, f"cannot be read ({reason})") from error
     state = os.fstat(number)
     problem = None
     if not stat.S_ISREG(state.st_mode):
@@ -42,7 +51,7 @@ def open_regular(path: Path, *, largest: int) -> BinaryIO:
         problem = f"has {state.st_size / 1e6:.1f} MB, and {largest / 1e6:.1f} MB is the limit"
     if problem is not None:
         os.close(number)
-        raise InputError(f"{shown(path)} {problem}")
+        raise InputError(path, problem)
     return os.fdopen(number, "rb")
 
 
@@ -52,11 +61,11 @@ def read_bytes(path: Path, *, largest: int) -> bytes:
         try:
             content = file.read(largest + 1)
         except OSError as error:
-            raise InputError(f"{shown(path)} cannot be read ({error.strerror})") from error
+            raise InputError(path, f"cannot be read ({error.strerror})") from error
     if not content:
-        raise InputError(f"{shown(path)} is empty")
+        raise InputError(path, "is empty")
     if len(content) > largest:
-        raise InputError(f"{shown(path)} does not end after {largest / 1e6:.1f} MB")
+        raise InputError(path, f"does not end after {largest / 1e6:.1f} MB")
     return content
 
 
@@ -67,7 +76,7 @@ def read_text(path: Path) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{shown(path)} is not a text in UTF-8 (line {line})") from error
+        raise InputError(path, f"is not a text in UTF-8 (line {line})") from error
     if "\0" in text:
-        raise InputError(f"{shown(path)} is not a text: it holds zero bytes")
+        raise InputError(path, "is not a text: it holds zero bytes")
     return text

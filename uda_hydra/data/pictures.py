@@ -140,7 +140,7 @@ def _content(path: Path) -> tuple[bytes, type[ImageFile.ImageFile]]:
     try:
         data = read_bytes(path, largest=LARGEST_FILE)
     except InputError as error:
-        raise unreadable(path, str(error).removeprefix(f"{shown(path)} ")) from error
+        raise unreadable(path, error.reason) from error
     for start, kind in _FORMATS:
         if start.match(data):
             return data, kind

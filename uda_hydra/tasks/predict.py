@@ -138,10 +138,9 @@ def _record(folder: Path, source: Path, names: dict[Path, Path], former: set[str
     """Write down whose results will be here; those of images that have gone since are removed."""
     files = {str(path.relative_to(source)): str(name) for path, name in names.items()}
     for name in former - {*files.values()}:
-        for part in PARTS:
-            stale = folder / part / name
-            if stale.resolve().is_relative_to((folder / part).resolve()):
-                stale.unlink(missing_ok=True)
+        for part in (folder / part for part in PARTS):
+            if (part / name).resolve().is_relative_to(part.resolve()):
+                (part / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RECORD, {"input": str(source.resolve()), "files": files})
 
@@ -174,11 +173,11 @@ def _predict(
     space: LabelSpace,
 ) -> str | None:
     """Predict one image; why it has no result, if it has none."""
+    if len(os.fsencode(name.name)) > LONGEST:
+        return f"{shown(path)}: the name is too long for that of a result; give it a shorter one"
     # A result of an earlier call must not pass for that of an image that can no longer be read.
     for part in PARTS:
         (folder / part / name).unlink(missing_ok=True)
-    if len(os.fsencode(name.name)) > LONGEST:
-        return f"{shown(path)}: the name is too long for that of a result; give it a shorter one"
     try:
         image = read_rgb(path)
         labels = label_image(image)

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-from uda_hydra.inputs import open_regular
+from uda_hydra.inputs import open_regular, shown
 
 LARGEST_FILE = 8_000_000_000
 """Bytes of the largest file of weights that is opened."""
@@ -64,13 +64,16 @@ def _check_names(archive: zipfile.ZipFile) -> None:
 def _check_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
     """As torch.save stores it, uncompressed, and with the content that its checksum was made of."""
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-        raise Unsafe(f"is compressed ({entry.filename}): unpack it and save it with torch.save")
-    # torch.serialization.set_crc32_options(False) writes no checksums.
-    if entry.CRC:
-        with archive.open(entry) as content:
-            # At the end of an entry zipfile raises BadZipFile where the checksum differs.
-            while content.read(_CHUNK):
-                pass
+        raise Unsafe(
+            f"is compressed ({shown(entry.filename)}): unpack it and save it with torch.save"
+        )
+    if not entry.CRC:
+        # torch.serialization.set_crc32_options(False) writes none, and None compares none.
+        entry.CRC = None
+    with archive.open(entry) as content:
+        # At the end of an entry zipfile raises BadZipFile where the checksum differs.
+        while content.read(_CHUNK):
+            pass
 
 
 class _Value:

@@ -47,8 +47,10 @@ def read_checkpoint(file: str | Path) -> Checkpoint:
         raise ValueError(f"init={shown(file)}: no such file")
     try:
         found = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
-    except (InputError, Unsafe) as error:
-        raise _unusable(path, str(error).removeprefix(f"{shown(path)} ")) from error
+    except InputError as error:
+        raise _unusable(path, error.reason) from error
+    except Unsafe as error:
+        raise _unusable(path, str(error)) from error
     _check_tensors(path, found.tensors)
     layout, tensors = identify(found.tensors, str(file), container=found.container)
     ours = rename(tensors, layout)

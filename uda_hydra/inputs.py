@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from uda_hydra.files import printable
 
@@ -31,7 +31,7 @@ def shown(path: object) -> str:
     return printable(str(path)).replace("\n", "\\n")
 
 
-def open_regular(path: Path, *, largest: int) -> BinaryIO:
+def open_regular(path: Path, *, largest: int) -> BufferedReader:
     """Open a file of at most ``largest`` bytes for reading; links are followed.
 
     Raises InputError for pipes, devices, sockets and folders, which may never end, without waiting

@@ -58,7 +58,6 @@ def test_texts_of_every_system(read, content):
         (b"1\n\ntwo\n", r"line 3: 'two' names no image of GTA5 all at .* such as 00001\.png"),
         (b"1\n\xd9\xa3\n", "names no image"),
         (b"9" * 5000, "names no image"),
-        (b"1 labels/1.png\n", "names no image"),
     ],
 )
 def test_what_cannot_be_one_is_refused(read, content, reason):

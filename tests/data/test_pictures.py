@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import socket
 import struct
 import zlib
@@ -250,7 +251,8 @@ def claiming(kind: str, width: int, height: int) -> bytes:
         data[18:26] = struct.pack("<ii", width, height)
     elif kind == "TIFF":
         for tag, value in ((256, width), (257, height)):
-            place = data.index(struct.pack("<HHI", tag, 3, 1))
+            (found,) = re.finditer(struct.pack("<H", tag) + b"[\3\4]\0\1\0\0\0", data)
+            place = found.start()
             data[place : place + 12] = struct.pack("<HHII", tag, 4, 1, value)
     return bytes(data)
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 from uda_hydra.inputs import open_regular, shown
 
 LARGEST_FILE = 8_000_000_000
 """Bytes of the largest file of weights that is opened."""
-MOST_OPERATIONS = 1_000_000
-"""Of a pickle; a network with the state of its optimizer takes fewer than 200 000."""
+MOST_OPERATIONS = 500_000
+"""Of a pickle; a network, its averages and the state of its optimizer take some 100 000."""
 MOST_VALUES = 20_000_000
 """What a pickle may unfold to, in values and characters, each counted as often as it is used."""
 
@@ -85,7 +85,7 @@ class _Value:
         self.size = size
 
 
-def _check_pickle(file: BinaryIO) -> None:
+def _check_pickle(file: BufferedIOBase) -> None:
     """Follow the operations of one pickle with the sizes of values in place of the values."""
     stack: list[_Value] = []
     marks: list[int] = []

@@ -15,7 +15,7 @@ from tests.conftest import ROOT, composed
 from tests.processes import QUIET, refused, run_of
 from tests.test_launch import launch
 from uda_hydra.engine.finite import NonFiniteLoss
-from uda_hydra.errors import UserError, explain
+from uda_hydra.errors import UserError, explain, reported
 
 
 @pytest.fixture
@@ -82,6 +82,13 @@ def test_only_a_workers_traceback_is_left_out_of_an_error():
         "Caught UserError in DataLoader worker process 0.\nTraceback ...:\n  File ...\nm.E: a: b\n"
     )
     assert explain(UserError(sent)) == "a: b"
+
+
+def test_an_error_cannot_command_a_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    with pytest.raises(SystemExit), reported():
+        raise UserError("\33[2Jone\rtwo\nthree")
+    assert capsys.readouterr().err == "error: \\x1b[2Jone\\rtwo\nthree\n"
 
 
 def test_too_little_memory_names_keys_that_exist(make_trainer):

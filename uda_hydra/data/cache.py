@@ -20,6 +20,7 @@ from uda_hydra.data.samples import ResizedImages
 from uda_hydra.data.store import Store
 from uda_hydra.errors import UserError
 from uda_hydra.files import locked
+from uda_hydra.inputs import shown
 
 # Raise it with every change of what ResizedImages returns for a file, or of the form of an entry.
 _VERSION = 2
@@ -150,7 +151,7 @@ def _check_space(missing: list[Store], folder: Path) -> None:
         )
     count = sum(len(store.files) for store in missing)
     print(
-        f"cache: decoding {count} files once, {needed / 1e9:.2f} GB in {folder} "
+        f"cache: decoding {count} files once, {needed / 1e9:.2f} GB in {shown(folder)} "
         f"({free / 1e9:.2f} GB free)"
     )
 
@@ -180,7 +181,9 @@ def _locked(folder: Path) -> Iterator[None]:
     """One process at a time."""
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(folder / ".lock", waiting=f"cache: waiting for {folder}"))
+            stack.enter_context(
+                locked(folder / ".lock", waiting=f"cache: waiting for {shown(folder)}")
+            )
         except OSError as error:
             raise UserError(
                 f"cannot write to dataset.cache_folder={folder} ({error.strerror}). Choose another "

@@ -24,6 +24,7 @@ from uda_hydra.data.pictures import unreadable
 from uda_hydra.data.samples import ResizedImages
 from uda_hydra.errors import UserError
 from uda_hydra.files import digest_of
+from uda_hydra.inputs import shown
 
 # An entry is a CRC-32 of all that follows it, channels, height, width (little-endian, 4 bytes
 # each), then the pixels plane by plane, as a network takes them.
@@ -67,7 +68,7 @@ class Store:
         except FileNotFoundError:
             return self.build(index)
         if pixels is None:
-            print(f"cache: {path} is damaged and is made again", file=sys.stderr)
+            print(f"cache: {shown(path)} is damaged and is made again", file=sys.stderr)
             return self.build(index)
         self._verified.add(index)
         return torch.from_numpy(pixels)

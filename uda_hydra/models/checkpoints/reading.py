@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from uda_hydra.models.checkpoints.containers import Unwrapped, unwrap
 from uda_hydra.models.checkpoints.guard import LARGEST_FILE, Unsafe, check_torch_file
 from uda_hydra.models.checkpoints.layouts import Layout
 from uda_hydra.models.checkpoints.names import rename
-from uda_hydra.models.checkpoints.recognition import identify
+from uda_hydra.models.checkpoints.recognition import Recognised, identify
 
 NAMES = "uda_hydra.names"
 """Key of the metadata of our safetensors files: the names in the order of the state dict."""
@@ -36,11 +37,14 @@ class Checkpoint(NamedTuple):
     """Keys of the file that hold something other than weights."""
 
 
-def read_checkpoint(file: str | Path) -> Checkpoint:
+def read_checkpoint(
+    file: str | Path, known: Callable[[Mapping[str, Tensor]], Layout | None] | None = None
+) -> Checkpoint:
     """Open ``file``, recognise its layout, and give its tensors our names.
 
-    Its content tells whether it is a torch or a safetensors file. Raises ValueError, naming file
-    and remedy, for what cannot be read or recognised.
+    Its content tells whether it is a torch or a safetensors file; ``known`` tells the layout of
+    files that only the network itself knows. Raises ValueError, naming file and remedy, for what
+    cannot be read or recognised.
     """
     path = Path(file)
     if not path.exists():
@@ -52,7 +56,12 @@ def read_checkpoint(file: str | Path) -> Checkpoint:
     except Unsafe as error:
         raise _unusable(path, str(error)) from error
     _check_tensors(path, found.tensors)
-    layout, tensors = identify(found.tensors, str(file), container=found.container)
+    own = known(found.tensors) if known and found.container != "uda_hydra" else None
+    layout, tensors = (
+        Recognised(own, found.tensors)
+        if own
+        else identify(found.tensors, shown(file), container=found.container)
+    )
     ours = rename(tensors, layout)
     return Checkpoint(
         file=str(file),

@@ -26,6 +26,7 @@ LAYERS = [
     ["config", "types"],
     ["settings"],
     ["errors"],
+    ["inputs"],
     ["files"],
 ]
 HEAVY = {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from uda_hydra import build
-from uda_hydra.data.pool import count_up
+from uda_hydra.data.counting import Count
 from uda_hydra.data.samplers import SCANS
 from uda_hydra.data.scan import Statistics
 from uda_hydra.data.scan import scan as count
@@ -33,7 +32,7 @@ def scan(config: DictConfig, overrides: list[str]) -> None:
         pair.source.images,
         workers=config.trainer.workers,
         journal=folder / f"{pair.name}.jsonl",
-        progress=partial(count_up, "scan"),
+        progress=Count("scan"),
     )
     path = folder / pair.scan_file.name
     write_text(path, found.to_json())

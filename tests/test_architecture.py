@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "uda_hydra"
 LAYERS = [
     ["benchmark"],
     ["schema", "tasks"],
-    ["studies"],
     ["table"],
+    ["studies"],
     ["runs"],
     ["build", "report", "provenance"],
     ["tracking", "callbacks", "published"],
@@ -26,6 +26,7 @@ LAYERS = [
     ["config", "types"],
     ["settings"],
     ["errors"],
+    ["inputs"],
     ["files"],
 ]
 HEAVY = {

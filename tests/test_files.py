@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
 
 import pytest
 
-from uda_hydra.files import csv_cell, mask, masked, write_json
+from uda_hydra.files import (
+    csv_cell,
+    mask,
+    masked,
+    move_aside,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
 
 
 def test_numbers_that_are_not_finite_are_null_at_any_depth(tmp_path):
@@ -49,3 +59,38 @@ def test_no_password_is_shown(text, shown):
 )
 def test_no_cell_is_a_formula(value, cell):
     assert csv_cell(value) == cell
+
+
+def test_what_is_no_json_is_read_as_none(tmp_path):
+    (tmp_path / "x.json").write_text('{"a": NaN, "b": -Infinity}')
+    assert read_json(tmp_path / "x.json") == {"a": None, "b": None}
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
+    with subprocess.Popen(["sleep", "60"]) as other:
+        (tmp_path / "below").mkdir()
+        kept = {f".cost.json.{other.pid}.tmp", f".x.{os.getpid()}.tmp", ".x.tmp", "x.9.tmp"}
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        gone = {f".cost.json.{ended.pid}.tmp", ".next.pt.99999999999.tmp", ".x.0.tmp"}
+        for name in kept | gone:
+            (tmp_path / name).touch()
+            (tmp_path / "below" / name).touch()
+        remove_leftovers(tmp_path)
+        assert {path.name for path in tmp_path.iterdir() if path.is_file()} == kept
+        assert {path.name for path in (tmp_path / "below").iterdir()} == kept | gone
+        remove_leftovers(tmp_path, below=True)
+        assert {path.name for path in (tmp_path / "below").iterdir()} == kept
+        other.kill()
+
+
+def test_what_is_moved_aside_takes_the_first_free_number(tmp_path):
+    for number in (1, 2, 4):
+        (tmp_path / f"caco.before-{number}").mkdir()
+    (tmp_path / "caco.before-3").symlink_to("nowhere")
+    for name in ("caco.before-5", "caco.before-6"):
+        (tmp_path / "caco").mkdir()
+        assert move_aside(tmp_path / "caco") == tmp_path / name
+    (tmp_path / "caco.before-2").rmdir()
+    (tmp_path / "caco").mkdir()
+    assert move_aside(tmp_path / "caco").name == "caco.before-2"

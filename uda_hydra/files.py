@@ -12,8 +12,12 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
+"""Name of a file that the process with this number has not finished writing."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], *, size: int = 0) -> None:
@@ -35,6 +39,36 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, size: int =
             "what was there before is untouched. Free some space or make the folder writable, then "
             "start the same command again to resume from the last checkpoint."
         ) from error
+
+
+def remove_leftovers(folder: Path, *, below: bool = False) -> None:
+    """Remove the files in ``folder`` that killed processes of this machine left half-written.
+
+    ``below`` includes all folders in it. Call it only as the one who writes there.
+    """
+    for path in folder.rglob(".*.tmp") if below else folder.glob(".*.tmp"):
+        match = TEMPORARY.fullmatch(path.name)
+        if match and not _is_running(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    """Whether this machine has a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return pid > 0
+
+
+def move_aside(path: Path) -> Path:
+    """Rename a file or folder to ``<name>.before-<n>``, n the first free number; its new path."""
+    number = 1
+    while os.path.lexists(aside := path.with_name(f"{path.name}.before-{number}")):
+        number += 1
+    return path.rename(aside)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -59,7 +93,8 @@ def _finite(value: Any) -> Any:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None where there is no such file, or it is damaged."""
     try:
-        values = json.loads(path.read_text())
+        # NaN and Infinity are not JSON.
+        values = json.loads(path.read_text(), parse_constant=lambda _: None)
     except (OSError, ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) else None
@@ -80,9 +115,21 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def remembered_digest(path: Path) -> str:
+    """``digest``, computed once by this process as long as nobody writes the file."""
+    state = path.stat()
+    return _digest(path, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _digest(path: Path, modified: int, size: int) -> str:
+    return digest(path)
+
+
 def digest_of(value: object, *, length: int = 8) -> str:
-    """The first ``length`` hexadecimal digits of the SHA-256 of plain values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:length]
+    """The first ``length`` hexadecimal digits of the SHA-256 of plain values, as JSON has them."""
+    text = json.dumps(_finite(value), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

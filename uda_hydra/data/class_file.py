@@ -24,6 +24,7 @@ import yaml
 
 from uda_hydra.data.label_space import Colour, LabelSpace
 from uda_hydra.errors import UserError, nearest
+from uda_hydra.inputs import InputError, read_text
 
 ENDINGS = (".yaml", ".yml")
 DOMAINS = ("source", "target")
@@ -48,15 +49,19 @@ def read_class_file(path: Path) -> LabelSpace:
 
 def _parsed(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"the file cannot be read ({error.strerror})") from error
+        text = read_text(path)
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            # A few lines of them unfold to gigabytes.
+            raise ValueError("aliases (*name) are not read; write out what they stand for")
+        content = yaml.safe_load(text)
+    except InputError as error:
+        raise ValueError(f"the file {error.reason}") from error
     except yaml.MarkedYAMLError as error:
         place = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
         raise ValueError(
             f"this is not YAML ({error.problem}{place}); colours need quotes: '#804080'"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError("this is not a YAML text in UTF-8") from error
     content = _mapping(content, "the file", _TOP)
     if not isinstance(content.get("classes"), list):

@@ -36,7 +36,7 @@ class FiniteWatch:
         Called before anything is logged, scored or saved, so that no bad state reaches the disk.
         """
         steps, self._steps = self._steps, []
-        if not steps:
+        if not any(values for *_, values in steps):
             return
         found = torch.stack([value.float() for *_, values in steps for value in values.values()])
         numbers = iter(found.tolist())

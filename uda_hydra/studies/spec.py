@@ -19,6 +19,7 @@ from uda_hydra.files import digest_of
 from uda_hydra.provenance import command
 from uda_hydra.runs.checks import check_stages
 from uda_hydra.runs.identity import identity
+from uda_hydra.runs.layout import check_folder
 from uda_hydra.runs.stages import plan
 from uda_hydra.studies import storage
 from uda_hydra.studies.keys import Overrides, split_line
@@ -94,6 +95,7 @@ class StudySpec:
 
     def check(self) -> None:
         """Raise UserError for what can be known before anything is run or written."""
+        check_folder(self.folder, "study")
         check_stages(plan(self.config, self.fixed))
         if self.options.storage is not None:
             storage.check_database(self.options.storage)

@@ -24,6 +24,8 @@ from uda_hydra.engine.device import free_memory
 from uda_hydra.errors import Stopped, UserError, print_error
 from uda_hydra.files import is_number, mask, printable
 from uda_hydra.provenance import provenance
+from uda_hydra.runs.layout import mark_folder
+from uda_hydra.studies import storage
 from uda_hydra.studies.keys import Overrides
 from uda_hydra.studies.liveness import Heartbeat
 from uda_hydra.studies.load import load_study, read_study
@@ -67,7 +69,7 @@ def sweep(
         return
     spec.check()
     launcher = _launcher(spec, config, context, task)
-    spec.folder.mkdir(parents=True, exist_ok=True)
+    mark_folder(spec.folder, "study")
     queue = TrialQueue(
         spec.folder,
         spec.url,
@@ -75,8 +77,9 @@ def sweep(
         design=spec.design,
         sampler=spec.sampler,
     )
-    queue.describe(spec.facts(provenance([])))
-    _run_and_report(spec, queue, launcher)
+    with storage.readable(spec.url, storage.UNUSABLE):
+        queue.describe(spec.facts(provenance([])))
+        _run_and_report(spec, queue, launcher)
 
 
 def _launcher(

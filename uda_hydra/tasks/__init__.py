@@ -13,6 +13,7 @@ from uda_hydra.errors import UserError, nearest
 TASKS = {
     "train": "uda_hydra.tasks.train:train",
     "evaluate": "uda_hydra.tasks.evaluate:evaluate",
+    "adabn": "uda_hydra.tasks.adabn:adabn",
     "predict": "uda_hydra.tasks.predict:predict",
     "convert": "uda_hydra.tasks.convert:convert",
     "check_data": "uda_hydra.tasks.check_data:check_data",

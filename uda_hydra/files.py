@@ -185,6 +185,16 @@ def masked(value: Any) -> Any:
     return mask(value) if isinstance(value, str) else value
 
 
+def quoted(line: str) -> str:
+    """``key=text`` with the text quoted where Hydra's grammar would read something else in it."""
+    key, _, text = line.partition("=")
+    if text.isascii() and text.replace("/", "").replace("_", "").isalnum():
+        return line
+    # A backslash counts only before a quote, and at the end.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
+    return f"{key}='{escaped}'"
+
+
 @contextmanager
 def locked(
     path: Path, *, wait: bool = True, waiting: str | None = None, per_process: bool = False

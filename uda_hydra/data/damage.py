@@ -1,7 +1,7 @@
 """What decoders forgive: parts that are missing, altered, or more than the header claims.
 
 OpenCV returns the upper half of a cut JPEG without a word, Pillow black for the rows that a PNG
-lacks, and both fill a JPEG up that ends early.
+lacks, anything for those of a TIFF, and both fill a JPEG up that ends early.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 # Column and row of the first pixel of each pass of an interlaced PNG, and the steps between them.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
@@ -20,6 +21,8 @@ _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 """Of a JPEG's markers those that do not stand alone; compressed data holds none of them."""
 _SCAN, _END, _SINGLE_SCAN = 0xDA, 0xD9, (0xC0, 0xC1)
 _PADDING = bytes(16)
+_BITS, _COMPRESSION, _STRIP_BYTES, _TILE_BYTES = 258, 259, 279, 325
+"""Tags of a TIFF: bits of each channel, and how many bytes each of its parts takes."""
 
 
 class Damaged(ValueError):
@@ -47,6 +50,18 @@ def first_jpeg(data: bytes) -> bytes:
         # nothing they ask for more.
         return data[: marker.start()] + _PADDING
     return data[: marker.end()]
+
+
+def check_strips(tags: Mapping[int, Any], size: tuple[int, int]) -> None:
+    """Raise ``Damaged`` where the strips of an uncompressed TIFF hold fewer bytes than its pixels.
+
+    Pillow would take what follows them in the file for pixels.
+    """
+    width, height = size
+    needed = height * (width * sum(tags.get(_BITS, (1,))) + 7) // 8
+    held = sum(tags.get(_STRIP_BYTES, ())) + sum(tags.get(_TILE_BYTES, ()))
+    if tags.get(_COMPRESSION, 1) == 1 and 0 < held < needed:
+        raise Damaged(f"claims {width}x{height} pixels, and holds fewer")
 
 
 def whole_png(data: bytes, check_size: Callable[[int, int], None]) -> int:

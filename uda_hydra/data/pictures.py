@@ -25,7 +25,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from uda_hydra.data.damage import Damaged, first_jpeg, whole_png
+from uda_hydra.data.damage import Damaged, check_strips, first_jpeg, whole_png
 from uda_hydra.errors import UserError
 from uda_hydra.inputs import InputError, read_bytes, shown
 
@@ -105,11 +105,13 @@ def read_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
             data = first_jpeg(data)
         with warnings.catch_warnings(action="ignore"), kind(io.BytesIO(data)) as image:
             _check_header(path, image)
+            if isinstance(image, TiffImageFile):
+                check_strips(image.tag_v2, image.size)
             return _rgb(image)
-    except Damaged as error:
-        raise unreadable(path, str(error)) from error
     except UnreadableFile:
         raise
+    except Damaged as error:
+        raise unreadable(path, str(error)) from error
     except Exception as error:
         raise _undecodable(path, error) from error
 

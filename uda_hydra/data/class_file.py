@@ -32,6 +32,7 @@ LARGEST_ID = 65535
 """What a 16-bit label can hold."""
 
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
+_SUBSET = re.compile(r"miou_[\w-]+")
 _TOP = ("classes", "subsets", "ignore")
 _ENTRY = ("name", "colour", *DOMAINS, "merges")
 
@@ -88,14 +89,14 @@ def _space(name: str, content: Mapping[str, Any]) -> LabelSpace:
         name,
         names,
         tuple(_colour(entry.get("colour"), one) for one, entry in pairs),
-        {key: _texts(subsets[key], key) for key in _mapping(subsets, "subsets")},
+        {_subset(key): _texts(subsets[key], key) for key in _mapping(subsets, "subsets")},
         {one: _texts(entry["merges"], one) for one, entry in pairs if entry.get("merges")},
         listed,
         ignored,
     )
 
 
-def _mapping(value: Any, what: str, known: Sequence[str] | None = None) -> Mapping[str, Any]:
+def _mapping(value: Any, what: str, known: Sequence[str] | None = None) -> Mapping[Any, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{what} must be a mapping such as {{name: value}}, got {value!r}")
     for key in value:
@@ -111,6 +112,13 @@ def _name(entry: Mapping[str, Any], number: int) -> str:
             f"class {number} needs a name in letters, got {name!r}; quote it if need be"
         )
     return name
+
+
+def _subset(key: Any) -> str:
+    if not isinstance(key, str) or not _SUBSET.fullmatch(key):
+        name = re.sub(r"\W+", "_", str(key).removeprefix("miou_")).strip("_") or "name"
+        raise ValueError(f"subset {key!r} must be named miou_<name>, such as miou_{name}")
+    return key
 
 
 def _texts(value: Any, what: str) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from uda_hydra.engine.protocols import input_sizes, label_map, look
 from uda_hydra.errors import UserError
 from uda_hydra.files import read_json, write_atomically, write_json
 from uda_hydra.inputs import shown
+from uda_hydra.runs.layout import check_folder, mark_folder
 
 PARTS = ("labels", "colours", "overlays")
 """Folders of the results."""
@@ -50,10 +51,12 @@ def predict(config: DictConfig, overrides: list[str]) -> None:
         raise UserError("task=predict needs input=FOLDER: the images to predict")
     source = Path(config.input)
     folder = Path(config.output or f"outputs/predictions/{source.resolve().name}")
+    check_folder(folder, "prediction", writes=[*PARTS, "classes.json", RECORD])
     names = name_outputs(find_images(source, folder), source)
     former = _former(folder, source)
     space = label_space(config.dataset.classes)
     label_image = _predictor(config, space)
+    mark_folder(folder, "prediction")
     _record(folder, source, names, former)
     failed, count = [], Count("predict")
     for done, (path, name) in enumerate(names.items(), 1):

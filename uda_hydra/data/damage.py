@@ -58,17 +58,18 @@ def check_strips(tags: Mapping[int, Any], size: tuple[int, int]) -> None:
     Pillow would take what follows them in the file for pixels.
     """
     width, height = size
-    needed = height * (width * sum(tags.get(_BITS, (1,))) + 7) // 8
+    needed = height * ((width * sum(tags.get(_BITS, (1,))) + 7) // 8)
     held = sum(tags.get(_STRIP_BYTES, ())) + sum(tags.get(_TILE_BYTES, ()))
     if tags.get(_COMPRESSION, 1) == 1 and 0 < held < needed:
         raise Damaged(f"claims {width}x{height} pixels, and holds fewer")
 
 
-def whole_png(data: bytes, check_size: Callable[[int, int], None]) -> int:
+def whole_png(data: bytes, check_size: Callable[[int, int], None], *, count_pixels: bool) -> int:
     """Bits of a channel of a PNG, once ``check_size`` has seen what width and height it claims.
 
-    Raises ``Damaged`` unless all chunks (length, name, content, checksum) are as written and hold
-    as many pixels as the header claims, of one picture.
+    Raises ``Damaged`` unless all chunks (length, name, content, checksum) are as written, of one
+    picture. ``count_pixels`` compares their number with the header, for decoders that do not; it
+    takes as long as decoding.
     """
     header, body = b"", []
     view, start = memoryview(data), 8
@@ -77,6 +78,8 @@ def whole_png(data: bytes, check_size: Callable[[int, int], None]) -> int:
         if zlib.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             break
         name, content = bytes(view[start + 4 : start + 8]), view[start + 8 : end]
+        if name != b"IHDR" and not header:
+            raise Damaged("cannot be decoded: it has no header")
         if name == b"IHDR" and not header:
             header = bytes(content)
             if len(header) != 13 or header[9] not in _CHANNELS:
@@ -87,15 +90,14 @@ def whole_png(data: bytes, check_size: Callable[[int, int], None]) -> int:
         elif name == b"acTL":
             raise Damaged("holds several pictures: save the one to use as a file of its own")
         elif name == b"IEND":
-            _check_pixels(header, body)
+            if count_pixels:
+                _check_pixels(header, body)
             return header[8]
         start = end + 4
     raise Damaged(f"is cut short or altered after byte {start} of {len(data)}")
 
 
 def _check_pixels(header: bytes, body: list[memoryview]) -> None:
-    if not header:
-        raise Damaged("cannot be decoded: it has no header")
     width, height, depth, colours, *_, interlaced = struct.unpack(">IIBBBBB", header)
     expected = 0
     for column, row, across, down in _PASSES if interlaced else ((0, 0, 1, 1),):

@@ -76,7 +76,7 @@ def read_checkpoint(
 def _is_safetensors(path: Path) -> bool:
     """Whether a file begins with the length of a header (8 bytes) and an opening brace."""
     with open_regular(path, largest=LARGEST_FILE) as file:
-        return file.read(9)[8:] == b"{" or path.suffix == ".safetensors"
+        return file.read(9)[8:] == b"{"
 
 
 def _read_torch(path: Path) -> Unwrapped:

@@ -21,7 +21,7 @@ TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], *, size: int = 0) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, force it to disk, and rename it.
+    """Let ``write`` fill a temporary file next to ``path``, force it to disk, and rename it.
 
     Whatever happens, ``path`` is either the old file or the whole new one. Raises OSError naming
     the folder when the disk is full or not writable; ``size`` is about how many bytes it takes.

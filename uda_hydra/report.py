@@ -53,7 +53,7 @@ def _table(columns: dict[str, Result], rows: Sequence[Row]) -> list[str]:
     ours = [*columns.values()]
     classes = {key: key.removeprefix("iou/") for key in ours[0] if key.startswith("iou/")}
     means = {MEAN: "miou"} | {metric: metric for metric in subset_metrics(ours[0])}
-    beside = [row.column() for row in rows if row.iou]
+    extra = [row.column() for row in rows if row.iou]
     heads = [*columns, *([""] if len(ours) == 2 else []), *_numbers(rows)]
     widths = [max(10, len(head) + 2) for head in heads]
     first = max(16, *(len(name) + 1 for name in classes.values()))
@@ -66,7 +66,7 @@ def _table(columns: dict[str, Result], rows: Sequence[Row]) -> list[str]:
         cells = [_percent(value) for value in values]
         if len(values) == 2:
             cells.append("" if None in values else f"{100 * (values[1] - values[0]):+.2f}")
-        cells += [_percent(column.get(name)) for column in beside]
+        cells += [_percent(column.get(name)) for column in extra]
         return f"{label:<{first}}{aligned(cells)}"
 
     return [

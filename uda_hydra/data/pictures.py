@@ -3,7 +3,7 @@
 PNG, JPEG, WebP, BMP and TIFF are read, told apart by their content. A picture is shown upright, as
 its EXIF orientation says. Grey levels, palettes and 16 bits become RGB of 8 bits (the upper ones),
 transparency is dropped. Several pictures in one file are refused, and so are colours that are not
-RGB (CMYK, LAB) and numbers beyond 16 bits: how these look is nothing a file alone could tell.
+RGB (CMYK, LAB) and numbers beyond 16 bits: a file alone does not say how these look.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from uda_hydra.errors import UserError
 from uda_hydra.inputs import InputError, read_bytes, shown
 
 ENDINGS = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff")
-"""Endings of the names of pictures; upper case counts too. What a file is, its content tells."""
+"""Endings of the names of pictures; upper case counts too. The content decides what a file is."""
 MOST_PIXELS = 80_000_000
 """No picture of more is decoded: a small file can claim to be enormous."""
 LARGEST_FILE = 1_000_000_000

@@ -32,7 +32,7 @@ class Backbone(nn.Module):
         return 1
 
     def layout(self, tensors: Mapping[str, Tensor]) -> Layout | None:
-        """The layout of a file with these tensors, where the network alone can tell it."""
+        """The layout of a file with these tensors, where only the network itself knows it."""
         return None
 
     def in_order(self) -> Iterable[nn.Module]:

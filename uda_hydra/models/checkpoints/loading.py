@@ -58,7 +58,7 @@ def load_weights(
 ) -> LoadReport:
     """Fill ``network`` from ``file``; if anything does not fit, nothing changes.
 
-    ``known`` tells the layout of files that only the network itself knows.
+    ``known`` gives the layout of files that only the network itself knows.
 
     Old files lack ``num_batches_tracked``, which becomes 0.
     Raises ValueError, naming file and remedy, for what cannot be read, recognised or fitted.

@@ -42,7 +42,7 @@ def read_checkpoint(
 ) -> Checkpoint:
     """Open ``file``, recognise its layout, and give its tensors our names.
 
-    Its content tells whether it is a torch or a safetensors file; ``known`` tells the layout of
+    Its content shows whether it is a torch or a safetensors file; ``known`` gives the layout of
     files that only the network itself knows. Raises ValueError, naming file and remedy, for what
     cannot be read or recognised.
     """

@@ -15,7 +15,7 @@ from torch import Tensor
 from uda_hydra.inputs import InputError, open_regular, shown
 from uda_hydra.models.checkpoints.containers import Unwrapped, unwrap
 from uda_hydra.models.checkpoints.guard import LARGEST_FILE, Unsafe, check_torch_file
-from uda_hydra.models.checkpoints.layouts import Layout
+from uda_hydra.models.checkpoints.layouts import WeightLayout
 from uda_hydra.models.checkpoints.names import rename
 from uda_hydra.models.checkpoints.recognition import Recognised, identify
 
@@ -27,7 +27,7 @@ class Checkpoint(NamedTuple):
     """The content of a weight file, under our names."""
 
     file: str
-    layout: Layout
+    layout: WeightLayout
     container: str
     tensors: dict[str, Tensor]
     """The tensors that have a name of ours, by that name."""
@@ -38,7 +38,7 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(
-    file: str | Path, known: Callable[[Mapping[str, Tensor]], Layout | None] | None = None
+    file: str | Path, known: Callable[[Mapping[str, Tensor]], WeightLayout | None] | None = None
 ) -> Checkpoint:
     """Open ``file``, recognise its layout, and give its tensors our names.
 

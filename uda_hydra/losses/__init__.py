@@ -1,8 +1,15 @@
 """Loss functions: pure, tensors and floats in, one scalar out. Methods write ``L.segmentation``."""
 
 from uda_hydra.losses.adversarial import GANS, SOURCE, TARGET, adversarial, gan
+from uda_hydra.losses.bank_contrast import bank_contrast
+from uda_hydra.losses.class_threshold import (
+    bins_at,
+    class_thresholds,
+    confidence_histogram,
+    values_in_bins,
+)
 from uda_hydra.losses.consistency import consistency, disagreement
-from uda_hydra.losses.contrast import category_contrast
+from uda_hydra.losses.contrast import category_contrast, gaussian_contrast, prototype_contrast
 from uda_hydra.losses.entropy import (
     class_prior,
     entropy,
@@ -12,7 +19,9 @@ from uda_hydra.losses.entropy import (
     reliability,
     self_information,
 )
+from uda_hydra.losses.fine_grained import class_knowledge, fine_grained
+from uda_hydra.losses.lovasz import lovasz_softmax, supervised_lovasz
 from uda_hydra.losses.max_square import class_weights, image_wise, max_square, pixel_weights
 from uda_hydra.losses.precision import full_precision, logits, probabilities
-from uda_hydra.losses.pseudo_label import confident_label, guiding_label
+from uda_hydra.losses.pseudo_label import confident_label, guiding_label, label_shares
 from uda_hydra.losses.segmentation import segmentation, supervised

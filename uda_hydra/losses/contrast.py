@@ -1,4 +1,4 @@
-"""Contrast between pixels and the keys of a category dictionary."""
+"""Contrast between pixels and the keys of a category dictionary or the prototypes of classes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from uda_hydra.losses.precision import full_precision
+from uda_hydra.types import IGNORE
 
 EMPTY_SLOT = -1e30
 """Logarithm of the weight of an empty slot: nothing after exp, yet finite, so gradients are too."""
@@ -53,3 +54,63 @@ def category_contrast(
     divisor = count.clamp(min=1) if mean == "positives" else filled.sum().clamp(min=1)
     cells = label.numel()
     return -(temperature / base_temperature) * (attraction * own / divisor).sum() / cells
+
+
+def prototype_contrast(
+    features: Float[Tensor, "b d h w"],
+    label: Integer[Tensor, "b h w"],
+    prototypes: Float[Tensor, "k d"],
+    *,
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of a softmax over cosines with the prototypes, mean of the labelled cells.
+
+    In [0, inf); ln k is chance. ProCA (Jiang et al., ECCV 2022), Eq. 5. ``prototypes`` are
+    constants; one of length 0 has the cosine 0. Without a labelled cell it is 0.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        features, keys = unit_keys(features, prototypes)
+        # The cells are divided by their lengths after the product: no second map of all channels.
+        length = torch.linalg.vector_norm(features, dim=1).clamp(min=1e-12)
+        scores = (keys / temperature) @ features / length[:, None]
+    return cell_entropy(scores, label)
+
+
+def gaussian_contrast(
+    features: Float[Tensor, "b d h w"],
+    label: Integer[Tensor, "b h w"],
+    mean: Float[Tensor, "k d"],
+    variance: Float[Tensor, "k d"],
+    *,
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """``prototype_contrast`` against all samples of each class's Gaussian: SDCA (Li et al., 2021).
+
+    As released: variances have length 1, and the temperature divides them a second time.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        features, keys = unit_keys(features, mean)
+        spread = F.normalize(variance.detach().to(keys.dtype), dim=1) / temperature
+        features = F.normalize(features, dim=1)
+        scatter = spread @ features.square() / (2 * temperature)  # b k n
+        scores = keys @ features / temperature + scatter
+    valid = (label != IGNORE).flatten(1)
+    own = scatter.gather(1, label.flatten(1).where(valid, 0).long()[:, None])[:, 0] * valid
+    return cell_entropy(scores, label) + own.sum() / valid.sum().clamp(min=1)
+
+
+def unit_keys(
+    features: Float[Tensor, "b d h w"], keys: Float[Tensor, "k d"]
+) -> tuple[Float[Tensor, "b d n"], Float[Tensor, "k d"]]:
+    """The features cell by cell, and the keys as constants of length 1, in full precision."""
+    features = full_precision(features).flatten(2)
+    return features, F.normalize(keys.detach().to(features.dtype), dim=1)
+
+
+def cell_entropy(
+    scores: Float[Tensor, "b k n"], label: Integer[Tensor, "b h w"]
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy of the labelled cells; 0 without one."""
+    label = label.flatten(1).long()
+    total = F.cross_entropy(scores, label, ignore_index=IGNORE, reduction="sum")
+    return total / (label != IGNORE).sum().clamp(min=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
@@ -30,3 +31,11 @@ def guiding_label(
     """
     confident = (main.amax(dim=1) > threshold) | (aux.amax(dim=1) > threshold)
     return (main + aux).argmax(dim=1).where(confident, IGNORE)
+
+
+def label_shares(label: Integer[Tensor, "b h w"], num_classes: int) -> dict[str, Float[Tensor, ""]]:
+    """Shares of all pixels that carry a pseudo label: of any class, and of each by its number."""
+    classes = torch.arange(num_classes, device=label.device)[:, None]
+    shares = (label.flatten() == classes).float().mean(dim=1)
+    named = {f"pseudo_share/{number}": share for number, share in enumerate(shares)}
+    return {"pseudo_share/all": shares.sum()} | named

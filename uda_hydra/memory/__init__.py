@@ -1,4 +1,7 @@
 """State that outlives a step: modules made of buffers, saved and restored with the method."""
 
 from uda_hydra.memory.category_queue import CategoryQueue
+from uda_hydra.memory.cells import sample_anchors
 from uda_hydra.memory.ema import EmaTeacher, ema_momentum
+from uda_hydra.memory.pixel_bank import PixelBank
+from uda_hydra.memory.prototypes import Gaussians, Prototypes

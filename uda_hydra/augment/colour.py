@@ -1,0 +1,144 @@
+"""Views with random colours, as torchvision changes them: ProCA and FADA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+import torchvision.transforms.functional as vision
+from jaxtyping import UInt8
+from torch import Tensor
+
+from uda_hydra.augment.photometric import Jitter
+from uda_hydra.augment.picture import from_pillow, to_pillow
+from uda_hydra.augment.training import SourceView, TargetView
+from uda_hydra.augment.view import extend, output_size
+from uda_hydra.augment.warp import warp
+from uda_hydra.types import Crop, Mirror, Resize, View
+
+DOMAINS = ("source", "target", "both", "none")
+
+
+@dataclass(frozen=True)
+class ColourView:
+    """A part of an image at a random size, mirrored or not, then in other colours.
+
+    ProCA (Jiang et al., ECCV 2022), in the release's order.
+    """
+
+    colours: str
+    """Whose colours change: one of ``DOMAINS``."""
+    jitter: float
+    """Factors of brightness, contrast and saturation are in 1 - jitter to 1 + jitter."""
+    hue: float
+    """Largest shift of the hue, in full turns, at most 0.5."""
+    grey: float
+    """Probability of a grey image."""
+    blur: list[float] | None
+    """Smallest and largest sigma of the 3x3 Gaussian blur, in pixels; None for no blur."""
+    scale_range: list[float] | None
+    """Smallest and largest size, relative to the image's own; None for the training size."""
+    crop: list[int] | None
+    """Width and height of the part that is seen; None for the training size."""
+    mirror: float
+    """Probability of exchanging left and right."""
+    active = True
+
+    def __post_init__(self) -> None:
+        _check("colours", self.colours in DOMAINS, f"one of {', '.join(DOMAINS)}", self.colours)
+        for key in ("jitter", "grey", "mirror"):
+            value = getattr(self, key)
+            _check(key, 0 <= value <= 1, "in [0, 1]", value)
+        _check("hue", 0 <= self.hue <= 0.5, "in [0, 0.5]", self.hue)
+        for key in ("blur", "scale_range"):
+            span = getattr(self, key)
+            ordered = span is None or (len(span) == 2 and 0 < span[0] <= span[1])
+            _check(key, ordered, "[smallest, largest], both positive, or null", span)
+        fits = self.crop is None or (len(self.crop) == 2 and min(self.crop) > 0)
+        _check("crop", fits, "[width, height] in pixels or null", self.crop)
+
+    @property
+    def from_file(self) -> bool:
+        """Random sizes are taken from the files themselves."""
+        return self.scale_range is not None
+
+    def source(
+        self,
+        image: UInt8[Tensor, "3 h w"],
+        label: UInt8[Tensor, "h w"],
+        size: tuple[int, int],
+        random: Random,
+    ) -> SourceView:
+        """Image and label in the same view; only the image changes its colours."""
+        view = self._draw(_size(image), size, random)
+        seen = warp(image, view, kind="image")
+        if self.colours in ("source", "both"):
+            seen = self._recoloured(seen, random)
+        return SourceView(seen, warp(label, view, kind="label"), view)
+
+    def target(
+        self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
+    ) -> TargetView:
+        """One view of the image."""
+        view = self._draw(_size(image), size, random)
+        seen = warp(image, view, kind="image")
+        if self.colours in ("target", "both"):
+            seen = self._recoloured(seen, random)
+        return TargetView(seen, view)
+
+    def _draw(self, size: tuple[int, int], wanted: tuple[int, int], random: Random) -> View:
+        view = View(size)
+        if self.scale_range is not None:
+            scale = random.uniform(*self.scale_range)
+            view = extend(view, Resize(int(size[0] * scale), int(size[1] * scale)))
+            crop = (self.crop[0], self.crop[1]) if self.crop else wanted
+            view = padded_crop(view, crop, random)
+        elif size != wanted:
+            view = extend(view, Resize(*wanted))
+        return extend(view, Mirror()) if random.random() < self.mirror else view
+
+    def _recoloured(self, image: UInt8[Tensor, "3 h w"], random: Random) -> UInt8[Tensor, "3 h w"]:
+        """Jitter in a random order, grey, blur: each as torchvision does it."""
+        factors = [random.uniform(1 - self.jitter, 1 + self.jitter) for _ in range(3)]
+        hue = random.uniform(-self.hue, self.hue)
+        image = jittered(image, Jitter(*factors, hue, tuple(random.sample(range(4), 4))))
+        if random.random() < self.grey:
+            image = from_pillow(vision.to_grayscale(to_pillow(image), num_output_channels=3))
+        if self.blur is not None:
+            image = vision.gaussian_blur(image, [3, 3], [random.uniform(*self.blur)] * 2)
+        return image
+
+
+def jittered(image: UInt8[Tensor, "3 h w"], chosen: Jitter) -> UInt8[Tensor, "3 h w"]:
+    """The image with torchvision's colour jitter of a Pillow picture."""
+    changes = (
+        vision.adjust_brightness,
+        vision.adjust_contrast,
+        vision.adjust_saturation,
+        vision.adjust_hue,
+    )
+    picture = to_pillow(image)
+    for number in chosen.order:
+        picture = changes[number](picture, chosen[number])
+    return from_pillow(picture)
+
+
+def padded_crop(view: View, size: tuple[int, int], random: Random) -> View:
+    """The view's part of ``size`` at a random place; what is too small is padded on both sides.
+
+    On each side by all that is missing, as in the release.
+    """
+    corner = []
+    for have, want in zip(output_size(view), size, strict=True):
+        missing = max(0, want - have)
+        corner.append(random.randint(0, have + 2 * missing - want) - missing)
+    return extend(view, Crop(*corner, *size))
+
+
+def _size(image: UInt8[Tensor, "3 h w"]) -> tuple[int, int]:
+    return image.shape[2], image.shape[1]
+
+
+def _check(name: str, holds: bool, wanted: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"augmentation.{name} must be {wanted}, got {value}")

@@ -1,0 +1,138 @@
+"""Running class means of features, shared by both domains."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Float64, Integer
+from torch import Tensor, nn
+
+from uda_hydra.types import IGNORE
+
+Features = Float[Tensor, "b d h w"]
+Labels = Integer[Tensor, "b h w"]
+
+
+class Prototypes(nn.Module):
+    """One mean per class and how many cells it is of; ProCA (Jiang et al., ECCV 2022), Sec. 3.2.
+
+    Cumulative by default: the mean of all cells so far. With ``momentum`` the weight of a batch's
+    mean is that, however many cells it is of. ``window`` lets a mean count for so many cells at
+    most, so that it never stops moving. A class that was never seen stays at 0.
+    """
+
+    mean: Float[Tensor, "k d"]
+    count: Float64[Tensor, " k"]
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        *,
+        momentum: float | None = None,
+        window: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.window = window
+        self.register_buffer("mean", torch.zeros(num_classes, dim))
+        # In float32 a count would stop at 2^24, which a common class passes.
+        self.register_buffer("count", torch.zeros(num_classes, dtype=torch.float64))
+
+    @torch.no_grad()
+    def update(self, features: Features, label: Labels) -> None:
+        """Take in the cells of a batch; ignored ones and absent classes change nothing."""
+        total, count = class_sums(features, label, len(self.mean))
+        self.take(total, count)
+
+    @torch.no_grad()
+    def take(self, total: Float[Tensor, "k d"], count: Float64[Tensor, " k"]) -> None:
+        """Take in sums over so many cells of each class."""
+        mean = total / count.clamp(min=1).to(total.dtype)[:, None]
+        weight = batch_weight(self.count, count, momentum=self.momentum, window=self.window)
+        self.mean.lerp_(mean.to(self.mean.dtype), weight.to(self.mean.dtype)[:, None])
+        self.count += count
+
+
+class Gaussians(nn.Module):
+    """A running mean and variance of every channel for each class: SDCA (Li et al., 2021)."""
+
+    mean: Float[Tensor, "k d"]
+    variance: Float[Tensor, "k d"]
+    count: Float64[Tensor, " k"]
+
+    def __init__(self, num_classes: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_classes, dim))
+        self.register_buffer("variance", torch.zeros(num_classes, dim))
+        self.register_buffer("count", torch.zeros(num_classes, dtype=torch.float64))
+
+    @torch.no_grad()
+    def update(self, features: Features, label: Labels) -> None:
+        """Take in the cells of a batch; the variance of the whole is within plus between."""
+        self.take(*class_moments(features, label, len(self.mean)))
+
+    @torch.no_grad()
+    def take(
+        self,
+        mean: Float[Tensor, "k d"],
+        variance: Float[Tensor, "k d"],
+        count: Float64[Tensor, " k"],
+    ) -> None:
+        """Take in the moments of so many cells of each class; variances have the divisor n."""
+        weight = batch_weight(self.count, count).to(self.mean.dtype)[:, None]
+        between = weight * (1 - weight) * (self.mean - mean).square()
+        self.variance.lerp_(variance, weight).add_(between)
+        self.mean.lerp_(mean, weight)
+        self.count += count
+
+
+def batch_weight(
+    before: Float64[Tensor, " k"],
+    count: Float64[Tensor, " k"],
+    *,
+    momentum: float | None = None,
+    window: float | None = None,
+) -> Float64[Tensor, " k"]:
+    """The share of a batch in the new mean of each class: 0 where it has no cell of it."""
+    if momentum is not None:
+        return momentum * (count > 0).double()
+    if window is not None:
+        before = before.clamp(max=window)
+    return count / (before + count).clamp(min=1)
+
+
+def class_sums(
+    features: Features, label: Labels, num_classes: int
+) -> tuple[Float[Tensor, "k d"], Float64[Tensor, " k"]]:
+    """Sum of the features over the cells of each class, and their number; one matrix product.
+
+    ``label`` is of the features' size.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        features = _constant(features)
+        member = _members(label, num_classes, features.dtype)
+        total = torch.bmm(member, features.flatten(2).transpose(1, 2)).sum(dim=0)
+        return total, member.sum(dim=(0, 2), dtype=torch.float64)
+
+
+def class_moments(
+    features: Features, label: Labels, num_classes: int
+) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"], Float64[Tensor, " k"]]:
+    """Mean, variance (divisor n) and number of the cells of each class; 0 without a cell."""
+    total, count = class_sums(features, label, num_classes)
+    divisor = count.clamp(min=1).to(total.dtype)[:, None]
+    mean = total / divisor
+    # Around the mean, not a difference of squares: that would lose the small variances.
+    own = mean[label.where(label != IGNORE, 0).long()].movedim(-1, 1)
+    squares, _ = class_sums((_constant(features) - own).square(), label, num_classes)
+    return mean, squares / divisor, count
+
+
+def _members(label: Labels, num_classes: int, dtype: torch.dtype) -> Float[Tensor, "b k n"]:
+    classes = torch.arange(num_classes, device=label.device)[:, None]
+    return (label.flatten(1)[:, None] == classes).to(dtype)
+
+
+def _constant(features: Features) -> Features:
+    """Without gradient, in float32 at least."""
+    return features.detach().to(torch.promote_types(features.dtype, torch.float32))

@@ -1,0 +1,198 @@
+"""ProCA: prototypical contrast adaptation (Jiang et al., ECCV 2022), as released.
+
+Two methods: the pass that makes the first prototypes, and the adaptation that moves them on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+import uda_hydra.losses as L
+from uda_hydra.memory import Prototypes
+from uda_hydra.memory.prototypes import class_sums
+from uda_hydra.methods.base import (
+    Losses,
+    Method,
+    Passes,
+    Player,
+    Update,
+    require_choice,
+    require_fraction,
+    require_positive,
+)
+from uda_hydra.models.checkpoints.buffers import read_buffers
+from uda_hydra.types import Prediction, Source, Step, Target, shrink_label
+
+LEVELS = ("feat", "out")
+"""What is contrasted: the backbone's last features, and the main head's logits."""
+
+
+class PrototypeInit(Method):
+    """The class means of the source under the weights to begin with; nothing is trained."""
+
+    terms = ()
+
+    def __init__(self, segmenter: nn.Module) -> None:
+        super().__init__(segmenter)
+        self.prototypes = _prototypes(segmenter)
+
+    def players(self) -> dict[str, Player]:
+        """None."""
+        return {}
+
+    def prepare(self, passes: Passes) -> None:
+        """One pass over the source's images as they are, in eval mode."""
+        fill(self.prototypes, self.segmenter, passes)
+
+    def losses(self, source: Source, target: Target, step: Step) -> Losses:
+        """No loss."""
+        yield from ()
+
+
+class ProCA(Method):
+    """Draws every cell of both domains to its class's prototype and away from all others."""
+
+    terms = ("seg", "seg_aux", "lov", *LEVELS)
+
+    def __init__(
+        self,
+        segmenter: nn.Module,
+        *,
+        prototypes: str | None,
+        temperature: float,
+        threshold: float,
+        mask_on: str,
+        multi_level: bool,
+        use_momentum: bool,
+        rho: float,
+        window: float | None,
+        update_from: str,
+    ) -> None:
+        super().__init__(segmenter)
+        require_positive(temperature=temperature, window=window)
+        require_fraction(rho=rho)
+        require_choice("mask_on", mask_on, "logit", "prob")
+        require_choice("update_from", update_from, "both", "source")
+        self.file = prototypes
+        self.temperature = temperature
+        self.threshold = threshold
+        self.mask_on = mask_on
+        self.levels = LEVELS if multi_level else LEVELS[:1]
+        self.update_from = update_from
+        rule = {"momentum": rho if use_momentum else None, "window": window}
+        self.prototypes = _prototypes(segmenter, **rule)
+        self.seen: dict[str, Tensor] = {}
+
+    def prepare(self, passes: Passes) -> None:
+        """The first prototypes: those of the file, or of the weights to begin with."""
+        if self.file is None:
+            fill(self.prototypes, self.segmenter, passes)
+        else:
+            read_buffers(self.prototypes, Path(self.file), "prototypes", key="method.prototypes")
+
+    def losses(self, source: Source, target: Target, step: Step) -> Losses:
+        """Each domain is normalised by itself; running statistics see the target last."""
+        predictions = {"source": self.segmenter(source.image)}
+        predictions["target"] = self.segmenter(target.image)
+        terms = L.supervised_lovasz(predictions["source"], source.label)
+        labels = {"source": source.label, "target": self.mask(predictions["target"].main)}
+        for level in self.levels:
+            maps = {domain: level_map(one, level) for domain, one in predictions.items()}
+            terms[level] = self.contrast(level, maps, labels)
+        self.seen |= L.label_shares(labels["target"], self.segmenter.num_classes)
+        yield Update("segmenter", **terms)
+
+    def contrast(
+        self, level: str, maps: dict[str, Tensor], labels: dict[str, Tensor]
+    ) -> Float[Tensor, ""]:
+        """Of both domains with the prototypes of the level, which take in the batch first."""
+        table = self.prototypes[level]
+        labels = {d: label_of(maps[d], label) for d, label in labels.items()}
+        # The target first; only the momentum rule depends on the order.
+        for domain in ("target", "source") if self.update_from == "both" else ("source",):
+            table.update(maps[domain], labels[domain])
+        losses = {
+            domain: L.prototype_contrast(
+                maps[domain], labels[domain], table.mean, temperature=self.temperature
+            )
+            for domain in maps
+        }
+        chance = math.log(len(table.mean))
+        for domain, loss in losses.items():
+            self.seen[f"from_chance/{level}_{domain}"] = loss.detach() - chance
+        return losses["source"] + losses["target"]
+
+    def mask(self, logits: Float[Tensor, "b k h w"]) -> Int[Tensor, "b h w"]:
+        """The target's own labels, where the largest logit (or probability) is high enough."""
+        logits = L.full_precision(logits.detach())
+        scores = logits if self.mask_on == "logit" else logits.softmax(dim=1)
+        return L.confident_label(scores, self.threshold, inclusive=True)
+
+    def monitor(self) -> dict[str, Tensor]:
+        """How far each contrast is from chance, ln k; shares of the cells that carry a label."""
+        return self.seen
+
+
+def level_map(prediction: Prediction, level: str) -> Float[Tensor, "b d h w"]:
+    """What is contrasted at a level."""
+    return prediction.features if level == "feat" else prediction.main
+
+
+def label_of(map: Float[Tensor, "b d h w"], label: Int[Tensor, "b h2 w2"]) -> Int[Tensor, "b h w"]:
+    """The label on the map's grid."""
+    return shrink_label(label, (map.shape[2], map.shape[3]))
+
+
+def fill(prototypes: nn.ModuleDict, segmenter: nn.Module, passes: Passes) -> None:
+    """Give the prototypes the source's class means; made once, resumed image by image."""
+
+    def compute(source: Source) -> dict[str, dict[str, Tensor]]:
+        prediction = segmenter(source.image)
+        return {level: present(level_map(prediction, level), source.label) for level in prototypes}
+
+    def present(map: Tensor, label: Tensor) -> dict[str, Tensor]:
+        # Of the classes that the image shows alone: of most images half are absent.
+        total, count = class_sums(map, label_of(map, label), segmenter.num_classes)
+        shown = count > 0
+        item = {"class": shown.nonzero()[:, 0], "total": total[shown], "count": count[shown]}
+        return {name: values[None] for name, values in item.items()}
+
+    def summed(items: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
+        total = count = None
+        for item in items:
+            if total is None:
+                size = segmenter.num_classes, item["total"].shape[1]
+                total = torch.zeros(size, dtype=torch.float64)
+                count = torch.zeros(size[0], dtype=torch.float64)
+            total.index_add_(0, item["class"], item["total"].double())
+            count.index_add_(0, item["class"], item["count"])
+        return {"total": total, "count": count}
+
+    stored = {f"source_{level}": {} for level in prototypes}
+    artifacts = passes.run_all(
+        stored,
+        over="source",
+        compute=lambda source: {f"source_{k}": v for k, v in compute(source).items()},
+    )
+    for level, table in prototypes.items():
+        whole = passes.summary(f"prototypes_{level}", summed, of=artifacts[f"source_{level}"])
+        total, count = (whole[name].to(table.mean.device) for name in ("total", "count"))
+        mean = total / count.clamp(min=1)[:, None]
+        table.mean.copy_(mean)
+        table.count.copy_(count)
+
+
+def _prototypes(segmenter: nn.Module, **rule: float | None) -> nn.ModuleDict:
+    classes, channels = segmenter.num_classes, segmenter.feature_channels
+    return nn.ModuleDict(
+        {
+            level: Prototypes(classes, dim, **rule)
+            for level, dim in zip(LEVELS, (channels, classes), strict=True)
+        }
+    )

@@ -90,7 +90,7 @@ def test_prototype_contrast(reference, name):
 def test_masks(reference):
     group = reference("proca")
     case = group["target_mask"]
-    mask = L.confident_label(case.inputs["logits"], case.args["delta"], inclusive=True)
+    mask = L.own_label(case.inputs["logits"], case.args["delta"], on="logit")
     assert mask.equal(case.out["mask"])
     case = group["source_mask"]
     size = case.args["h"], case.args["w"]

@@ -150,8 +150,8 @@ class Passes:
         if missing:
             raise UserError(
                 f"{folder} lacks {len(missing)} of {len(keys)} items, such as {missing[0]}, or "
-                f"they are damaged. Delete {Path(folder).parent}, whose stage makes them, and start the "
-                "same command again."
+                f"they are damaged. Delete {Path(folder).parent}, whose stage makes them, and "
+                "start the same command again."
             )
         return found
 

@@ -23,5 +23,11 @@ from uda_hydra.losses.fine_grained import class_knowledge, fine_grained
 from uda_hydra.losses.lovasz import lovasz_softmax, supervised_lovasz
 from uda_hydra.losses.max_square import class_weights, image_wise, max_square, pixel_weights
 from uda_hydra.losses.precision import full_precision, logits, probabilities
-from uda_hydra.losses.pseudo_label import confident_label, guiding_label, label_shares
+from uda_hydra.losses.pseudo_label import (
+    MASKS,
+    confident_label,
+    guiding_label,
+    label_shares,
+    own_label,
+)
 from uda_hydra.losses.segmentation import segmentation, supervised

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from uda_hydra.losses.precision import full_precision
 from uda_hydra.types import IGNORE
 
 
@@ -20,6 +21,23 @@ def confident_label(
     confidence, label = probability.max(dim=1)
     confident = confidence >= threshold if inclusive else confidence > threshold
     return label.where(confident, IGNORE)
+
+
+MASKS = ("logit", "prob")
+"""What a threshold is compared with: the largest logit, or the largest probability."""
+
+
+def own_label(
+    logits: Float[Tensor, "b k h w"], threshold: float, *, on: str
+) -> Integer[Tensor, "b h w"]:
+    """The most probable class where its logit (or probability) reaches the threshold.
+
+    ``on`` is one of ``MASKS``. Elsewhere ignored; a constant. ProCA (Jiang et al., ECCV 2022)
+    compares the logit, as released.
+    """
+    logits = full_precision(logits.detach())
+    scores = logits.softmax(dim=1) if on == "prob" else logits
+    return confident_label(scores, threshold, inclusive=True)
 
 
 def guiding_label(

@@ -6,7 +6,11 @@ import torch
 from jaxtyping import Float, Float64, Integer
 from torch import Tensor, nn
 
-from uda_hydra.types import IGNORE
+from uda_hydra.types import IGNORE, Prediction, shrink_label
+
+LEVELS = ("feat", "out")
+"""What is contrasted: the backbone's last features, and the main head's logits."""
+
 
 Features = Float[Tensor, "b d h w"]
 Labels = Integer[Tensor, "b h w"]
@@ -84,6 +88,16 @@ class Gaussians(nn.Module):
         self.variance.lerp_(variance, weight).add_(between)
         self.mean.lerp_(mean, weight)
         self.count += count
+
+
+def level_map(prediction: Prediction, level: str) -> Float[Tensor, "b d h w"]:
+    """What is contrasted at a level."""
+    return prediction.features if level == "feat" else prediction.main
+
+
+def label_of(map: Features, label: Integer[Tensor, "b h2 w2"]) -> Integer[Tensor, "b h w"]:
+    """The label on the map's grid."""
+    return shrink_label(label, (map.shape[2], map.shape[3]))
 
 
 def batch_weight(

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
 from uda_hydra.memory import Prototypes
-from uda_hydra.memory.prototypes import class_sums
+from uda_hydra.memory.prototypes import LEVELS, class_sums, label_of, level_map
 from uda_hydra.methods.base import (
     Losses,
     Method,
@@ -27,10 +27,7 @@ from uda_hydra.methods.base import (
     require_positive,
 )
 from uda_hydra.models.checkpoints.buffers import read_buffers
-from uda_hydra.types import Prediction, Source, Step, Target, shrink_label
-
-LEVELS = ("feat", "out")
-"""What is contrasted: the backbone's last features, and the main head's logits."""
+from uda_hydra.types import Source, Step, Target
 
 
 class PrototypeInit(Method):
@@ -77,7 +74,7 @@ class ProCA(Method):
         super().__init__(segmenter)
         require_positive(temperature=temperature, window=window)
         require_fraction(rho=rho)
-        require_choice("mask_on", mask_on, "logit", "prob")
+        require_choice("mask_on", mask_on, *L.MASKS)
         require_choice("update_from", update_from, "both", "source")
         self.file = prototypes
         self.temperature = temperature
@@ -101,11 +98,12 @@ class ProCA(Method):
         predictions = {"source": self.segmenter(source.image)}
         predictions["target"] = self.segmenter(target.image)
         terms = L.supervised_lovasz(predictions["source"], source.label)
-        labels = {"source": source.label, "target": self.mask(predictions["target"].main)}
+        own = L.own_label(predictions["target"].main, self.threshold, on=self.mask_on)
+        labels = {"source": source.label, "target": own}
         for level in self.levels:
             maps = {domain: level_map(one, level) for domain, one in predictions.items()}
             terms[level] = self.contrast(level, maps, labels)
-        self.seen |= L.label_shares(labels["target"], self.segmenter.num_classes)
+        self.seen |= L.label_shares(own, self.segmenter.num_classes)
         yield Update("segmenter", **terms)
 
     def contrast(
@@ -128,25 +126,9 @@ class ProCA(Method):
             self.seen[f"from_chance/{level}_{domain}"] = loss.detach() - chance
         return losses["source"] + losses["target"]
 
-    def mask(self, logits: Float[Tensor, "b k h w"]) -> Int[Tensor, "b h w"]:
-        """The target's own labels, where the largest logit (or probability) is high enough."""
-        logits = L.full_precision(logits.detach())
-        scores = logits if self.mask_on == "logit" else logits.softmax(dim=1)
-        return L.confident_label(scores, self.threshold, inclusive=True)
-
     def monitor(self) -> dict[str, Tensor]:
         """How far each contrast is from chance, ln k; shares of the cells that carry a label."""
         return self.seen
-
-
-def level_map(prediction: Prediction, level: str) -> Float[Tensor, "b d h w"]:
-    """What is contrasted at a level."""
-    return prediction.features if level == "feat" else prediction.main
-
-
-def label_of(map: Float[Tensor, "b d h w"], label: Int[Tensor, "b h2 w2"]) -> Int[Tensor, "b h w"]:
-    """The label on the map's grid."""
-    return shrink_label(label, (map.shape[2], map.shape[3]))
 
 
 def fill(prototypes: nn.ModuleDict, segmenter: nn.Module, passes: Passes) -> None:

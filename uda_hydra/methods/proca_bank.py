@@ -51,7 +51,7 @@ class MemoryBank(Method):
         super().__init__(segmenter)
         require_positive(temperature=temperature, memory_size=memory_size)
         require_positive(projection_dim=projection_dim, min_samples=min_samples)
-        require_choice("mask_on", mask_on, "logit", "prob")
+        require_choice("mask_on", mask_on, *L.MASKS)
         require_choice("compat", compat, "fixed", "official")
         classes, channels = segmenter.num_classes, segmenter.feature_channels
         # So that every class that is drawn has an anchor.
@@ -85,7 +85,7 @@ class MemoryBank(Method):
 
         guess = {d: L.full_precision(one.main.detach()) for d, one in predictions.items()}
         guess = {domain: logits.argmax(dim=1) for domain, logits in guess.items()}
-        guess["target"] = self.mask(predictions["target"].main)
+        guess["target"] = L.own_label(predictions["target"].main, self.threshold, on=self.mask_on)
         labels = {"source": source.label, "target": guess["target"]}
         embeddings, cells = {}, {}
         for domain, prediction in predictions.items():
@@ -126,12 +126,6 @@ class MemoryBank(Method):
         others = 2 * classes * length - (length if self.official else 2 * length)
         self.seen[f"from_chance/{domain}"] = loss.detach() - math.log(1 + others)
         return loss / len(embedding) if self.official else loss
-
-    def mask(self, logits: Float[Tensor, "b k h w"]) -> Int[Tensor, "b h w"]:
-        """The target's own labels, where the largest logit (or probability) is high enough."""
-        logits = L.full_precision(logits.detach())
-        scores = logits if self.mask_on == "logit" else logits.softmax(dim=1)
-        return L.confident_label(scores, self.threshold, inclusive=True)
 
     def monitor(self) -> dict[str, Tensor]:
         """How far each contrast is from chance; shares of the cells that carry a label."""

@@ -61,7 +61,7 @@ def values_in_bins(
 
 
 def class_thresholds(
-    parts: Iterable[tuple[Float[Tensor, " n"], Int64[Tensor, " n"]]], place: Place, cap: float
+    parts: Iterable[tuple[Tensor, Tensor]], place: Place, cap: float
 ) -> Float64[Tensor, " k"]:
     """The order statistics, at most ``cap``, from ``values_in_bins`` of every image.
 

@@ -55,7 +55,7 @@ class PrototypeInit(Method):
 class ProCA(Method):
     """Draws every cell of both domains to its class's prototype and away from all others."""
 
-    terms = ("seg", "seg_aux", "lov", *LEVELS)
+    terms = ("seg", "seg_aux", *LEVELS, "lov")
 
     def __init__(
         self,

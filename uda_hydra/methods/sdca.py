@@ -25,7 +25,7 @@ from uda_hydra.types import Prediction, Source, Step, Target
 class Sdca(Method):
     """Draws every cell of both domains to the distribution of its class in the source."""
 
-    terms = ("seg", "seg_aux", "lov", *LEVELS)
+    terms = ("seg", "seg_aux", *LEVELS, "lov")
 
     def __init__(
         self,

@@ -53,7 +53,9 @@ def guiding_label(
 
 def label_shares(label: Integer[Tensor, "b h w"], num_classes: int) -> dict[str, Float[Tensor, ""]]:
     """Shares of all pixels that carry a pseudo label: of any class, and of each by its number."""
-    classes = torch.arange(num_classes, device=label.device)[:, None]
-    shares = (label.flatten() == classes).float().mean(dim=1)
+    index = label.flatten().long()
+    index = index.where(index != IGNORE, num_classes)
+    count = torch.zeros(num_classes + 1, dtype=torch.long, device=label.device)
+    shares = count.scatter_add_(0, index, torch.ones_like(index))[:-1] / label.numel()
     named = {f"pseudo_share/{number}": share for number, share in enumerate(shares)}
     return {"pseudo_share/all": shares.sum()} | named

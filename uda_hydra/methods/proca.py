@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
@@ -133,41 +134,42 @@ class ProCA(Method):
 
 def fill(prototypes: nn.ModuleDict, segmenter: nn.Module, passes: Passes) -> None:
     """Give the prototypes the source's class means; made once, resumed image by image."""
+    names = {level: f"source_{level}" for level in prototypes}
 
     def compute(source: Source) -> dict[str, dict[str, Tensor]]:
         prediction = segmenter(source.image)
-        return {level: present(level_map(prediction, level), source.label) for level in prototypes}
+        maps = {level: level_map(prediction, level) for level in names}
+        return {
+            names[k]: shown_sums(m, source.label, segmenter.num_classes) for k, m in maps.items()
+        }
 
-    def present(map: Tensor, label: Tensor) -> dict[str, Tensor]:
-        # Of the classes that the image shows alone: of most images half are absent.
-        total, count = class_sums(map, label_of(map, label), segmenter.num_classes)
-        shown = count > 0
-        item = {"class": shown.nonzero()[:, 0], "total": total[shown], "count": count[shown]}
-        return {name: values[None] for name, values in item.items()}
-
-    def summed(items: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
-        total = count = None
-        for item in items:
-            if total is None:
-                size = segmenter.num_classes, item["total"].shape[1]
-                total = torch.zeros(size, dtype=torch.float64)
-                count = torch.zeros(size[0], dtype=torch.float64)
-            total.index_add_(0, item["class"], item["total"].double())
-            count.index_add_(0, item["class"], item["count"])
-        return {"total": total, "count": count}
-
-    stored = {f"source_{level}": {} for level in prototypes}
-    artifacts = passes.run_all(
-        stored,
-        over="source",
-        compute=lambda source: {f"source_{k}": v for k, v in compute(source).items()},
-    )
+    stored = passes.run_all({name: {} for name in names.values()}, over="source", compute=compute)
     for level, table in prototypes.items():
-        whole = passes.summary(f"prototypes_{level}", summed, of=artifacts[f"source_{level}"])
-        total, count = (whole[name].to(table.mean.device) for name in ("total", "count"))
-        mean = total / count.clamp(min=1)[:, None]
-        table.mean.copy_(mean)
-        table.count.copy_(count)
+        pool = partial(pool_sums, classes=segmenter.num_classes)
+        whole = passes.summary(f"prototypes_{level}", pool, of=stored[names[level]])
+        table.mean.copy_(whole["total"] / whole["count"].clamp(min=1)[:, None])
+        table.count.copy_(whole["count"])
+
+
+def shown_sums(
+    map: Float[Tensor, "1 d h w"], label: Int[Tensor, "1 h2 w2"], classes: int
+) -> dict[str, Tensor]:
+    """Sums over the cells of the classes that an image shows; most images lack half of them."""
+    total, count = class_sums(map, label_of(map, label), classes)
+    shown = count > 0
+    item = {"class": shown.nonzero()[:, 0], "total": total[shown], "count": count[shown]}
+    return {name: values[None] for name, values in item.items()}
+
+
+def pool_sums(items: Iterator[dict[str, Tensor]], *, classes: int) -> dict[str, Tensor]:
+    """Sums over all images, in double precision."""
+    total, count = None, torch.zeros(classes, dtype=torch.float64)
+    for item in items:
+        if total is None:
+            total = torch.zeros(classes, item["total"].shape[1], dtype=torch.float64)
+        total.index_add_(0, item["class"], item["total"].double())
+        count.index_add_(0, item["class"], item["count"])
+    return {"total": total, "count": count}
 
 
 def _prototypes(segmenter: nn.Module, **rule: float | None) -> nn.ModuleDict:

@@ -100,7 +100,7 @@ class SelfTraining(Method):
             label_size=label_size,
         )
         self.labels: Store | None = None
-        self.seen: dict[str, Tensor] = {}
+        self.seen: Tensor | None = None
 
     def prepare(self, passes: Passes) -> None:
         """Open the labels of the folder, or make them."""
@@ -116,12 +116,14 @@ class SelfTraining(Method):
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """One update."""
         label = target.stored["labels"].long()
-        self.seen = L.label_shares(label, self.segmenter.num_classes)
+        self.seen = label
         yield Update("segmenter", **L.supervised(self.segmenter(target.image), label))
 
     def monitor(self) -> dict[str, Tensor]:
         """Shares of the batch's pixels that carry a label."""
-        return self.seen
+        if self.seen is None:
+            return {}
+        return L.label_shares(self.seen, self.segmenter.num_classes)
 
 
 class Labeller:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -58,15 +59,7 @@ class Sdca(Method):
         stored = {f"source_{level}": {} for level in self.levels}
         artifacts = passes.run_all(stored, over="source", compute=compute)
         for level, table in self.gaussians.items():
-
-            def pooled(
-                items: Iterator[dict[str, Tensor]], like: Gaussians = table
-            ) -> dict[str, Tensor]:
-                whole = Gaussians(*like.mean.shape)
-                for item in items:
-                    whole.take(*spread(item, *like.mean.shape))
-                return whole.state_dict()
-
+            pooled = partial(pool, size=tuple(table.mean.shape))
             of = artifacts[f"source_{level}"]
             table.load_state_dict(passes.summary(f"gaussians_{level}", pooled, of=of))
 
@@ -111,6 +104,14 @@ class Sdca(Method):
     def monitor(self) -> dict[str, Tensor]:
         """How far each contrast is from chance, ln k; shares of the cells that carry a label."""
         return self.seen
+
+
+def pool(items: Iterator[dict[str, Tensor]], *, size: tuple[int, int]) -> dict[str, Tensor]:
+    """The moments of all images' cells; ``size`` is (classes, channels)."""
+    whole = Gaussians(*size)
+    for item in items:
+        whole.take(*spread(item, *size))
+    return whole.state_dict()
 
 
 def spread(item: dict[str, Tensor], classes: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:

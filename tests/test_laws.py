@@ -22,9 +22,9 @@ from uda_hydra.types import Step
 LIVELY = {
     "caco/contrast": ["method.gate=none", "method.key_threshold=0.1"],
     "maxsquare/adapt": ["method.threshold=0.1"],
-    "proca/adapt": ["method.threshold=0"],
-    "proca/memory_bank": ["method.threshold=0", "method.min_samples=2"],
-    "sdca/adapt": ["method.threshold=0"],
+    "proca/adapt": ["method.threshold=0.0"],
+    "proca/memory_bank": ["method.threshold=0.0", "method.min_samples=2"],
+    "sdca/adapt": ["method.threshold=0.0"],
     "minent": ["method.prior_strictness=0.5"],
     SelfTrained: ["augmentation=weak_strong", "augmentation.crop=[48,32]", "augmentation.width=96"],
     # Both domains are cut to one size.

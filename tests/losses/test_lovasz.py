@@ -10,7 +10,7 @@ def literal(logits, label):
     label = label[label != 255]
     losses = []
     for c in label.unique():
-        truth = (label == c).float()
+        truth = (label == c).to(probability)
         error, order = (truth - probability[:, c]).abs().sort(descending=True)
         truth = truth[order]
         jaccard = 1 - (truth.sum() - truth.cumsum(0)) / (truth.sum() + (1 - truth).cumsum(0))
@@ -40,6 +40,6 @@ def test_equals_the_literal_loop():
 
 def test_is_0_for_certain_truth_and_1_for_certain_error():
     label = torch.tensor([[[0, 1]]])
-    right = torch.eye(2).view(1, 2, 1, 2) * 100
+    right = torch.eye(2).view(1, 2, 1, 2) * 200
     assert L.lovasz_softmax(right, label) == 0
     assert L.lovasz_softmax(right.flip(1), label) == 1

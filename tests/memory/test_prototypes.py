@@ -34,7 +34,7 @@ def test_by_hand():
     label = torch.zeros(1, 1, 2, dtype=torch.long)
     cumulative, window, momentum = (
         Prototypes(1, 1),
-        Prototypes(1, 1, window=2),
+        Prototypes(1, 1, window=2.0),
         Prototypes(1, 1, momentum=0.25),
     )
     for table in (cumulative, window, momentum):

@@ -75,7 +75,7 @@ def test_without_a_confident_cell_the_target_adds_nothing(make_trainer):
 
 
 def test_the_official_temperature_stays_at_chance(make_trainer):
-    trainer = make_trainer("method=proca/adapt", "method.threshold=0", "trainer.steps=1")
+    trainer = make_trainer("method=proca/adapt", "method.threshold=0.0", "trainer.steps=1")
     trainer.prepare()
     trainer.step(*next(trainer.batches()), Step(0, 0.0))
     seen = trainer.method.monitor()
@@ -88,7 +88,7 @@ def test_the_official_temperature_stays_at_chance(make_trainer):
 @pytest.mark.parametrize("compat", ["fixed", "official"])
 def test_the_frozen_projection_is_the_releases(make_trainer, compat):
     trainer = make_trainer(
-        "method=proca/memory_bank", f"method.compat={compat}", "method.threshold=0"
+        "method=proca/memory_bank", f"method.compat={compat}", "method.threshold=0.0"
     )
     trainer.prepare()
     weight = trainer.method.projector.fc1.weight

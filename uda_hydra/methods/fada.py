@@ -12,6 +12,7 @@ from uda_hydra.methods.base import (
     Method,
     Player,
     Update,
+    require,
     require_fraction,
     require_positive,
 )
@@ -28,7 +29,9 @@ class Fada(Method):
         self, segmenter: nn.Module, *, temperature: float, clip: float, discriminator_width: int
     ) -> None:
         super().__init__(segmenter)
-        require_positive(temperature=temperature, discriminator_width=discriminator_width)
+        require_positive(temperature=temperature)
+        wide = discriminator_width >= 2
+        require("discriminator_width", discriminator_width, "2 or more", wide)
         require_fraction(clip=clip)
         self.temperature = temperature
         self.clip = clip

@@ -49,8 +49,10 @@ class MemoryBank(Method):
         compat: str,
     ) -> None:
         super().__init__(segmenter)
-        require_positive(temperature=temperature, memory_size=memory_size)
-        require_positive(projection_dim=projection_dim, min_samples=min_samples)
+        require_positive(temperature=temperature)
+        counts = {"memory_size": memory_size, "projection_dim": projection_dim}
+        for key, value in (counts | {"min_samples": min_samples}).items():
+            require(key, value, "1 or more", value >= 1)
         require_choice("mask_on", mask_on, *L.MASKS)
         require_choice("compat", compat, "fixed", "official")
         classes, channels = segmenter.num_classes, segmenter.feature_channels

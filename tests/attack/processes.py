@@ -1,0 +1,117 @@
+"""Starting the program under attack, waiting for it, killing it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from tests.attack import program
+
+FORK = multiprocessing.get_context("forkserver")
+FORK.set_forkserver_preload(["tests.attack.preloaded"])
+LIMIT = 120
+"""Seconds after which a process counts as hanging."""
+
+
+class Attacked:
+    """One start of the program, in a process group of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        overrides: Sequence[str],
+        *,
+        cold: bool = False,
+        dies_before: int | None = None,
+    ) -> None:
+        """Forked from a process that has imported everything, or ``cold`` as from a shell.
+
+        ``dies_before``: it is killed before this change of a file, counted from 1.
+        """
+        self.log = folder / f"start-{time.time_ns()}.log"
+        self._began = time.monotonic()
+        if cold:
+            self._start_cold(folder, overrides)
+        else:
+            arguments = (folder, [*overrides], self.log, dies_before)
+            self._process = FORK.Process(target=_run_in, args=arguments)
+            self._process.start()
+        self.pid = self._process.pid
+
+    def _start_cold(self, folder: Path, overrides: Sequence[str]) -> None:
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.attack.program", *overrides],
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"PYTHONPATH": str(program.ROOT)},
+                start_new_session=True,
+            )
+
+    def wait(self, seconds: float = LIMIT) -> int | None:
+        """The exit code, or None if it is still running after ``seconds``."""
+        if isinstance(self._process, subprocess.Popen):
+            with suppress(subprocess.TimeoutExpired):
+                return self._process.wait(seconds)
+            return None
+        self._process.join(seconds)
+        return self._process.exitcode
+
+    def finish(self) -> int:
+        """The exit code; fails if it hangs."""
+        code = self.wait()
+        if code is None:
+            self.kill(group=True)
+        assert code is not None, f"still running after {LIMIT} s:\n{self.said}"
+        return code
+
+    def kill(self, *, group: bool) -> None:
+        """SIGKILL to the process, or to all of its group."""
+        with suppress(ProcessLookupError):
+            if group and os.getpgid(self.pid) == self.pid:
+                os.killpg(self.pid, signal.SIGKILL)
+            else:
+                os.kill(self.pid, signal.SIGKILL)
+        self.wait()
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self._began
+
+    @property
+    def said(self) -> str:
+        """All it has printed."""
+        return self.log.read_text(errors="replace")
+
+    def left_behind(self) -> list[str]:
+        """Processes of its group that outlive it, after a grace for workers to notice."""
+        limit = time.monotonic() + 15
+        while (alive := _group(self.pid)) and time.monotonic() < limit:
+            time.sleep(0.1)
+        return alive
+
+
+def _run_in(*arguments: object) -> None:
+    # Not given as the target itself: the module would be loaded in the tests' process, too.
+    program.run_in(*arguments)
+
+
+def _group(number: int) -> list[str]:
+    """The command lines of the living processes of a group."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, psutil.Error):
+            if os.getpgid(process.pid) == number and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline()))
+    return found

@@ -1,0 +1,119 @@
+"""Commands that are killed at any moment, again and again, end as if nothing had happened."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.attack.conftest import undisturbed
+from tests.attack.outcome import Outcome, difference, outcome
+from tests.attack.processes import Attacked
+from tests.attack.targets import TARGETS, Target
+
+COLD = 0.1
+"""Share of the starts that import everything first, as from a shell."""
+MOST = 5
+"""Kills of one run before it is let through."""
+
+
+@dataclass
+class Whole:
+    """A target's undisturbed run."""
+
+    outcome: Outcome
+    seconds: float
+    changes: int
+    """How often its process changed a file."""
+
+
+def run_whole(target: Target, folder: Path) -> Whole:
+    commands = [command for command in (target.before, target.command) if command]
+    seconds = undisturbed(folder, *commands)
+    last = max(folder.glob("start-*.log")).read_text()
+    return Whole(outcome(folder), seconds, int(re.findall(r"changes: (\d+)", last)[-1]))
+
+
+def kill_some(
+    target: Target, folder: Path, whole: Whole, draw: random.Random, importing: float
+) -> list[str]:
+    """Start the target's processes and kill each at a moment; what was done, in words."""
+    attacks = []
+    for _ in range(target.together):
+        cold = draw.random() < COLD
+        moment = draw.uniform(0, whole.seconds + cold * importing)
+        dies_before = None if cold or draw.random() < 0.5 else draw.randint(1, whole.changes)
+        process = Attacked(folder, target.command, cold=cold, dies_before=dies_before)
+        attacks.append((moment if dies_before is None else None, dies_before, process))
+    done = []
+    for moment, dies_before, process in sorted(attacks, key=lambda one: one[0] or 0):
+        if moment is None:
+            process.finish()
+        else:
+            process.wait(max(0, moment - process.seconds))
+            group = draw.random() < 0.5
+            process.kill(group=group)
+        code = process.finish()
+        assert code in (0, -9), process.said
+        assert "damaged" not in process.said, process.said
+        if code:
+            when = f"before change {dies_before}" if moment is None else f"after {moment:.2f} s"
+            done.append(f"{when}: {process.log.name}")
+    return done
+
+
+def let_through(target: Target, folder: Path) -> None:
+    processes = [Attacked(folder, target.command) for _ in range(target.together)]
+    for process in processes:
+        assert process.finish() == 0, process.said
+        assert not re.search("damaged|Traceback", process.said), process.said
+    if any("task=sync" in process.said for process in processes):
+        undisturbed(folder, ("task=sync", "output=."))
+    for process in processes:
+        assert not process.left_behind()
+
+
+def attack(
+    target: Target, folder: Path, whole: Whole, draw: random.Random, importing: float
+) -> tuple[list[str], list[str]]:
+    """Kill one run a few times and let it through; the kills, and what is wrong in the end."""
+    folder.mkdir()
+    if target.before:
+        undisturbed(folder, target.before)
+    kills: list[str] = []
+    try:
+        for _ in range(draw.randint(1, MOST)):
+            more = kill_some(target, folder, whole, draw, importing)
+            kills += more
+            if not more:
+                break
+        let_through(target, folder)
+    except AssertionError as error:
+        return kills, [str(error)]
+    return kills, difference(whole.outcome, outcome(folder))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_command_that_is_killed_ends_as_if_undisturbed(name, arena, importing, draw, request):
+    target = TARGETS[name]
+    whole = run_whole(target, arena / f"{name} whole")
+    wanted = request.config.getoption("--attack-count") / len(TARGETS)
+    done, faults, began = 0, [], time.monotonic()
+    for number in itertools.count():
+        if done >= wanted:
+            break
+        folder = arena / f"{name} {number}"
+        kills, wrong = attack(target, folder, whole, draw, importing)
+        done += len(kills)
+        if wrong:
+            faults.append("\n".join([f"in {folder}", *kills, *wrong]))
+        else:
+            shutil.rmtree(folder)
+    print(f"{name}: {done} kills of {number} runs in {time.monotonic() - began:.0f} s")
+    assert not faults, "\n\n".join(faults)

@@ -51,3 +51,10 @@ def undisturbed(folder: Path, *commands: tuple[str, ...], cold: bool = False) ->
         process = Attacked(folder, command, cold=cold)
         assert process.finish() == 0, process.said
     return process.seconds
+
+
+def refused(process: Attacked) -> None:
+    """Fail unless the process has ended with exit code 1 and one message."""
+    assert process.finish() == 1, process.said
+    assert "Traceback" not in process.said, process.said
+    assert process.said.count("error: ") == 1, process.said

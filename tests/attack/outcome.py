@@ -13,7 +13,7 @@ from typing import Any
 from uda_hydra.files import digest
 from uda_hydra.studies.load import load_study
 
-UNCOMPARED = ("start-*.log", "*.lock", "mlflow.db*", "study.db*", "mlflow-artifacts")
+UNCOMPARED = ("*.lock", "mlflow.db*", "study.db*", "mlflow-artifacts")
 """Files and folders that are no result, or whose names are drawn at random."""
 DATED = ("previous.pt", "checksums.txt", "cost.json", "tracking.json", "mlflow.json", "*.log",
          "*.html", "*.csv")  # fmt: skip

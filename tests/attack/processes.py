@@ -32,17 +32,20 @@ class Attacked:
         *,
         cold: bool = False,
         dies_before: int | None = None,
+        largest: int | None = None,
     ) -> None:
         """Forked from a process that has imported everything, or ``cold`` as from a shell.
 
-        ``dies_before``: it is killed before this change of a file, counted from 1.
+        ``dies_before``: it is killed before this change of a file, counted from 1. ``largest``:
+        no file may have more bytes.
         """
-        self.log = folder / f"start-{time.time_ns()}.log"
+        # Beside the folder: what is left in there is the program's.
+        self.log = folder.with_name(f"{folder.name} {time.time_ns()}.log")
         self._began = time.monotonic()
         if cold:
             self._start_cold(folder, overrides)
         else:
-            arguments = (folder, [*overrides], self.log, dies_before)
+            arguments = (folder, [*overrides], self.log, dies_before, largest)
             self._process = FORK.Process(target=_run_in, args=arguments)
             self._process.start()
         self.pid = self._process.pid

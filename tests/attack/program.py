@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import resource
 import runpy
 import signal
 import sys
@@ -60,17 +61,21 @@ def run(overrides: list[str]) -> None:
     runpy.run_path(str(ROOT / "launch.py"), run_name="__main__")
 
 
-def run_in(folder: Path, overrides: list[str], log: Path, dies_before: int | None) -> None:
+def run_in(
+    folder: Path, overrides: list[str], log: Path, dies_before: int | None, largest: int | None
+) -> None:
     """``run`` in a forked process, as a shell would: with a group, a folder and a log of its own.
 
     It is killed before its change number ``dies_before`` of a file. Without that the number of
-    changes is left at the end of the log.
+    changes is left at the end of the log. A file of more than ``largest`` bytes cannot be written.
     """
     os.setsid()
     os.chdir(folder)
     with log.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    if largest is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     count = count_changes(dies_before)
     try:
         run(overrides)

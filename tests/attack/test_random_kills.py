@@ -36,7 +36,7 @@ class Whole:
 def run_whole(target: Target, folder: Path) -> Whole:
     commands = [command for command in (target.before, target.command) if command]
     seconds = undisturbed(folder, *commands)
-    last = max(folder.glob("start-*.log")).read_text()
+    last = max(folder.parent.glob(f"{folder.name} *.log")).read_text()
     return Whole(outcome(folder), seconds, int(re.findall(r"changes: (\d+)", last)[-1]))
 
 

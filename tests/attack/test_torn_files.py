@@ -1,0 +1,122 @@
+"""Whatever happens to a file beside a training: the same results again, or one clear line."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from tests.attack.conftest import refused, undisturbed
+from tests.attack.outcome import Outcome, difference, files
+from tests.attack.processes import Attacked
+from tests.attack.targets import TARGETS, TINY
+
+COMMAND = (*TINY, *TARGETS["passes"].command, "dataset.root=data/streets", "tracking=mlflow")
+COMMAND = (*COMMAND, "dataset.cache_folder=data/cache")
+RESULTS = ("last.pt", "best.pt", "result.json")
+"""What a training is for; other files are made again or stay torn."""
+
+
+def truncate(path: Path, draw: random.Random) -> None:
+    os.truncate(path, draw.randrange(1, max(2, path.stat().st_size)))
+
+
+def empty(path: Path, draw: random.Random) -> None:
+    os.truncate(path, 0)
+
+
+def scramble(path: Path, draw: random.Random) -> None:
+    path.write_bytes(draw.randbytes(path.stat().st_size))
+
+
+def flip_a_bit(path: Path, draw: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+    path.write_bytes(content)
+
+
+def replace_by_a_folder(path: Path, draw: random.Random) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def make_unreadable(path: Path, draw: random.Random) -> None:
+    """A link to itself: that stops the superuser, too."""
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+DAMAGES: list[Callable[[Path, random.Random], None]] = [
+    *(truncate, empty, scramble, flip_a_bit, replace_by_a_folder, make_unreadable)
+]
+
+
+@pytest.fixture(scope="module")
+def finished(arena) -> Path:
+    """A training that has ended."""
+    undisturbed(arena / "finished", COMMAND)
+    return arena / "finished"
+
+
+@pytest.fixture(scope="module")
+def interrupted(arena, finished) -> Path:
+    """One that was killed where it began to write its second checkpoint."""
+    folder = arena / "interrupted"
+    for change in range(10, 1000, 5):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(finished / "data", folder / "data")
+        process = Attacked(folder, COMMAND, dies_before=change)
+        process.finish()
+        if [*folder.rglob("previous.pt")]:
+            return folder
+    raise AssertionError("it was never interrupted between two checkpoints")
+
+
+@pytest.mark.parametrize("state", ["finished", "interrupted"])
+def test_a_torn_file_costs_no_result(state, arena, finished, draw, request):
+    began, wanted = request.getfixturevalue(state), files(finished)
+    faults = []
+    for number in range(request.config.getoption("--attack-count") // 8):
+        folder = arena / f"torn {state} {number}"
+        shutil.copytree(began, folder)
+        victim = choose_file(folder, draw)
+        damage = draw.choice(DAMAGES)
+        damage(victim, draw)
+        wrong = finish_torn(folder, wanted, torn=str(victim.relative_to(folder)))
+        if wrong:
+            faults.append("\n".join([f"{damage.__name__} {victim}", *wrong]))
+        else:
+            shutil.rmtree(folder)
+    assert not faults, "\n\n".join(faults)
+
+
+def choose_file(folder: Path, draw: random.Random) -> Path:
+    """A file with content below ``folder``, where few files weigh as much as many."""
+    path = folder
+    while path.is_dir():
+        path = draw.choice(sorted(path.iterdir()) or [folder])
+    return path if path.stat().st_size else choose_file(folder, draw)
+
+
+def finish_torn(folder: Path, wanted: Outcome, torn: str) -> list[str]:
+    """Start the training once more; what is wrong then."""
+    process = Attacked(folder, COMMAND)
+    try:
+        if process.finish():
+            refused(process)
+            return []
+        assert "Traceback" not in process.said, process.said
+    except AssertionError as error:
+        return [str(error)]
+    return [line for line in difference(wanted, files(folder)) if not excused(line, torn)]
+
+
+def excused(line: str, torn: str) -> bool:
+    """Whether a difference is the torn file itself, and no result, or what was moved aside."""
+    result = any(fnmatch(torn, f"*/{name}") for name in RESULTS)
+    return ".before-" in line or (line.startswith(torn) and not result)

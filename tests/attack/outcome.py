@@ -18,8 +18,8 @@ UNCOMPARED = ("*.lock", "mlflow.db*", "study.db*", "mlflow-artifacts")
 DATED = ("previous.pt", "checksums.txt", "cost.json", "tracking.json", "mlflow.json", "*.log",
          "*.html", "*.csv")  # fmt: skip
 """Files that must be there and may differ: they hold times, or states that a kill leaves out."""
-MEASURED = ("seconds", "peak_memory_gb", "speed/", "memory/", "system/")
-"""Beginnings of the names of values that are measured and not computed."""
+MEASURED = ("seconds", "peak_memory_gb", "speed/", "memory/", "system/", "git commit")
+"""Beginnings of the names of values that depend on the machine and the moment."""
 
 Outcome = dict[str, Any]
 
@@ -61,7 +61,7 @@ def content(path: Path) -> object:
 
 
 def computed(values: dict[str, Any]) -> dict[str, Any]:
-    """The values that are no measurements."""
+    """The values that the command decides."""
     return {name: value for name, value in values.items() if not name.startswith(MEASURED)}
 
 

@@ -15,11 +15,16 @@ from uda_hydra.studies.load import load_study
 
 UNCOMPARED = ("*.lock", "mlflow.db*", "study.db*", "mlflow-artifacts")
 """Files and folders that are no result, or whose names are drawn at random."""
-DATED = ("previous.pt", "checksums.txt", "cost.json", "tracking.json", "mlflow.json", "*.log",
-         "*.html", "*.csv")  # fmt: skip
-"""Files that must be there and may differ: they hold times, or states that a kill leaves out."""
-MEASURED = ("seconds", "peak_memory_gb", "speed/", "memory/", "system/", "git commit")
-"""Beginnings of the names of values that depend on the machine and the moment."""
+DATED = (
+    *("previous.pt", "checksums.txt", "config.yaml", "cost.json", "tracking.json", "mlflow.json"),
+    *("*.log", "*.html", "*.csv"),
+)
+"""Files that must be there and may differ: they hold times, numbers, states that a kill skips."""
+MEASURED = (
+    *("seconds", "peak_memory_gb", "speed/", "memory/", "system/"),
+    *("git commit", "command", "trial"),
+)
+"""Beginnings of the names of values that depend on machine, moment, or the number of a trial."""
 
 Outcome = dict[str, Any]
 
@@ -52,12 +57,15 @@ def content(path: Path) -> object:
     """What must be equal of a file."""
     if any(fnmatch(path.name, one) for one in DATED):
         return None
-    if path.name in ("result.json", "evaluation.json"):
-        return computed(json.loads(path.read_text()))
-    if path.name == "metrics.jsonl":
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        return [(line["step"], computed(line["values"])) for line in lines]
-    return digest(path)
+    try:
+        if path.name in ("result.json", "evaluation.json"):
+            return computed(json.loads(path.read_text()))
+        if path.name == "metrics.jsonl":
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            return [(line["step"], computed(line["values"])) for line in lines]
+        return digest(path)
+    except (OSError, ValueError) as error:
+        return f"unreadable ({error})"
 
 
 def computed(values: dict[str, Any]) -> dict[str, Any]:
@@ -66,12 +74,11 @@ def computed(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def tracked(database: Path) -> list[tuple]:
-    """Name, state and metrics of each run that MLflow has."""
-    wanted = """SELECT name, status, key, step, value FROM runs LEFT JOIN metrics USING (run_uuid)
-                ORDER BY name, key, step"""
+    """Name, state and metrics of each run that MLflow has; a trial's name without its number."""
+    wanted = "SELECT name, status, key, step, value FROM runs LEFT JOIN metrics USING (run_uuid)"
     with closing(sqlite3.connect(database)) as connection:
-        rows = connection.execute(wanted).fetchall()
-    return [row for row in rows if not str(row[2]).startswith(MEASURED)]
+        rows = [(re.sub(r"^\d{4} ", "", name), *rest) for name, *rest in connection.execute(wanted)]
+    return sorted((row for row in rows if not str(row[2]).startswith(MEASURED)), key=str)
 
 
 def trials(folder: Path) -> Outcome:

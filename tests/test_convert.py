@@ -108,7 +108,7 @@ def test_what_only_the_official_code_uses_is_kept_for_the_way_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("output", "overrides", "told"),
+    ("output", "overrides", "message"),
     [
         ("a.pth", ["layout=advnet"], "layout=advnet is not an official layout"),
         ("a.pth", ["layout=advent/nested"], "layout=advent/nested is not an official layout"),
@@ -124,7 +124,9 @@ def test_what_only_the_official_code_uses_is_kept_for_the_way_back(tmp_path):
         (".", ["layout=advent"], "is a folder"),
     ],
 )
-def test_what_cannot_be_converted_ends_in_one_message(tmp_path, trained, output, overrides, told):
-    with pytest.raises(UserError, match=told):
+def test_what_cannot_be_converted_ends_in_one_message(
+    tmp_path, trained, output, overrides, message
+):
+    with pytest.raises(UserError, match=message):
         convert(trained[0], tmp_path / output, *overrides)
     assert [*tmp_path.iterdir()] == [trained[0]]

@@ -99,15 +99,15 @@ def test_who_weighs_more_decides(run, weights, make_trainer, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         ("[{init: nowhere.pt}]", "no file nowhere.pt"),
         ("[{init: a.pt, weight: 0}]", "weight of a.pt in ensemble must be positive, got 0"),
         ("[]", "init=FILE.*ensemble="),
     ],
 )
-def test_a_wrong_ensemble_is_told(run, value, told):
-    with pytest.raises(UserError, match=told):
+def test_a_wrong_ensemble_is_refused(run, value, message):
+    with pytest.raises(UserError, match=message):
         run("evaluate", "init=null", f"ensemble={value}")
 
 
@@ -131,13 +131,13 @@ def test_published_rows_stand_beside_and_in_the_result(run, capsys, monkeypatch)
 
     def known(method: str, pair: str, label_space: str) -> list[Row]:
         asked.append((method, pair, label_space))
-        return [Row(method, pair, "as told", "ResNet-101", "hearsay", {"miou": 12.5})]
+        return [Row(method, pair, "as printed", "ResNet-101", "hearsay", {"miou": 12.5})]
 
     monkeypatch.setattr("uda_hydra.tasks.evaluate.published", known)
     result = run("evaluate", "method=source_only")
-    told = capsys.readouterr().out
-    assert "[1] as told, ResNet-101: hearsay" in told
-    (mean,) = [line for line in told.splitlines() if line.startswith("mean")]
+    printed = capsys.readouterr().out
+    assert "[1] as printed, ResNet-101: hearsay" in printed
+    (mean,) = [line for line in printed.splitlines() if line.startswith("mean")]
     assert mean.split()[2] == "12.50"
     assert result["published"][0]["scores"] == {"miou": 12.5}
     run("evaluate", "dataset.oracle=true")

@@ -90,7 +90,7 @@ def test_an_experiment_runs_on_streets_and_shows_what_was_published(
 
     def known(method: str, pair: str, label_space: str) -> list[Row]:
         asked.append((method, pair))
-        return [Row(method, pair, f"{method} as told", "ResNet-101", "hearsay", {"miou": 12.5})]
+        return [Row(method, pair, f"{method} as printed", "ResNet-101", "hearsay", {"miou": 12.5})]
 
     monkeypatch.setattr("uda_hydra.tasks.train.published", known)
     network = "deeplabv3plus_tiny" if name.endswith("v3plus") else "deeplabv2_tiny"
@@ -101,10 +101,10 @@ def test_an_experiment_runs_on_streets_and_shows_what_was_published(
     with initialize_config_dir(str(CONF), version_base="1.3"):
         tasks.run(config, given)
 
-    told = capsys.readouterr().out
-    assert "mIoU gain of adapt over pretrain" in told
+    printed = capsys.readouterr().out
+    assert "mIoU gain of adapt over pretrain" in printed
     for key in ("source_only", "adversarial_da_exp"):
-        assert f"mIoU 12.50, {key} as told, ResNet-101: hearsay" in told
+        assert f"mIoU 12.50, {key} as printed, ResNet-101: hearsay" in printed
     assert {pair for _, pair in asked} == {f"streets_{name.split('_')[0]}"}
     stages = ("pretrain", "adapt_official_bug", "adapt")
     results = [json.loads((tmp_path / "run" / s / "result.json").read_text()) for s in stages]

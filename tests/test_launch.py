@@ -69,10 +69,10 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_ends_in_one_message_and_leaves_nothing(tmp_path, mistake):
     done = launch(tmp_path, mistake)
-    told = [line for line in done.stderr.splitlines() if not line.startswith("Error executing")]
+    message = [line for line in done.stderr.splitlines() if not line.startswith("Error executing")]
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert told[0].startswith("error: ")
+    assert message[0].startswith("error: ")
     assert len(done.stderr) < 1500
     for word in MISTAKES[mistake]:
         assert word in done.stderr

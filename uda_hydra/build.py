@@ -22,6 +22,7 @@ from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import UserError, nearest
 from uda_hydra.files import is_number
 from uda_hydra.methods.base import Method
+from uda_hydra.models import pretrained
 from uda_hydra.models.checkpoints.loading import load_weights
 from uda_hydra.models.ensemble import Ensemble
 from uda_hydra.models.segmenter import Segmenter
@@ -125,9 +126,14 @@ def published_as(config: DictConfig) -> str:
     return "oracle" if config.dataset.oracle else config.method.name
 
 
+def weights_file(config: DictConfig) -> Path:
+    """The file with the weights to begin with; ``init`` may name a package or timm's hub."""
+    return call(pretrained.weights_file, config.init, config.model.get("backbone"))
+
+
 def check_init(config: DictConfig) -> None:
     """The weights to begin with must be there."""
-    if config.init is not None and not Path(config.init).is_file():
+    if config.init is not None and not weights_file(config).is_file():
         raise UserError(
             f"init={config.init}: there is no such file. Give the file with the weights to begin "
             "with, or init=null to begin with random ones."
@@ -140,7 +146,7 @@ def segmenter(config: DictConfig) -> Segmenter:
     torch.manual_seed(config.seed)
     network = build(config.model, "model", num_classes=len(label_space(config.dataset.classes)))
     if config.init is not None:
-        print(call(load_weights, network, Path(config.init)))
+        print(call(load_weights, network, weights_file(config), known=network.backbone.layout))
     return network
 
 

@@ -31,3 +31,10 @@ def quoted(line: str) -> str:
     # A backslash counts only before a quote, and at the end.
     escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
     return f"{key}='{escaped}'"
+
+
+def mask(uri: str) -> str:
+    """A URI without its password and without options that are named like one."""
+    uri = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri, flags=re.DOTALL)
+    secret = r"([?&;][^=&;]*(?:password|passwd|pwd|token|secret)[^=&;]*=)[^&;]*"
+    return re.sub(secret, r"\1***", uri, flags=re.IGNORECASE)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from uda_hydra.config import mask
 from uda_hydra.engine.scores import MEAN, heading, subset_metrics
 from uda_hydra.published import Row
+from uda_hydra.tracking.uri import is_server
 
 Result = dict[str, Any]
 
@@ -112,10 +115,13 @@ def _percent(value: float | None) -> str:
 
 
 def browse(folder: Path, uri: str | None) -> str:
-    """The folder of the run, and the command that shows it in a browser."""
+    """The folder of the run, and the server's address or the command that shows it in a browser."""
     lines = [f"run: {folder} (result.json, pictures/, train.log in each stage's folder)"]
-    if uri:
-        lines.append(f"browse: mlflow ui --workers 1 --backend-store-uri {uri}   (or: make ui)")
+    if uri and is_server(uri):
+        lines.append(f"browse: {mask(uri)}")
+    elif uri:
+        store = shlex.quote(mask(uri))
+        lines.append(f"browse: mlflow ui --workers 1 --backend-store-uri {store}   (or: make ui)")
         lines.append(f"        and open {PAGE}")
     return "\n".join(lines)
 

@@ -131,7 +131,7 @@ class Prediction(NamedTuple):
     projection: Float[Tensor, "b p _ _"] | None = None
     """Of the features, for contrast."""
     stages: tuple[Tensor, ...] | None = None
-    """The backbone's maps, where the segmenter was told to keep them."""
+    """The backbone's maps, if the segmenter keeps them."""
 
 
 def upsample(map: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c h2 w2"]:

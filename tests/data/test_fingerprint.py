@@ -66,7 +66,7 @@ def test_generated_scenes_are_known_by_their_recipe(root, streets, tmp_path):
     for file in streets.rglob("*.png"):
         os.utime(file, ns=(0, 0))
     assert build.pair(config).fingerprint() == first
-    other = build.pair(composed(*SMALL, f"dataset.root={streets}", "dataset.gap=0.5"))
+    other = build.pair(composed(*SMALL, f"dataset.root={streets}", "dataset.gap.look=0.5"))
     assert not {*other.fingerprint().values()} & {*first.values()}
     images = gta5(root, label_space=CITYSCAPES19)
     assert replace(images, generated="a").fingerprint() != images.fingerprint()

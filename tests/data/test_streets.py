@@ -16,7 +16,7 @@ from PIL import Image
 from uda_hydra.data.labels import CITYSCAPES19
 from uda_hydra.data.readers import cityscapes, synthia
 from uda_hydra.data.readers.image_set import class_table
-from uda_hydra.data.streets import gap, generate, generator, ids
+from uda_hydra.data.streets import appearance, gap, generate, generator, ids, read_gap, sides
 from uda_hydra.data.streets.generator import ImageJob, Recipe, render
 from uda_hydra.data.streets.geometry import Camera, Face
 
@@ -26,7 +26,10 @@ RAW = [raw for (raw,) in CITYSCAPES19.raw_ids(cityscapes.IDS)]
 LUT = class_table(CITYSCAPES19.raw_ids(cityscapes.IDS), 256)
 
 
-def recipe(at_gap: float = 1.0, height: int = 128, seed: int = 0) -> Recipe:
+WHOLE, NONE = gap.Gap(), gap.Gap(0.0, 0.0, 0.0)
+
+
+def recipe(at_gap: gap.Gap = WHOLE, height: int = 128, seed: int = 0) -> Recipe:
     return Recipe(seed, at_gap, height, 400, 400, 400, 100)
 
 
@@ -72,18 +75,51 @@ def test_face_places_local_corners():
     assert shape.points == [(1, 0, 5), (1, 0, 8), (1, 2, 8), (1, 2, 5)]
 
 
-def test_gap_moves_every_constant_in_a_straight_line(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(gap, "STRENGTH", 0.5)
-    assert gap.domain("GTA5", 0.0).look == gap.domain("Cityscapes", 0.0).look == gap.NEUTRAL.look
+def test_each_part_of_the_gap_moves_its_constants_in_a_straight_line(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(gap, "STRENGTH", gap.Gap(0.5, 0.5, 0.5))
     near, far = gap.NEUTRAL, gap._DOMAINS["GTA5"]
-    half = gap.domain("GTA5", 1.0)
-    assert half.look.exposure == pytest.approx((near.look.exposure + far.look.exposure) / 2)
+    same = gap.domain("GTA5", NONE)
+    assert same[:3] == gap.domain("Cityscapes", NONE)[:3] == near[:3]
+    assert {*same.tint.values(), *same.material.values()} == {(1.0, 1.0, 1.0)}
+    half = gap.domain("GTA5", WHOLE)
+    for part in ("look", "style", "families"):
+        pairs = zip(*(getattr(each, part)[1:] for each in (near, far, half)), strict=True)
+        assert all(middle == pytest.approx((a + b) / 2) for a, b, middle in pairs), part
     assert half.look.balance[2] == pytest.approx((near.look.balance[2] + far.look.balance[2]) / 2)
-    assert half.style.road == pytest.approx((near.style.road + far.style.road) / 2)
     assert half.tint[ids.SKY][0] == pytest.approx((1 + far.tint[ids.SKY][0]) / 2)
-    assert min(gap.domain("GTA5", 100.0).look[1:]) == 0.0
-    with pytest.raises(ValueError, match=r"dataset\.gap"):
-        gap.domain("GTA5", -0.1)
+    assert half.material[ids.ROAD][0] == pytest.approx((1 + far.material[ids.ROAD][0]) / 2)
+    layout = gap.domain("GTA5", gap.Gap(look=0.0, families=0.0))
+    assert (layout.look, layout.families) == (near.look, near.families)
+    assert layout.style == half.style
+    assert min(gap.domain("GTA5", gap.Gap(look=100.0)).look[1:]) == 0.0
+    with pytest.raises(ValueError, match=r"dataset\.gap\.layout"):
+        gap.domain("GTA5", gap.Gap(layout=-0.1))
+
+
+def test_families_decide_what_is_drawn():
+    def colours(**changes: float) -> np.ndarray:
+        rng, families = np.random.default_rng(0), gap.NEUTRAL.families._replace(**changes)
+        trees = [sides.tree(rng, families, 0.0, 10.0) for _ in range(20)]
+        return np.array([shape.colour for tree in trees for shape in tree[1:]])
+
+    red, green, _ = colours(autumn=0.0).T
+    assert (green > red).all()
+    red, green, _ = colours(autumn=1.0).T
+    assert (red > green).all()
+    assert len(colours(conifers=1.0)) == 20 * 3 < len(colours(conifers=0.0)) == 20 * 5
+
+    def top(**changes: float) -> float:
+        families = gap.NEUTRAL.families._replace(**changes)
+        house = sides.house(np.random.default_rng(0), families, 0.0, 5.0, 20.0, 1, 3)
+        return max(y for shape in house for _, y, _ in shape.points)
+
+    assert top(gabled=1.0) > top(gabled=0.0) + 1
+    label = np.full((64, 64), ids.BUILDING, np.uint8)
+    rows = appearance._pattern(label, gap.NEUTRAL.families._replace(courses=0.5, cobbles=0.0))
+    assert rows.std() == pytest.approx(0.5 / 2**0.5, rel=0.05) and not np.ptp(rows, axis=1).any()
+    assert not appearance._pattern(label, gap.NEUTRAL.families._replace(courses=0.0)).any()
 
 
 # What is drawn.
@@ -131,7 +167,7 @@ def test_a_larger_image_shows_the_same_street(part: int):
 
 
 def test_gap_separates_what_is_alike_without_it():
-    def distance(at_gap: float) -> float:
+    def distance(at_gap: gap.Gap) -> float:
         means = [
             np.mean(
                 [render(ImageJob(p, n), recipe(at_gap, 64))[0].mean((0, 1)) for n in range(24)], 0
@@ -140,8 +176,8 @@ def test_gap_separates_what_is_alike_without_it():
         ]
         return float(np.abs(means[0] - means[1]).max())
 
-    assert distance(0.0) < 10
-    assert distance(1.0) > 25
+    assert distance(NONE) < 10
+    assert distance(WHOLE) > 25
 
 
 # What is written.
@@ -222,11 +258,12 @@ def test_processes_do_not_change_a_byte(small: Path, tmp_path: Path):
 
 
 def test_every_parameter_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch):
-    base = {"gap": 1.0, **SMALL}
+    base = {"gap": WHOLE, **SMALL}
     folders = {Recipe(**base).folder}
-    for name, value in base.items():
+    folders.add(Recipe(**base | {"gap": gap.Gap(look=0.5)}).folder)
+    for name, value in SMALL.items():
         folders.add(Recipe(**{**base, name: value * 2}).folder)
-    monkeypatch.setattr(gap, "STRENGTH", 2 * gap.STRENGTH)
+    monkeypatch.setattr(gap, "STRENGTH", gap.Gap(2.0, 2.0, 2.0))
     folders.add(Recipe(**base).folder)
     monkeypatch.setattr(generator, "GENERATOR_VERSION", generator.GENERATOR_VERSION + 1)
     folders.add(Recipe(**base).folder)
@@ -272,7 +309,7 @@ def test_a_killed_run_takes_its_workers_along_and_is_redone(small: Path, tmp_pat
     process.wait()
     assert len(workers) >= 2 and not psutil.wait_procs(workers, timeout=10)[1]
 
-    folder = Recipe(gap=1.0, **SMALL).folder
+    folder = Recipe(gap=WHOLE, **SMALL).folder
     stale = next(tmp_path.glob(".*.partial-*"))
     assert not (tmp_path / stale.name.split(".")[1]).exists()
     # The next attempt at the same folder begins by clearing what the dead one left.
@@ -309,13 +346,20 @@ def test_nothing_asked_for_is_nothing_written(tmp_path: Path):
         ({"height": 2048}, "dataset.height"),
         ({"target": -1}, "dataset.target"),
         ({"workers": 0}, "dataset.workers"),
-        ({"gap": -1.0}, "dataset.gap"),
+        ({"gap": gap.Gap(look=-1.0)}, "dataset.gap.look"),
     ],
 )
 def test_errors_name_the_key(tmp_path: Path, wrong: dict[str, float], key: str):
     with pytest.raises(ValueError, match=re.escape(key)):
         generate(tmp_path / "new", **{**SMALL, "workers": 1, **wrong})
     assert not (tmp_path / "new").exists()
+
+
+def test_a_gap_has_named_parts():
+    assert read_gap({"layout": 0, "look": 2}) == gap.Gap(2.0, 0.0, 1.0)
+    for wrong in (0.5, {"layouts": 1.0}):
+        with pytest.raises(ValueError, match=r"dataset\.gap\.families"):
+            read_gap(wrong)
 
 
 def test_an_unwritable_place_is_named(tmp_path: Path):

@@ -161,18 +161,18 @@ def test_source_score_is_the_miou_of_the_held_out_images(make_trainer):
 
 
 def test_scores_reach_callbacks_and_survive_a_resume(make_trainer, tmp_path):
-    told = []
+    scores = []
 
     class Ears(Callback):
         def on_evaluate(self, evaluation):
-            told.append(dict(evaluation.label_free))
+            scores.append(dict(evaluation.label_free))
 
     whole = make_trainer("method=source_only", "trainer.steps=2", callbacks=[Ears()])
     whole.restore()
     whole.fit(Run("test", tmp_path, steps=2, start=0, config={}))
     again = make_trainer("method=source_only", "trainer.steps=2")
     again.restore()
-    assert again.label_free == told[-1] == whole.label_free
+    assert again.label_free == scores[-1] == whole.label_free
     assert again.label_free.keys() == DIRECTIONS.keys()
     # A checkpoint of an earlier version holds no such scores.
     state = torch.load(whole.checkpoints.last, weights_only=True)

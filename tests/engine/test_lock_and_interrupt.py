@@ -51,5 +51,5 @@ def test_a_second_sigint_acts_at_once(usual_sigint):
 
 
 def test_an_interruption_is_told_from_process_to_process():
-    told = pickle.loads(pickle.dumps(Interrupted(signal.SIGTERM, 7)))
-    assert (str(told), told.exit_code) == ("SIGTERM after step 7", 143)
+    message = pickle.loads(pickle.dumps(Interrupted(signal.SIGTERM, 7)))
+    assert (str(message), message.exit_code) == ("SIGTERM after step 7", 143)

@@ -134,9 +134,9 @@ def test_a_changed_stage_redoes_exactly_those_that_read_it(run, tmp_path, capsys
     assert "nothing to do" in capsys.readouterr().out
     run(*THREE, "+stage.denoise.seed=1")
     assert moved_aside(folder) == ["denoise.before-1", "distil.before-1"]
-    told = capsys.readouterr().out
-    assert "denoise: changed, retraining (seed: 0 -> 1)" in told
-    assert f"content of method.teacher_checkpoint changed ({TEACHER})" in told
+    printed = capsys.readouterr().out
+    assert "denoise: changed, retraining (seed: 0 -> 1)" in printed
+    assert f"content of method.teacher_checkpoint changed ({TEACHER})" in printed
     # Nobody but the last stage reads the last stage.
     run(*THREE, "+stage.denoise.seed=1", "+stage.distil.method.strength=2.0")
     assert moved_aside(folder) == ["denoise.before-1", "distil.before-1", "distil.before-2"]
@@ -172,8 +172,8 @@ def test_changed_data_are_noticed_by_a_finished_run(run, tmp_path, capsys):
     for number, change in enumerate(changes, 1):
         change()
         run("method=source_only")
-        told = capsys.readouterr().out
-        assert "data changed: files of source were added, removed or edited" in told
+        printed = capsys.readouterr().out
+        assert "data changed: files of source were added, removed or edited" in printed
         assert moved_aside(tmp_path / "run") == [
             f"source_only.before-{n}" for n in range(1, number + 1)
         ]
@@ -192,9 +192,9 @@ def test_changed_data_are_noticed_by_an_interrupted_run(run, tmp_path, capsys, m
     (image, *_) = (tmp_path / "data/Cityscapes/leftImg8bit/train").rglob("*.png")
     image.write_bytes(image.read_bytes())
     run("method=source_only")
-    told = capsys.readouterr().out
-    assert "data changed: files of target were added" in told
-    assert "resuming" not in told
+    printed = capsys.readouterr().out
+    assert "data changed: files of target were added" in printed
+    assert "resuming" not in printed
 
 
 def test_labels_without_a_class_are_refused_before_anything_is_written(run, tmp_path):

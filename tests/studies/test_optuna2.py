@@ -45,9 +45,9 @@ def test_without_the_repair_no_study_can_be_kept_in_a_database(tmp_path):
 
 @only_2
 def test_without_the_repair_importance_fails():
-    told = python("importance()")
-    assert told.returncode != 0, "fANOVA works now: remove the repair"
-    assert "setting an array element with a sequence" in told.stderr
+    done = python("importance()")
+    assert done.returncode != 0, "fANOVA works now: remove the repair"
+    assert "setting an array element with a sequence" in done.stderr
 
 
 def test_a_repaired_study_is_kept_and_goes_on_in_another_process(tmp_path):

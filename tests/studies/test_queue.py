@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import subprocess
 import sys
@@ -9,8 +10,11 @@ import threading
 import time
 
 import optuna
+import psutil
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError
 
 from tests.conftest import composed
 from uda_hydra.errors import UserError
@@ -22,7 +26,13 @@ from uda_hydra.studies.space import parse_space
 from uda_hydra.studies.storage import url_of
 
 ADV = "loss.lambda_adv"
-WHO = "from uda_hydra.studies import liveness; print(liveness.identify_process())"
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+ERRORS = [
+    OperationalError("UPDATE trials", {}, sqlite3.OperationalError("database is locked")),
+    StorageInternalError("no commit"),
+    OSError("Stale file handle"),
+]
+WHO = "from uda_hydra.studies import liveness; print(liveness.identify_process(), flush=True)"
 
 
 @pytest.fixture
@@ -128,7 +138,7 @@ def test_a_killed_process_is_noticed_and_a_living_one_left_alone(opened, monkeyp
 
 
 def test_another_machine_is_dead_when_it_was_silent_for_two_minutes(monkeypatch):
-    elsewhere = liveness.identify_process() | {"host": "elsewhere"}
+    elsewhere = liveness.identify_process() | {"place": "elsewhere"}
     assert liveness.is_alive(elsewhere, time.time() - 100)
     assert not liveness.is_alive(elsewhere, time.time() - 130)
     assert liveness.is_alive(liveness.identify_process(), 0.0)
@@ -217,11 +227,54 @@ def test_a_damaged_database_is_one_line(opened, tmp_path):
 def test_a_heartbeat_survives_errors_of_the_database(monkeypatch, caplog):
     monkeypatch.setattr(liveness, "PERIOD", 0.01)
     beats = threading.Semaphore(0)
+    errors = itertools.cycle(ERRORS)
 
     def beat():
         beats.release()
-        raise sqlite3.OperationalError("disk I/O error")
+        raise next(errors)
 
     with liveness.Heartbeat(beat):
-        assert all(beats.acquire(timeout=10) for _ in range(3))
-    assert "heartbeat failed" in caplog.text and "disk I/O error" in caplog.text
+        assert all(beats.acquire(timeout=10) for _ in range(5))
+    assert caplog.text.count("heartbeat failed and will retry") == 1
+    assert "database is locked" in caplog.text and "UPDATE trials" not in caplog.text
+
+
+def test_a_living_process_of_this_machine_is_never_taken_for_dead(monkeypatch):
+    me = liveness.identify_process()
+    booted = liveness.psutil.boot_time()
+    for module in (liveness.psutil, liveness.psutil._psplatform):
+        # The clock was set by an hour, which moves what the system reports as its start.
+        monkeypatch.setattr(module, "boot_time", lambda: booted + 3600)
+    assert liveness.is_alive(me, 0.0)
+
+
+def test_a_killed_process_that_its_parent_has_not_noticed_is_dead():
+    with subprocess.Popen([sys.executable, "-c", f"{WHO}; input()"], **PIPES) as process:
+        owner = eval(process.stdout.readline())
+        assert liveness.is_alive(owner, 0.0)
+        process.kill()
+        # Its entry stays in the table of processes until it is waited for.
+        while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        assert not liveness.is_alive(owner, time.time())
+
+
+def test_a_record_survives_a_database_that_fails_for_a_while(opened, monkeypatch, caplog):
+    queue = opened()
+    (job,) = queue.take(1)
+    real, failures = queue.study.tell, [*ERRORS]
+
+    def tell(*arguments, **options):
+        if failures:
+            raise failures.pop()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(queue.study, "tell", tell)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    assert queue.record(job, TrialState.COMPLETE, [0.5], "")
+    assert queue.trials()[job.number].value == 0.5
+    assert caplog.text.count("will be tried again") == len(ERRORS)
+    failures[:] = 9 * ERRORS
+    (job,) = queue.take(1)
+    with pytest.raises(UserError, match="does not answer"):
+        queue.record(job, TrialState.COMPLETE, [0.5], "")

@@ -90,7 +90,7 @@ def test_seeds_are_no_part_of_the_space(config):
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
+    ("argument", "message"),
     [
         ("loss.lambda_ent=1,2", r"no loss\.lambda_ent to sweep; it has loss\.lambda_seg"),
         ("+sweep=a,b", "one question at a time"),
@@ -99,8 +99,8 @@ def test_seeds_are_no_part_of_the_space(config):
         ("+loss.lambda_new=1,2", "only keys that the config has"),
     ],
 )
-def test_what_cannot_be_swept_is_refused(config, argument, told):
-    with pytest.raises(UserError, match=told):
+def test_what_cannot_be_swept_is_refused(config, argument, message):
+    with pytest.raises(UserError, match=message):
         parse({}, [argument], config)
 
 

@@ -42,7 +42,7 @@ def checked(*overrides: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ("objective=[miou/last,mio]", "objective=mio "),
         ("objective=[]", "objective must name"),
@@ -53,9 +53,9 @@ def checked(*overrides: str) -> None:
         ("trainer.steps=-1", "trainer.steps"),
     ],
 )
-def test_what_makes_no_sense_is_refused(tmp_path, monkeypatch, wrong, told):
+def test_what_makes_no_sense_is_refused(tmp_path, monkeypatch, wrong, message):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         checked(f"{AUX}=0.2,0.3", wrong)
     assert not [*tmp_path.iterdir()]
 
@@ -118,10 +118,10 @@ def test_a_trial_is_a_command_line_of_its_own():
     ]
     assert "launch.py -m" in found.command
     secret = "hydra.sweeper.storage='postgresql://me:secret@host/db'"
-    told = spec_of(f"{AUX}=0.2,0.3", "seed=1,2", secret, "task=report").command
-    assert "me:***@host" in told
-    assert "secret" not in told
-    assert "task" not in told
+    message = spec_of(f"{AUX}=0.2,0.3", "seed=1,2", secret, "task=report").command
+    assert "me:***@host" in message
+    assert "secret" not in message
+    assert "task" not in message
     assert found.describe(job) == f"{AUX}=null seed 1"
 
 

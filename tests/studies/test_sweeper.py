@@ -141,9 +141,9 @@ def test_drawn_points_several_objectives_and_the_total(tmp_path):
     assert found.trials[0].params == {AUX: 0.1}
     assert sweep(tmp_path, *command, "hydra.sweeper.n_trials=6").returncode == 0
     assert len(study(tmp_path).trials) == 6
-    told = sweep(tmp_path, *command, "task=report")
-    assert told.returncode == 0, told.stderr
-    assert "6 of 6 trials complete" in told.stdout
+    done = sweep(tmp_path, *command, "task=report")
+    assert done.returncode == 0, done.stderr
+    assert "6 of 6 trials complete" in done.stdout
 
 
 def test_an_unknown_folder_is_no_study(tmp_path):

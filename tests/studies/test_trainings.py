@@ -174,8 +174,8 @@ def test_who_comes_second_waits_for_the_start_and_goes_on_if_the_first_dies(tmp_
     second = start(tmp_path, *command)
     until(lambda: len([*studies.glob("*/trials/*/.lock")]) == 2, second)
     assert second.stdout.readline() == "\n"
-    told = [second.stdout.readline() for _ in range(2)]
-    assert "is at work" in told[1]
+    lines = [second.stdout.readline() for _ in range(2)]
+    assert "is at work" in lines[1]
     first.kill()
     first.communicate()
     out, err = second.communicate(timeout=300)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from tests.label_spaces import space
 from uda_hydra.engine.events import Evaluation, Run
 from uda_hydra.engine.scores import Scores
 from uda_hydra.tracking import mlflow as tracking
+from uda_hydra.tracking import mlflow_store
+from uda_hydra.tracking.database import create_database
 from uda_hydra.tracking.mlflow import Tracking
 from uda_hydra.tracking.mlflow_store import connect
 
@@ -75,8 +78,18 @@ class Store:
 
 
 @pytest.fixture(scope="session")
-def store_folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("store")
+def blank(tmp_path_factory):
+    """A database of MLflow's without runs, which takes MLflow seconds to make."""
+    path = tmp_path_factory.mktemp("blank") / "mlflow.db"
+    create_database(path, mlflow_store._fill, mlflow_store.current_schema())
+    return path
+
+
+@pytest.fixture(scope="session")
+def store_folder(tmp_path_factory, blank):
+    folder = tmp_path_factory.mktemp("store")
+    shutil.copy(blank, folder)
+    return folder
 
 
 @pytest.fixture

@@ -21,19 +21,19 @@ class FullDisk:
 
 
 def steps(folder):
-    return [point.step for point in read(folder / METRICS, 0)[0]]
+    return [point.step for point in read(folder / METRICS, 0).points]
 
 
 def test_lines_come_back_as_they_were_logged(tmp_path):
     log = MetricLog(tmp_path, 0)
     log.append(1, {"loss/seg": 0.1, "speed": float("nan")})
-    (point,), end = read(tmp_path / METRICS, 0)
+    (point,), end, _ = read(tmp_path / METRICS, 0)
     assert (point.step, point.values["loss/seg"]) == (1, 0.1)
     assert point.values["speed"] != point.values["speed"]
     log.append(2, {"loss/seg": 1e-17})
-    (point,), end = read(tmp_path / METRICS, end)
+    (point,), end, _ = read(tmp_path / METRICS, end)
     assert (point.step, point.values) == (2, {"loss/seg": 1e-17})
-    assert read(tmp_path / METRICS, end) == ([], end)
+    assert read(tmp_path / METRICS, end) == ([], end, 0)
     log.close()
 
 

@@ -1,16 +1,29 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import socket
 import sqlite3
 import statistics
 import time
+from pathlib import Path
 
 import pytest
 
 from uda_hydra.engine.events import Run
-from uda_hydra.tracking import mlflow_store
-from uda_hydra.tracking.mlflow import Tracking, close_parent, open_parent, sync
+from uda_hydra.files import locked
+from uda_hydra.tracking import database
+from uda_hydra.tracking.backlog import send, send_all
+from uda_hydra.tracking.mlflow import Tracking, close_parent, open_parent
+
+
+def sent(root):
+    """The number of values that were sent, where nothing fails."""
+    done = send_all(root)
+    assert done.failures == {}
+    return done.sent
+
 
 STEPS = [(step, 1 / step) for step in range(1, 9)]
 
@@ -64,7 +77,7 @@ def test_a_resumed_run_goes_on_without_a_doubled_or_missing_step(store, tmp_path
 def test_a_lost_note_neither_doubles_the_run_nor_its_points(store, tmp_path):
     store.train(tmp_path, steps=8, status="interrupted")
     (tmp_path / "mlflow.json").unlink()
-    assert sync(tmp_path) == 0
+    assert sent(tmp_path) == 0
     store.train(tmp_path, steps=8, start=8)
     assert store.history("loss/seg") == STEPS
 
@@ -121,7 +134,7 @@ def test_a_run_that_a_person_deleted_stays_deleted(store, tmp_path):
     store.train(tmp_path, steps=2, status="interrupted")
     (run,) = store.runs()
     store.client.delete_run(run.info.run_id)
-    assert sync(tmp_path) == 0
+    assert sent(tmp_path) == 0
     assert store.runs() == []
 
 
@@ -161,14 +174,14 @@ def test_a_dead_server_costs_seconds_and_loses_nothing(store, tmp_path, listens)
         store.train(tmp_path, uri=dead, steps=4, status="interrupted")
         assert time.monotonic() - begun < 5
         with pytest.raises(ConnectionError, match=dead):
-            sync(tmp_path)
+            send(tmp_path, abandoned=True)
     store.train(tmp_path, steps=8, start=4)
     assert store.history("loss/seg") == STEPS
 
 
 def test_a_locked_database_is_waited_for_off_the_training(store, tmp_path, monkeypatch, caplog):
     store.train(tmp_path / "first", steps=1)
-    monkeypatch.setattr(mlflow_store, "PATIENCE", 0.2)
+    monkeypatch.setattr(database, "PATIENCE", 0.2)
     with sqlite3.connect(store.uri.removeprefix("sqlite:///")) as holder:
         holder.execute("BEGIN EXCLUSIVE")
         store.train(tmp_path / "second", steps=8)
@@ -177,8 +190,8 @@ def test_a_locked_database_is_waited_for_off_the_training(store, tmp_path, monke
     assert "task=sync" in caplog.text
     assert len(store.runs()) == 1
     # 8 losses, 5 means at 2 evaluations, 2 classes, 2 of the system.
-    assert sync(tmp_path) == 8 + 10 + 2 + 2
-    assert sync(tmp_path) == 0
+    assert sent(tmp_path) == 8 + 10 + 2 + 2
+    assert sent(tmp_path) == 0
     assert sorted(run.info.status for run in store.runs()) == ["FINISHED", "FINISHED"]
 
 
@@ -188,7 +201,7 @@ def test_a_store_that_was_wiped_is_filled_again(store, tmp_path):
     (tmp_path / "other.db").unlink()
     card = tmp_path / "run" / "tracking.json"
     card.write_text(card.read_text().replace(other["uri"], store.uri))
-    sync(tmp_path)
+    sent(tmp_path)
     assert store.history("loss/seg") == STEPS
     (run,) = store.runs()
     assert run.info.status == "FINISHED"
@@ -201,23 +214,39 @@ def test_sync_leaves_a_living_run_alone_and_calls_a_dead_one_killed(store, tmp_p
     callback.on_log(1, {"loss/seg": 1.0})
     # As after kill -9: the lock is free, and nobody said how it ended.
     card = (tmp_path / "tracking.json").read_text()
-    with mlflow_store.locked(tmp_path / "other" / "mlflow.lock", wait=False):
+    with locked(tmp_path / "other" / "mlflow.lock", wait=False):
         (tmp_path / "other" / "tracking.json").write_text(card)
-        assert sync(tmp_path / "other") == 0
+        assert sent(tmp_path / "other") == 0
     callback.on_end("finished")
     (tmp_path / "tracking.json").write_text(card)
-    sync(tmp_path)
+    sent(tmp_path)
     assert [run.info.status for run in store.runs()] == ["KILLED"]
 
 
+def test_a_user_without_a_name_is_a_number(store, tmp_path, monkeypatch):
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    store.train(tmp_path, steps=1)
+    (run,) = store.runs()
+    assert (run.info.status, run.data.tags["mlflow.user"]) == ("FINISHED", "12345")
+
+
+def test_a_damaged_record_costs_a_resumed_run_nothing(store, tmp_path):
+    store.train(tmp_path, steps=6, status="interrupted")
+    (tmp_path / "tracking.json").write_bytes(b"\xff")
+    log = tmp_path / "metrics.jsonl"
+    log.write_bytes(b"\xff\n[1]\n" + log.read_bytes())
+    store.train(tmp_path, steps=8, start=4)
+    assert store.history("loss/seg") == STEPS
+
+
 def test_an_end_without_a_start_is_no_matter():
-    Tracking("sqlite:///nowhere.db", "x", artifacts=mlflow_store.Path("nowhere")).on_end("failed")
-
-
-def test_relative_stores_are_made_absolute(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert mlflow_store.absolute("sqlite:///outputs/m.db") == f"sqlite:///{tmp_path}/outputs/m.db"
-    assert mlflow_store.absolute("http://host:5000") == "http://host:5000"
+    Tracking("sqlite:///nowhere.db", "x", artifacts=Path("nowhere")).on_end("failed")
 
 
 def test_evaluations_reach_the_disk_before_anything_else(store, tmp_path):

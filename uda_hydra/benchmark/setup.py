@@ -78,7 +78,7 @@ def streets_pair(root: Path, scale: Scale, *, height: int) -> Pair:
         name="streets",
         root=str(root),
         seed=0,
-        gap=1.0,
+        gap={},
         height=height,
         counts={"source": 2, "target": 2, "validation": 1},
         classes="cityscapes19",

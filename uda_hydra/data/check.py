@@ -11,7 +11,7 @@ import numpy as np
 
 from uda_hydra.data.check_report import Facts, Report
 from uda_hydra.data.pool import shared_out
-from uda_hydra.data.readers import ImageSet, Sample, UnreadableFile, read_rgb
+from uda_hydra.data.readers import ImageSet, Layout, Sample, UnreadableFile
 
 _MOST_VALUES = 4096
 """A label of more values is no label: colours have been smoothed or compressed."""
@@ -51,14 +51,14 @@ def _examine_all(
     image_set: ImageSet, samples: list[Sample], workers: int, pictures: bool
 ) -> Iterator[Facts]:
     """Facts in the order of ``samples``, each as soon as it and those before it are known."""
-    examine = partial(_examine, image_set.layout.read_label, pictures)
+    examine = partial(_examine, image_set.layout, pictures)
     yield from shared_out(examine, samples, workers=workers, chunk=4)
 
 
-def _examine(read_label: Callable[[Path], np.ndarray], pictures: bool, sample: Sample) -> Facts:
+def _examine(layout: Layout, pictures: bool, sample: Sample) -> Facts:
     broken: list[str] = []
-    image = _attempt(read_rgb, sample.image, broken) if pictures else None
-    label = None if sample.label is None else _attempt(read_label, sample.label, broken)
+    image = _attempt(layout.read_image, sample.image, broken) if pictures else None
+    label = None if sample.label is None else _attempt(layout.read_label, sample.label, broken)
     ids = {} if label is None else _count(label)
     if len(ids) > _MOST_VALUES:
         broken.append(f"{sample.label} holds {len(ids)} values: was it smoothed or compressed?")

@@ -17,7 +17,7 @@ Colour = tuple[int, int, int]
 class LabelSpace:
     """Classes, numbered by their places in ``names``; ``colours`` are RGB, one a class.
 
-    ``subsets`` are scored beside the whole, by the name of their mean IoU: {"miou_13": classes}.
+    ``subsets`` are scored as well, by the name of their mean IoU: {"miou_13": classes}.
     Raises ValueError where the parts do not fit together.
     """
 

@@ -50,6 +50,34 @@ _CAMVID = {
     "bicyclist": (0, 128, 192),
 }
 
+# By raw id. Colours of Cityscapes where it has the class, and of CARLA, which renders IDDA.
+_IDDA = {
+    "none": (0, 0, 0),
+    "building": _CITYSCAPES["building"],
+    "fence": _CITYSCAPES["fence"],
+    "other": (55, 90, 80),
+    "pedestrian": _CITYSCAPES["person"],
+    "pole": _CITYSCAPES["pole"],
+    "road line": (157, 234, 50),
+    "road": _CITYSCAPES["road"],
+    "sidewalk": _CITYSCAPES["sidewalk"],
+    "vegetation": _CITYSCAPES["vegetation"],
+    "vehicle": _CITYSCAPES["car"],
+    "wall": _CITYSCAPES["wall"],
+    "traffic sign": _CITYSCAPES["traffic sign"],
+    "traffic light": _CITYSCAPES["traffic light"],
+    "guardrail": (180, 165, 180),
+    "dynamic": (170, 120, 50),
+    "bicycle": _CITYSCAPES["bicycle"],
+    "motorcycle": _CITYSCAPES["motorcycle"],
+    "rider": _CITYSCAPES["rider"],
+    "terrain": _CITYSCAPES["terrain"],
+    "sky": _CITYSCAPES["sky"],
+    "railway": (230, 150, 140),
+    "ground": (81, 0, 81),
+    "static": (110, 190, 160),
+}
+
 
 def _without(*left_out: str) -> tuple[str, ...]:
     return tuple(name for name in _CITYSCAPES if name not in left_out)
@@ -92,7 +120,12 @@ CAMVID11 = LabelSpace(
 )
 """The classes of CamVid (Brostow et al., 2009) as SegNet's authors number them."""
 
-LABEL_SPACES = {space.name: space for space in (CITYSCAPES19, SYNTHIA16, SYNTHIA13, CAMVID11)}
+IDDA24 = LabelSpace("idda24", tuple(_IDDA), tuple(_IDDA.values()))
+"""All values of IDDA's labels (Alberti et al., RA-L 2020), each a class."""
+
+LABEL_SPACES = {
+    space.name: space for space in (CITYSCAPES19, SYNTHIA16, SYNTHIA13, CAMVID11, IDDA24)
+}
 
 
 def label_space(value: str | None) -> LabelSpace:

@@ -65,7 +65,7 @@ def streets(
     name: str,
     root: str,
     seed: int,
-    gap: float,
+    gap: Mapping[str, float],
     height: int,
     counts: Mapping[str, int],
     classes: str,
@@ -76,7 +76,7 @@ def streets(
     target: Mapping[str, Any],
 ) -> Pair:
     """An embedded pair; a domain whose root is given is read from there instead."""
-    from uda_hydra.data.streets import generate
+    from uda_hydra.data.streets import generate, read_gap
 
     assembly = _Assembly(name, label_space(classes), oracle, Path(cache_folder) if cache else None)
     source, drawn_apart = _held_out(source)
@@ -87,7 +87,7 @@ def streets(
         if not drawn[-1]:
             # What is not there must be known before half a minute of drawing.
             domains[-1].images(assembly.label_space, labelled=False)
-    recipe = {"seed": seed, "gap": gap, "height": height, "workers": os.cpu_count() or 1}
+    recipe = {"seed": seed, "gap": read_gap(gap), "height": height, "workers": os.cpu_count() or 1}
     if any(drawn):
         folder = generate(Path(root), **recipe, **counts)
         domains = [
@@ -190,6 +190,6 @@ def _check_apart(held_out: ImageSet, trained: ImageSet) -> None:
     if both:
         raise ValueError(
             f"dataset.source.split trains on {both} of the {len(held_out)} images of "
-            "dataset.source.validation; choose split=train beside validation=val, or "
+            "dataset.source.validation; choose split=train with validation=val, or "
             "validation=null"
         )

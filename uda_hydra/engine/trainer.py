@@ -191,7 +191,7 @@ class Trainer:
             callback.on_log(self.done, report)
 
     def evaluate(self) -> Scores:
-        """Score the target's validation images, remember the best, tell the callbacks."""
+        """Score the target's validation images, remember the best, call the callbacks."""
         self._check_finite()
         seen = LabelFree(self.device)
         self.last, panels = self._score(self.pair.validation, self.protocol, label_free=seen)
@@ -230,7 +230,7 @@ class Trainer:
         self.cost.save()
 
     def _check_finite(self) -> None:
-        # A finite loss does not tell what its own step made of the weights.
+        # A finite loss says nothing about the weights after its own step.
         self.watch.add(self.done, self.keys, {"largest weight": largest(self.method)})
         self.watch.check()
 

@@ -146,7 +146,7 @@ class Method(nn.Module, ABC):
         """Once a step, after all optimisers have stepped; ``step`` is the one just done."""
 
     def monitor(self) -> dict[str, Tensor]:
-        """Scalars worth a curve that are no losses, such as the fill of a dictionary.
+        """Scalars other than losses that are worth a curve, such as the fill of a dictionary.
 
         Asked for at log steps only; they change nothing and stay on the device.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import ClassVar
 
@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from uda_hydra.models.checkpoints.layouts import Layout
 
 
 class Backbone(nn.Module):
@@ -28,6 +30,10 @@ class Backbone(nn.Module):
     def repeats(self, name: str) -> int:
         """How often the release's optimiser lists the parameter ``name``."""
         return 1
+
+    def layout(self, tensors: Mapping[str, Tensor]) -> Layout | None:
+        """The layout of a file with these tensors, where the network alone can tell it."""
+        return None
 
     def in_order(self) -> Iterable[nn.Module]:
         """The children, in the order in which an image passes them."""

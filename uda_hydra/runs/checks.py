@@ -20,6 +20,7 @@ from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.published import check_name
 from uda_hydra.runs.layout import RunLayout
 from uda_hydra.runs.stages import Stage
+from uda_hydra.tracking.uri import check_uri
 from uda_hydra.types import IGNORE
 
 SCORES = (
@@ -54,6 +55,8 @@ def check_training(config: DictConfig) -> None:
         _check_method(config, network)
     check_objective(config)
     check_name(config.published)
+    if config.tracking.enabled:
+        build.call(check_uri, config.tracking.uri)
 
 
 def _check_method(config: DictConfig, network: Segmenter) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from uda_hydra.files import digest, digest_of, flat, read_json
+from uda_hydra.models.pretrained import weights_file
 from uda_hydra.runs.schema import RunSchema
 from uda_hydra.settings import TrainerSettings, neutral_keys
 
@@ -56,6 +57,8 @@ def record(config: DictConfig, data: Mapping[str, str]) -> dict[str, Any]:
     folders = dict(config.folders or {})
     content: dict[str, str] = {}
     values = identity(config)
+    if values["init"] is not None:
+        values["init"] = str(weights_file(values["init"], values.get("model.backbone")))
     for key, value in values.items():
         read = {text: _absolute(text, folders) for text in _texts(value)}
         found = {text: digest_of_path(path) for text, path in read.items() if _counts(text, path)}

@@ -14,7 +14,9 @@ from uda_hydra.studies import storage
 from uda_hydra.studies.records import Study
 from uda_hydra.studies.report.write import StudyReport
 from uda_hydra.studies.spec import StudySpec
-from uda_hydra.tracking.mlflow import close_parent, open_parent, send
+from uda_hydra.tracking.backlog import send
+from uda_hydra.tracking.mlflow import close_parent, open_parent
+from uda_hydra.tracking.uri import hide
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class ParentRun:
         """Upload a report that another process wrote while the sweep ran or after it was killed."""
         folder = self._spec.folder
         if self._tracking.enabled:
+            hide(self._tracking.uri)
             busy = any(trial.state == "running" for trial in study.trials)
             try:
                 send(folder, abandoned=not busy)

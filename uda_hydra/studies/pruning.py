@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,13 @@ from hydra.utils import instantiate
 
 from uda_hydra.engine.events import Callback, Evaluation
 from uda_hydra.errors import Stopped
+from uda_hydra.studies.liveness import first_line
 
 if TYPE_CHECKING:
     import optuna
+
+
+log = logging.getLogger(__name__)
 
 
 class Pruned(Stopped):
@@ -33,7 +38,10 @@ def pruning_of_trial(folder: Path, number: int) -> Pruning:
 
 
 class Pruning(Callback):
-    """Reports the mIoU of every evaluation to a trial, and raises Pruned when the pruner asks."""
+    """Reports the mIoU of every evaluation to a trial, and raises Pruned when the pruner asks.
+
+    A database that fails costs a report, never the training.
+    """
 
     def __init__(
         self, study: str, number: int, *, url: str, pruner: optuna.pruners.BasePruner
@@ -53,11 +61,19 @@ class Pruning(Callback):
         trial = next(t for t in found.trials if t.number == number)
         self._trial = optuna.trial.Trial(found, trial._trial_id)
         self._reported = {*trial.intermediate_values}
+        self._failing = False
 
     def on_evaluate(self, evaluation: Evaluation) -> None:
         """Report the mIoU, and end the training if it lags behind the others."""
-        if evaluation.step not in self._reported:
-            self._trial.report(evaluation.scores.miou, evaluation.step)
-        if self._trial.should_prune():
+        try:
+            if evaluation.step not in self._reported:
+                self._trial.report(evaluation.scores.miou, evaluation.step)
+            lags = self._trial.should_prune()
+            self._failing = False
+        except Exception as error:  # each database driver has errors of its own
+            if not self._failing:
+                log.warning("the pruner cannot be asked: %s", first_line(error))
+            self._failing, lags = True, False
+        if lags:
             miou = 100 * evaluation.scores.miou
             raise Pruned(f"pruned after step {evaluation.step}, at mIoU {miou:.2f} %")

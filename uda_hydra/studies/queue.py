@@ -80,7 +80,7 @@ class TrialQueue:
         return self.study.get_trials(deepcopy=False)
 
     def describe(self, facts: dict[str, Any]) -> None:
-        """Store what the report needs to know beside the trials.
+        """Store what the report needs to know besides the trials.
 
         Raises UserError if the folder holds a study of another ``recipe``.
         """
@@ -97,6 +97,9 @@ class TrialQueue:
 
     def take(self, count: int) -> list[Job]:
         """Up to ``count`` trainings to run next: first those that were interrupted."""
+        return storage.insist(lambda: self._take(count), waits=())
+
+    def _take(self, count: int) -> list[Job]:
         with storage.exclusive(self._folder, self._url):
             self._reclaim_dead_trials()
             jobs: list[Job] = []
@@ -109,8 +112,15 @@ class TrialQueue:
         self, job: Job, state: TrialState, values: Sequence[float] | None, note: str
     ) -> bool:
         """Record how a job ended; False if another process took it over meanwhile."""
-        if self._backend.get_trial(job.trial_id).state.is_finished():
+        try:
+            return storage.insist(lambda: self._record(job, state, values, note))
+        finally:
             self._mine.discard(job.trial_id)
+
+    def _record(
+        self, job: Job, state: TrialState, values: Sequence[float] | None, note: str
+    ) -> bool:
+        if self._backend.get_trial(job.trial_id).state.is_finished():
             return False
         try:
             if note:
@@ -118,8 +128,6 @@ class TrialQueue:
             self.study.tell(job.number, values=values, state=state)
         except RuntimeError:  # Optuna's error for a trial that is finished
             return False
-        finally:
-            self._mine.discard(job.trial_id)
         return True
 
     def interrupt(self, job: Job, note: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
@@ -20,7 +23,12 @@ from uda_hydra.errors import UserError
 from uda_hydra.files import locked
 from uda_hydra.studies.optuna2 import repair
 
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
 FILE = "study.db"
+WAITS = (1.0, 5.0, 30.0)
+"""Seconds before each new attempt to write what must not be lost."""
 PATIENCE = 60
 """Seconds that a writer waits for another writer of the same file."""
 
@@ -70,6 +78,26 @@ def hide_password(url: str) -> str:
         return make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
         return url
+
+
+def insist(action: Callable[[], Result], *, waits: Sequence[float] = WAITS) -> Result:
+    """The result of ``action``, tried again after each of the ``waits`` (seconds) that it fails.
+
+    Raises UserError if the database still does not answer.
+    """
+    for wait in (*waits, None):
+        try:
+            return action()
+        except (SQLAlchemyError, StorageInternalError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            if wait is None:
+                raise UserError(
+                    f"the database of the study does not answer ({reason}); the same command "
+                    "continues the study once it does"
+                ) from error
+            log.warning("the database of the study will be tried again: %s", reason)
+            time.sleep(wait)
+    raise AssertionError
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from uda_hydra.errors import UserError
 
 
 def check_data(config: DictConfig, overrides: list[str]) -> None:
-    """Report on source, target and validation images; an error if any file is unfit.
+    """Report on the images of each part of the pair; an error if any file is unfit.
 
     What was found sound is remembered in ``outputs/check_data``, so that an interrupted check
     resumes where it stopped.
@@ -25,6 +25,8 @@ def check_data(config: DictConfig, overrides: list[str]) -> None:
         "target": pair.target.images,
         "validation": pair.validation.truth,
     }
+    if pair.source_validation is not None:
+        sets["source_validation"] = pair.source_validation.truth
     unfit = []
     for part, images in sets.items():
         report = check(

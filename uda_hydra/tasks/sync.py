@@ -7,16 +7,30 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from uda_hydra.errors import UserError
-from uda_hydra.tracking.mlflow import sync as send
+from uda_hydra.files import printable
+from uda_hydra.tracking.backlog import send_all
+from uda_hydra.tracking.uri import check_uri, hide
 
 
 def sync(config: DictConfig, overrides: list[str]) -> None:
-    """Every run below ``output`` (default: outputs), whatever store it was meant for."""
+    """Every run below ``output`` (default: outputs), whatever store it was meant for.
+
+    Files hold no password: that of a run's store is read from ``tracking.uri``.
+    """
     root = Path(config.output or "outputs")
     if not root.is_dir():
         raise UserError(f"output={root}: there are no runs here")
     try:
-        count = send(root)
-    except ConnectionError as error:
+        check_uri(config.tracking.uri)
+    except ValueError as error:
         raise UserError(str(error)) from error
-    print(f"{count} values sent")
+    hide(config.tracking.uri)
+    done = send_all(root)
+    print(f"{done.sent} values sent")
+    if done.failures:
+        lines = [f"  {_one_line(folder)}: {why}" for folder, why in done.failures.items()]
+        raise UserError("\n".join([f"{len(lines)} of {done.runs} runs are not sent:", *lines]))
+
+
+def _one_line(folder: Path) -> str:
+    return printable(str(folder)).replace("\n", "\\n")

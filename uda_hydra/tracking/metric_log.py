@@ -1,24 +1,25 @@
-"""What a run logs, kept in files in its folder; MLflow holds a copy of them.
+"""``metrics.jsonl``: one line per step logged, in the run's folder; MLflow holds a copy of it.
 
-``metrics.jsonl`` has one line per step logged. ``tracking.json`` describes the run, where
-its metrics are sent and how it ended. Only the training process writes them.
+Only the training process writes it. What is not a whole line of ours is never sent, and a
+resumed training drops it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from uda_hydra.files import write_json, write_text
+from uda_hydra.files import is_number, write_text
 
 log = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
-RECORD = "tracking.json"
+LARGEST = 2**63
+"""Steps and times are smaller; MLflow keeps them in 64 bits."""
 
 
 def now() -> int:
@@ -32,37 +33,6 @@ class LoggedStep(NamedTuple):
     step: int
     time: int
     values: dict[str, float]
-
-
-@dataclass
-class RunRecord:
-    """Everything that a tracking store holds of a run besides metrics and files."""
-
-    uri: str
-    experiment: str
-    artifacts: str
-    """Root of the artifacts of a new experiment in a database; a server has its own."""
-    name: str
-    key: str
-    """Drawn at the run's first start; a store is searched for it before a run is created."""
-    parent: str | None
-    """Folder of the run this one is a part of."""
-    tags: dict[str, str]
-    params: dict[str, str]
-    started: int
-    status: str = "running"
-    """"running", or how the run ended: "finished", "interrupted", "failed"."""
-    ended: int | None = None
-
-    def write(self, folder: Path) -> None:
-        """Replace the record in ``folder``."""
-        write_json(folder / RECORD, asdict(self))
-
-    @classmethod
-    def read(cls, folder: Path) -> RunRecord | None:
-        """The record in ``folder``, or None."""
-        path = folder / RECORD
-        return cls(**json.loads(path.read_text())) if path.exists() else None
 
 
 class MetricLog:
@@ -82,8 +52,7 @@ class MetricLog:
 
     def append(self, step: int, values: dict[str, float]) -> None:
         """Add a line. On a full disk, lines wait in memory until there is room."""
-        line = json.dumps({"step": step, "time": now(), "values": values})
-        self._held += line.encode() + b"\n"
+        self._held += _line(LoggedStep(step, now(), values)).encode()
         try:
             self._held = self._held[self._file.write(self._held) :]
             self._failing = False
@@ -98,23 +67,54 @@ class MetricLog:
 
 
 def rewind(path: Path, step: int) -> None:
-    """Drop the lines after ``step``, and a last line that a full disk cut short."""
-    if not path.exists():
-        return
-    points, size = read(path, 0)
-    kept = [point for point in points if point.step <= step]
-    if len(kept) == len(points) and size == path.stat().st_size:
-        return
-    text = "".join(json.dumps(point._asdict()) + "\n" for point in kept)
-    write_text(path, text)
+    """Drop the lines after ``step`` and those that a full disk or a crash has damaged."""
+    found = read(path, 0)
+    kept = [point for point in found.points if point.step <= step]
+    if path.exists() and (len(kept) < found.lines or found.end < path.stat().st_size):
+        write_text(path, "".join(_line(point) for point in kept))
 
 
-def read(path: Path, offset: int) -> tuple[list[LoggedStep], int]:
-    """The complete lines from byte ``offset`` on, and the offset behind them."""
+class Part(NamedTuple):
+    """What was read of a log."""
+
+    points: list[LoggedStep]
+    end: int
+    """The offset behind the last complete line."""
+    lines: int
+    """The number of complete lines; those that are no points are damaged."""
+
+
+def read(path: Path, offset: int) -> Part:
+    """The complete lines from byte ``offset`` on."""
     if not path.exists():
-        return [], offset
+        return Part([], offset, 0)
+    if not path.is_file():
+        raise OSError(f"{path} is not a file")
     with path.open("rb") as file:
         file.seek(offset)
-        lines = file.read()
-    whole = lines[: lines.rfind(b"\n") + 1]
-    return [LoggedStep(**json.loads(line)) for line in whole.splitlines()], offset + len(whole)
+        content = file.read()
+    whole = content[: content.rfind(b"\n") + 1]
+    lines = whole.split(b"\n")[:-1]
+    points = [point for point in map(_point, lines) if point is not None]
+    return Part(points, offset + len(whole), len(lines))
+
+
+def _line(point: LoggedStep) -> str:
+    """A step as JSON, where a number that is not finite is null."""
+    values = {name: v if math.isfinite(v) else None for name, v in point.values.items()}
+    return json.dumps(point._asdict() | {"values": values}, allow_nan=False) + "\n"
+
+
+def _point(line: bytes) -> LoggedStep | None:
+    """The step in a line; None if it is damaged."""
+    try:
+        fields = json.loads(line)
+        step, moment, values = fields["step"], fields["time"], fields["values"]
+        numbers = {name: math.nan if v is None else v for name, v in values.items()}
+        whole = all(is_number(v) and abs(v) < LARGEST for v in (step, moment))
+        if not whole or not all(map(is_number, numbers.values())):
+            return None
+        point = LoggedStep(int(step), int(moment), {k: float(v) for k, v in numbers.items()})
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return None
+    return point if min(point.step, point.time) >= 0 else None

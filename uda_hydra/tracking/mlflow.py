@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
+import re
+import shlex
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from uda_hydra.config import quoted
 from uda_hydra.engine.events import Callback, Evaluation, Run
-from uda_hydra.files import write_atomically, write_json
-from uda_hydra.tracking import metric_log, mlflow_store
-from uda_hydra.tracking.formatting import legal, parameters
-from uda_hydra.tracking.metric_log import MetricLog, RunRecord
-from uda_hydra.tracking.sync import NOTES, MlflowSync
+from uda_hydra.files import read_json, write_atomically, write_json
+from uda_hydra.tracking import metric_log
+from uda_hydra.tracking.formatting import legal, masked, parameters
+from uda_hydra.tracking.metric_log import MetricLog
+from uda_hydra.tracking.record import FOLDER, RECORD, RunRecord
+from uda_hydra.tracking.sender import NOTES
 from uda_hydra.tracking.system import System
 from uda_hydra.tracking.uploader import Uploader
+from uda_hydra.tracking.uri import absolute
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +29,6 @@ PER_CLASS = "per_class.json"
 PERIOD, PATIENCE = 5.0, 10.0
 """Seconds between two uploads, and seconds that the end of a run waits for the last one."""
 EVALUATION_SERIES, SYSTEM_SERIES = 10, 3
-SYNC = "python launch.py task=sync"
 
 
 class Tracking(Callback):
@@ -46,7 +49,7 @@ class Tracking(Callback):
         series: int = 28,
     ) -> None:
         self._store = {
-            "uri": mlflow_store.absolute(uri),
+            "uri": absolute(uri),
             "experiment": experiment,
             "artifacts": str(artifacts.absolute()),
             "parent": None if parent is None else str(parent.absolute()),
@@ -63,7 +66,7 @@ class Tracking(Callback):
         self._folder.mkdir(parents=True, exist_ok=True)
         params = parameters(run.config)
         before = RunRecord.read(self._folder)
-        if before is not None and run.start == 0 and before.params != params:
+        if run.start == 0 and (before is None or before.params != params):
             (self._folder / NOTES).unlink(missing_ok=True)
             before = None
         self._record = RunRecord(
@@ -112,9 +115,8 @@ class Tracking(Callback):
 
     def _append_per_class(self) -> None:
         # From the file: the process of the last evaluation may have been killed after it.
-        path = self._folder / PER_CLASS
-        if path.exists():
-            table = json.loads(path.read_text())
+        table = read_json(self._folder / PER_CLASS)
+        if table is not None:
             self._log.append(
                 table["step"],
                 {legal(f"iou/{k}"): v for k, v in table["iou"].items() if v is not None},
@@ -130,9 +132,9 @@ class Tracking(Callback):
 
 
 def _tags(given: Mapping[str, object], folder: Path) -> dict[str, str]:
-    """Tags in MLflow's form, with the folder of the run's files."""
-    named = {legal(name): str(value) for name, value in given.items()}
-    return named | {"folder": str(folder.absolute())}
+    """Tags in MLflow's form, without passwords, with the folder of the run's files."""
+    named = {legal(name): masked(str(value)) for name, value in given.items()}
+    return named | {FOLDER: str(folder.absolute())}
 
 
 def open_parent(
@@ -154,7 +156,7 @@ def open_parent(
     folder.mkdir(parents=True, exist_ok=True)
     before = RunRecord.read(folder)
     RunRecord(
-        uri=mlflow_store.absolute(uri),
+        uri=absolute(uri),
         experiment=experiment,
         artifacts=str(artifacts.absolute()),
         name=name,
@@ -176,11 +178,11 @@ def close_parent(
     """Record how the stages ended ("finished", ...) and their result; waits a bounded time."""
     record = RunRecord.read(folder)
     if record is None:
-        raise FileNotFoundError(f"{folder / metric_log.RECORD} is missing: open_parent comes first")
+        raise FileNotFoundError(f"{folder / RECORD} is missing: open_parent comes first")
     record.tags |= {legal(name): str(value) for name, value in (tags or {}).items()}
     record.write(folder)
     values = {legal(name): float(value) for name, value in (metrics or {}).items()}
-    before = metric_log.read(folder / metric_log.METRICS, 0)[0]
+    before = metric_log.read(folder / metric_log.METRICS, 0).points
     # Stages that run again may have another result, which becomes one more point.
     if values and (not before or before[-1].values != values):
         lines = MetricLog(folder, len(before))
@@ -199,35 +201,11 @@ def end(folder: Path, record: RunRecord, status: str, uploader: Uploader) -> Non
     except OSError as error:
         log.warning("%s", error)
     if not uploader.close():
-        log.warning("MLflow has not received everything yet; %s sends the rest", SYNC)
-
-
-def sync(root: Path) -> int:
-    """Send what MLflow lacks of every run below ``root``; return how many values were sent.
-
-    Raises ConnectionError when a store does not answer. Runs that are being trained are left to
-    their own process.
-    """
-    records = sorted(root.absolute().rglob(metric_log.RECORD))
-    return sum(send(record.parent, abandoned=True) for record in records)
-
-
-def send(folder: Path, *, abandoned: bool) -> int:
-    """Send what MLflow lacks of the run in ``folder``; return how many values were sent.
-
-    ``abandoned``: no process works on the run, so one that never ended was killed. Raises
-    ConnectionError when the store does not answer. A run that is being sent is left alone.
-    """
-    client = MlflowSync(folder)
-    try:
-        count = client.send(abandoned=abandoned)
-    except BlockingIOError:
-        log.info("%s is being sent by its own process", folder)
-        return 0
-    finally:
-        client.close()
-    log.info("%s: sent %d values", folder, count)
-    return count
+        where = f"output={folder}"
+        if not re.fullmatch(r"[\w./=-]+", where, re.ASCII):
+            where = shlex.quote(quoted(where))
+        rest = f"python launch.py task=sync {where}"
+        log.warning("MLflow has not received everything yet; %s sends the rest", rest)
 
 
 def write_per_class(folder: Path, evaluation: Evaluation) -> None:

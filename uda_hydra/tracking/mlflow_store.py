@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sqlite3
+import socket
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
+from uda_hydra.config import mask
 from uda_hydra.files import locked
-from uda_hydra.tracking.metric_log import RunRecord
+from uda_hydra.tracking.database import (
+    Schema,
+    check_database,
+    create_database,
+    is_same_folder,
+    replace_links,
+    run_ids,
+)
+from uda_hydra.tracking.record import RunRecord
+from uda_hydra.tracking.uri import check_uri, database_path, is_database, is_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as StoredRun
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
-SQLITE = "sqlite:///"
+log = logging.getLogger(__name__)
+
+HOME = "uda_hydra.home"
+"""Tag of an experiment: the machine and the path of the database that its links were made for."""
+PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+"""Where servers of databases listen, unless a URI says otherwise."""
 KEY = "uda_hydra.key"
 """Tag by which a run is found whose id was never written down."""
 Value = tuple[str, float, int, int]
@@ -33,95 +51,181 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # An error reaches the user once, as our own line; MLflow would log its traceback too.
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
-def absolute(uri: str) -> str:
-    """The URI of the same store, independent of the current folder."""
-    if not uri.startswith(SQLITE):
-        return uri
-    return SQLITE + str(Path(uri.removeprefix(SQLITE)).absolute())
+class StoreError(ConnectionError):
+    """A store cannot be used, whichever run is sent to it."""
 
 
-def open_experiment(record: RunRecord) -> tuple[MlflowClient, str]:
-    """A client and the id of the record's experiment; the store is made if it is a missing file.
+class Store(NamedTuple):
+    """An experiment in a store, and where this machine finds its artifacts."""
 
-    Raises ConnectionError when the store does not answer.
+    client: MlflowClient
+    experiment: str
+    location: str
+    """URI of the folder that holds the artifacts, as the store has it."""
+    root: str
+    """The same folder as a URI of this machine; it differs where a project is mounted elsewhere."""
+
+    def artifacts(self, run: StoredRun) -> ArtifactRepository:
+        """What writes and removes the files of a run."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        uri = run.info.artifact_uri
+        if self.root != self.location and uri.startswith(f"{self.location}/"):
+            uri = self.root + uri.removeprefix(self.location)
+        return get_artifact_repository(uri, tracking_uri=self.client.tracking_uri)
+
+
+def open_store(record: RunRecord, *, adopt: bool = False) -> Store:
+    """The record's experiment; a database that is a missing file, or empty, is made.
+
+    ``adopt``: this machine is the one whose paths the database is to hold from now on. Raises
+    StoreError when the store does not answer or cannot be used.
     """
-    if not record.uri.startswith(SQLITE):
-        probe_server(record.uri)
-        return _experiment(record)
-    database = Path(record.uri.removeprefix(SQLITE))
+    try:
+        return _open(record, adopt=adopt)
+    except Exception as error:  # SQLAlchemy, SQLite, requests and MLflow each have their own
+        raise StoreError(str(error) or repr(error)) from error
+
+
+def _open(record: RunRecord, *, adopt: bool) -> Store:
+    check_uri(record.uri)
+    database = database_path(record.uri)
+    if database is None:
+        probe(record.uri)
+        return _experiment(record, None, adopt=adopt)
     # Concurrent first writers of a new database fail in MLflow.
     with locked(database.with_name(database.name + ".lock")):
-        if database.exists():
-            probe_database(database)
-        if not database.exists() or database.stat().st_size == 0:
-            _create(database)
-        return _experiment(record)
+        if database.exists() and database.stat().st_size > 0:
+            check_database(database, current_schema())
+        else:
+            create_database(database, _fill, current_schema())
+            _forget(record.uri)
+        return _experiment(record, database, adopt=adopt)
 
 
-def _create(database: Path) -> None:
-    """Create a database in one step: MLflow would refuse a half-made one for ever."""
-    draft, whole = (database.with_name(f".{database.name}.{end}") for end in ("draft", "whole"))
-    for left in database.parent.glob(f".{database.name}.*"):
-        left.unlink()
-    connect(f"{SQLITE}{draft}").search_experiments(max_results=1)
-    # A copy, because part of the content may still be in the draft's journal.
-    with closing(sqlite3.connect(draft)) as made, closing(sqlite3.connect(whole)) as copy:
-        made.backup(copy)
-    whole.replace(database)
-    for left in database.parent.glob(f".{database.name}.*"):
-        left.unlink()
-
-
-def probe_server(uri: str) -> None:
-    """Raise ConnectionError unless something answers at ``uri``, even with an error."""
+def _fill(database: Path) -> None:
+    """Let MLflow make its tables in a file."""
+    uri = f"sqlite:///{database}"
     try:
-        urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=PATIENCE).close()
+        connect(uri).search_experiments(max_results=1)
+    finally:
+        _forget(uri)
+
+
+def _forget(uri: str) -> None:
+    """Close MLflow's connections to a file that was there before: it keeps them for ever."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    engine = SqlAlchemyStore._engine_map.pop(uri, None)
+    if engine is not None:
+        engine.dispose()
+
+
+def probe(uri: str) -> None:
+    """Raise ConnectionError unless something listens at ``uri``, whatever it answers."""
+    try:
+        if is_server(uri):
+            parts = urlsplit(uri)
+            bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+            urllib.request.urlopen(bare.rstrip("/") + "/health", timeout=PATIENCE).close()
+        elif is_database(uri):
+            from sqlalchemy.engine import make_url
+
+            url = make_url(uri)
+            address = (url.host, url.port or PORTS[url.get_backend_name()])
+            socket.create_connection(address, timeout=PATIENCE).close()
     except urllib.error.HTTPError as answer:
         answer.close()
-    except OSError as error:
-        raise ConnectionError(f"no answer from tracking.uri={uri} ({error})") from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise ConnectionError(f"no answer from tracking.uri={mask(uri)} ({error})") from error
 
 
-def probe_database(path: Path) -> None:
-    """Raise ConnectionError unless the database can be written now."""
-    try:
-        with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.Error as error:
-        raise ConnectionError(f"tracking.uri={SQLITE}{path} is not writable ({error})") from error
-
-
-def _experiment(record: RunRecord) -> tuple[MlflowClient, str]:
+def _experiment(record: RunRecord, database: Path | None, *, adopt: bool) -> Store:
     client = connect(record.uri)
     found = client.get_experiment_by_name(record.experiment)
     if found is None:
         # A server has its own place for artifacts and cannot use a folder of this machine.
-        root = Path(record.artifacts).as_uri() if record.uri.startswith(SQLITE) else None
+        root = Path(record.artifacts).as_uri() if is_database(record.uri) else None
         # Makes the pages show trainings and not traces of language models.
         tags = {"mlflow.experimentKind": "custom_model_development"}
-        return client, client.create_experiment(
-            record.experiment, artifact_location=root, tags=tags
-        )
+        if database is not None:
+            tags[HOME] = _home(database)
+        number = client.create_experiment(record.experiment, artifact_location=root, tags=tags)
+        found = client.get_experiment(number)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-    return client, found.experiment_id
+    location = found.artifact_location.rstrip("/")
+    store = Store(client, found.experiment_id, location, location)
+    if not (is_database(record.uri) and location.startswith("file:")):
+        return store
+    return _placed(store, found.tags, Path(record.artifacts), database, adopt=adopt)
+
+
+def _placed(
+    store: Store, tags: Mapping[str, str], new: Path, database: Path | None, *, adopt: bool
+) -> Store:
+    """The store with the artifacts' folder of this machine.
+
+    A project may have been moved or copied, and machines that share it may mount it differently.
+    The links in the database follow a move on the machine that made it; other machines only
+    write to the right place, because both would correct the links again and again.
+    """
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    old = Path(local_file_uri_to_path(store.location))
+    if is_same_folder(old, new):
+        return store
+    host, _, path = tags.get(HOME, "").partition(":")
+    ids = [] if database is None else run_ids(database, store.experiment)
+    present = any((new / run).exists() for run in ids)
+    moved = path not in ("", str(database)) and present
+    if old.exists() and not moved:
+        return store
+    placed = store._replace(root=new.as_uri())
+    mine = adopt or host in ("", socket.gethostname())
+    if database is None or not mine or (ids and not present):
+        log.warning("artifacts are written to %s; links in the store point to %s", new, old)
+        return placed
+    replace_links(database, store.location, placed.root)
+    store.client.set_experiment_tag(store.experiment, HOME, _home(database))
+    log.warning("the project was moved: artifacts in %s are now found in %s", old, new)
+    return placed._replace(location=placed.root)
+
+
+def _home(database: Path) -> str:
+    return f"{socket.gethostname()}:{database}"
 
 
 def connect(uri: str) -> MlflowClient:
     """A client that prints nothing and does not retry; the user's environment has priority."""
+    _prepare()
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def current_schema() -> Schema:
+    """What a database of this version of MLflow holds."""
+    _prepare()
+    from mlflow.store.db.base_sql_model import Base
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    return Schema(frozenset(Base.metadata.tables), _get_latest_schema_revision())
+
+
+def _prepare() -> None:
+    """Settings that must be there before MLflow is imported."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # MLflow 3.17 still asks SQLAlchemy 2.1 for a strategy that the latter wants to drop.
     warnings.filterwarnings("ignore", r"The ``noload`` loader strategy", DeprecationWarning)
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
 
 
 def find_run(client: MlflowClient, experiment: str, run_id: str, key: str) -> StoredRun | None:
@@ -132,7 +236,8 @@ def find_run(client: MlflowClient, experiment: str, run_id: str, key: str) -> St
         try:
             return client.get_run(run_id)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            # An id that a damaged file holds is no valid one.
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
     found = client.search_runs([experiment], f"tags.`{KEY}` = '{key}'")
     return found[0] if found else None
@@ -166,10 +271,3 @@ def log_metrics(client: MlflowClient, run_id: str, values: list[Value]) -> None:
 
 def _batches(entries: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (entries[start : start + size] for start in range(0, len(entries), size))
-
-
-def delete_artifact(run: StoredRun, uri: str, name: str) -> None:
-    """Remove one artifact of a run."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    get_artifact_repository(run.info.artifact_uri, tracking_uri=uri).delete_artifacts(name)

@@ -6,7 +6,7 @@ import logging
 import threading
 from pathlib import Path
 
-from uda_hydra.tracking.sync import MlflowSync
+from uda_hydra.tracking.sender import Sender, reason
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class Uploader:
     """
 
     def __init__(self, folder: Path, *, period: float, patience: float) -> None:
-        self._sync = MlflowSync(folder)
+        self._sender = Sender(folder)
         self._period, self._patience = period, patience
         self._closing = threading.Event()
         self._delivered = False
@@ -45,21 +45,21 @@ class Uploader:
             # Read before sending: what is logged before ``close`` is then sure to be sent.
             last = self._closing.is_set()
             try:
-                self._sync.send()
+                self._sender.send()
                 self._recover()
                 self._delivered, wait = last, self._period
             except Exception as error:  # no failure of a store may stop a training
                 self._fail(error)
                 wait = min(2 * wait, 60.0)
             if last:
-                self._sync.close()
+                self._sender.close()
                 return
             self._closing.wait(wait)
 
     def _fail(self, error: Exception) -> None:
         if not self._failing:
-            reason = (str(error) or repr(error)).splitlines()[0]
-            log.warning("tracking failed and will retry; metrics are kept on disk: %s", reason)
+            text = reason(error)
+            log.warning("tracking failed and will retry; metrics are kept on disk: %s", text)
         self._failing = True
 
     def _recover(self) -> None:

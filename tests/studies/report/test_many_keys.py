@@ -105,10 +105,10 @@ def test_front_of_two_objectives(tmp_path):
     )
     assert [p.params[KEY] for p in StudyAnalysis(made).front] == [0.001, 0.002, 0.008]
     written = write(made, tmp_path)
-    told = " ".join(written.text.split())
+    message = " ".join(written.text.split())
     assert (
         "Pareto front of mIoU and training time, 3 of 4 points: loss.lambda_adv=0.001 (40.00, "
-        in told
+        in message
     )
     assert [path.name for path in written.figures] == [
         "response.png",
@@ -140,9 +140,9 @@ def test_what_one_would_have_chosen_without_labels():
     assert density.chosen.params == {KEY: 0.0005} and density.cost == pytest.approx(6.0)
     assert found["miou/source_val"].cost == pytest.approx(2.0)
     assert density.chance == pytest.approx(3.0)
-    told = str(find_choices(StudyAnalysis(curve(table)), [density])[0])
-    assert "rank correlation with target mIoU -1.00 (mean over 2 seeds, 4 points)" in told
-    assert "which costs 6.00 points of mIoU (a blind choice 3.00 on average)" in told
+    message = str(find_choices(StudyAnalysis(curve(table)), [density])[0])
+    assert "rank correlation with target mIoU -1.00 (mean over 2 seeds, 4 points)" in message
+    assert "which costs 6.00 points of mIoU (a blind choice 3.00 on average)" in message
 
 
 def test_runs_without_label_free_scores_say_nothing_of_them():

@@ -213,8 +213,8 @@ def test_a_figure_that_fails_costs_that_figure_and_is_named(tmp_path, monkeypatc
     monkeypatch.setattr(class_heatmap, "draw", fail)
     found = write(full(), tmp_path)
     assert [path.name for path in found.figures] == ["response.png", "label_free.png"]
-    told = "The figure classes could not be drawn: LinAlgError('singular matrix')."
-    assert told in found.text
+    message = "The figure classes could not be drawn: LinAlgError('singular matrix')."
+    assert message in found.text
     assert "The figure classes could not be drawn" in found.page.read_text()
 
 

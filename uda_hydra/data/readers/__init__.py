@@ -40,6 +40,8 @@ _TYPES = {
     int: "a whole number",
     float: "a number",
     NoneType: "null",
+    # YAML reads 0016E5, a sequence of CamVid, as 1600000.0.
+    list[str]: "a list of texts, in quotes where one looks like a number",
 }
 
 
@@ -89,7 +91,8 @@ def _argument(value: Any, hint: Any, key: str) -> Any:
             return value
         if one is float and is_number(value):
             return value
-        if get_origin(one) in (list, tuple) and isinstance(value, list | tuple):
+        parts = get_args(one)
+        if parts and isinstance(value, list) and all(type(part) in parts for part in value):
             return value
     wanted = " or ".join(_TYPES.get(one, str(one)) for one in types)
     raise ValueError(f"{key} must be {wanted}, got {'null' if value is None else repr(value)}")

@@ -40,6 +40,8 @@ class Layout:
     """The expected folders, drawn for the one who has to put the files there."""
     download: str = ""
     """What the publisher calls the files to fetch."""
+    read_image: Callable[[Path], UInt8[np.ndarray, "h w 3"]] = read_rgb
+    """RGB of an image file."""
     read_label: Callable[[Path], Integer[np.ndarray, "h w"]] = read_index_label
     """Raw ids of a label file."""
     values: int = 256
@@ -64,10 +66,14 @@ class Layout:
             f"to the folder that holds\n{self.tree}\nDownload: {self.download}"
         )
 
-    def choose(self, split: str, splits: tuple[str, ...]) -> None:
-        """Refuse a split that the data set does not have."""
-        if split not in splits:
-            raise ValueError(f"{self.name} has the splits {', '.join(splits)}, not {split!r}")
+    def choose(self, split: str | list[str], splits: tuple[str, ...]) -> list[str]:
+        """``split`` as a list; ValueError for one that the data set does not have, and for none."""
+        chosen = [split] if isinstance(split, str) else split
+        unknown = [one for one in chosen if one not in splits]
+        if unknown or not chosen:
+            wrong = unknown[0] if unknown else chosen
+            raise ValueError(f"{self.name} has the splits {', '.join(splits)}, not {wrong!r}")
+        return [*dict.fromkeys(chosen)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +113,7 @@ class ImageSet:
 
     def read_image(self, sample: Sample) -> UInt8[np.ndarray, "h w 3"]:
         """RGB at the size on disk; ``UnreadableFile`` where the file is damaged."""
-        return read_rgb(sample.image)
+        return self.layout.read_image(sample.image)
 
     def read_label(self, sample: Sample) -> UInt8[np.ndarray, "h w"]:
         """Class numbers at the size on disk, 255 where a pixel belongs to no class."""

@@ -80,6 +80,31 @@ def read_list(file: Path, key: Callable[[str], str]) -> dict[str, str]:
     return {key(line): line for line in lines if line}
 
 
+def with_part(
+    name: str,
+    samples: list[Sample],
+    place: int,
+    wanted: list[str] | None,
+    *,
+    known: tuple[str, ...],
+    key: str,
+) -> list[Sample]:
+    """The samples whose key has one of ``wanted`` at ``place`` between its underscores.
+
+    None takes all. ValueError names ``key`` for a part that is not ``known``, and where no sample
+    of the data set ``name`` is left.
+    """
+    if wanted is None:
+        return samples
+    for part in wanted:
+        if part not in known:
+            raise ValueError(f"{key} may be {', '.join(known)}, not {part!r}")
+    left = [sample for sample in samples if sample.key.split("_")[place] in wanted]
+    if not left:
+        raise ValueError(f"{name} has no image left by {key}=[{', '.join(wanted)}]")
+    return left
+
+
 def pair(
     name: str,
     images: dict[str, Path],

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from uda_hydra.data.streets import ids
-from uda_hydra.data.streets.gap import Photography, Rgb, StreetDomain
+from uda_hydra.data.streets.gap import Families, Photography, Rgb, StreetDomain
 from uda_hydra.data.streets.scene import Scene
 
 _OVERSAMPLING = 2
@@ -42,7 +42,7 @@ def photograph(
     colour = cv2.resize(canvas[..., :3], size[::-1], interpolation=cv2.INTER_AREA)
     label = np.ascontiguousarray(canvas[1::_OVERSAMPLING, 1::_OVERSAMPLING, 3])
     light = colour.astype(np.float32) / 255
-    light *= 1 + _texture(rng, label, look)[..., None]
+    light *= 1 + (_texture(rng, label, look) + _pattern(label, domain.families))[..., None]
     return _develop(rng, light, look), label
 
 
@@ -85,8 +85,9 @@ def _colours(
     """What reaches the camera from each shape: paint, domain, sun, and the air between."""
     raw = np.array([shape.id for shape in scene.shapes])
     tints = np.ones((256, 3))
-    for id, gain in domain.tint.items():
-        tints[id] = gain
+    for gains in (domain.tint, domain.material):
+        for id, gain in gains.items():
+            tints[id] *= gain
     facing = np.array([shape.facing for shape in scene.shapes])
     colour = np.array([shape.colour for shape in scene.shapes]) * tints[raw]
     colour *= (1 + domain.look.shade * scene.sun * facing)[:, None]
@@ -117,6 +118,20 @@ def _texture(
     )
     share = min(look.coarseness, 1.0)
     return look.texture * roughness[label] * (fine * (1 - share) + coarse * share) * 1.6
+
+
+def _pattern(label: UInt8[np.ndarray, "h w"], families: Families) -> Float32[np.ndarray, "h w"]:
+    """Relative change of brightness by rows of bricks and joints between stones."""
+    height, width = label.shape
+    # In image heights, so that any size shows the same pattern.
+    y = np.arange(height, dtype=np.float32)[:, None] / height
+    x = np.arange(width, dtype=np.float32)[None] / height
+    rows = np.sin(2 * np.pi * 36 * y) * np.ones_like(x)
+    stones = np.sin(2 * np.pi * 28 * y) * np.sin(2 * np.pi * 28 * x)
+    bricks = np.isin(label, (ids.BUILDING, ids.WALL))
+    paved = np.isin(label, (ids.ROAD, ids.SIDEWALK))
+    pattern = families.courses * rows * bricks + families.cobbles * stones * paved
+    return pattern.astype(np.float32)
 
 
 def _develop(

@@ -18,11 +18,11 @@ from jaxtyping import UInt8
 from uda_hydra.data.pool import shared_out
 from uda_hydra.data.streets import layouts
 from uda_hydra.data.streets.appearance import photograph
-from uda_hydra.data.streets.gap import domain
+from uda_hydra.data.streets.gap import WHOLE_GAP, Gap, domain
 from uda_hydra.data.streets.scene import compose
 from uda_hydra.files import locked
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """To be raised with every change of what is drawn or written; old folders stay as they are."""
 
 _SMALLEST, _LARGEST = 64, 1024
@@ -33,7 +33,7 @@ class Recipe:
     """Everything that decides the content of the data set. Counts may be 0."""
 
     seed: int
-    gap: float
+    gap: Gap
     height: int  # of the target's images
     source: int
     synthia: int
@@ -80,7 +80,7 @@ def generate(
     root: Path,
     *,
     seed: int,
-    gap: float = 1.0,
+    gap: Gap = WHOLE_GAP,
     height: int = 128,
     source: int = 400,
     synthia: int = 0,
@@ -96,7 +96,7 @@ def generate(
     """
     if workers < 1:
         raise ValueError(f"dataset.workers must be at least 1, got {workers}")
-    recipe = Recipe(seed, float(gap), height, source, synthia, target, validation)
+    recipe = Recipe(seed, gap, height, source, synthia, target, validation)
     final = root / recipe.folder
     if final.is_dir():
         return final
@@ -122,7 +122,10 @@ def _make(recipe: Recipe, final: Path, workers: int) -> None:
     partial_folder.mkdir()
     try:
         _draw_all(recipe, partial_folder, workers)
-        text = json.dumps({"generator": GENERATOR_VERSION, **asdict(recipe)}, indent=2)
+        text = json.dumps(
+            {"generator": GENERATOR_VERSION, **asdict(recipe), "gap": recipe.gap._asdict()},
+            indent=2,
+        )
         (partial_folder / "streets.json").write_text(text + "\n")
         partial_folder.replace(final)
     except BaseException:
@@ -163,7 +166,7 @@ def render(
     at_gap = domain(name, recipe.gap)
     # Two streams: the size of the image, which the second one depends on, cannot move a house.
     scenery, camera = np.random.default_rng([recipe.seed, *job]).spawn(2)
-    scene = compose(scenery, at_gap.style, at_gap.absent)
+    scene = compose(scenery, at_gap)
     return photograph(camera, scene, at_gap, layouts.image_size(name, recipe.height))
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from uda_hydra.data.streets import ids, sides, things
-from uda_hydra.data.streets.gap import Style
+from uda_hydra.data.streets.gap import StreetDomain, Style
 from uda_hydra.data.streets.geometry import Camera, Shape, flat, front, shaded
 from uda_hydra.data.streets.vehicles import vehicle
 
@@ -61,8 +61,9 @@ class Plan(NamedTuple):
 Standing = list[tuple[float, list[Shape]]]
 
 
-def compose(rng: np.random.Generator, style: Style, absent: frozenset[int]) -> Scene:
-    """Draw a street in a style, without the classes in ``absent``."""
+def compose(rng: np.random.Generator, domain: StreetDomain) -> Scene:
+    """Draw a street of a domain."""
+    style, absent = domain.style, domain.absent
     half = style.road * rng.uniform(0.8, 1.25)
     plan = Plan(
         half,
@@ -78,11 +79,11 @@ def compose(rng: np.random.Generator, style: Style, absent: frozenset[int]) -> S
         float(np.clip(rng.normal(0, 0.0008), -0.0016, 0.0016)),
     )
     standing: Standing = []
-    shapes = _skyline(rng) + _ground(rng, plan, absent)
+    shapes = _skyline(rng, domain) + _ground(rng, plan, absent)
     for side in (-1, 1):
-        shapes += _building_line(rng, plan, style, side)
-        shapes += _barriers(rng, plan, side)
-        standing += _furniture(rng, plan, style, side)
+        shapes += _building_line(rng, plan, domain, side)
+        shapes += _barriers(rng, plan, domain, side)
+        standing += _furniture(rng, plan, domain, side)
         standing += _pavement_life(rng, plan, style, side)
     standing += _traffic(rng, plan, style, camera.x, absent)
     for _, thing in sorted(standing, key=lambda pair: -pair[0]):
@@ -92,7 +93,7 @@ def compose(rng: np.random.Generator, style: Style, absent: frozenset[int]) -> S
     return Scene(camera, shapes, rng.uniform(-1, 1))
 
 
-def _skyline(rng: np.random.Generator) -> list[Shape]:
+def _skyline(rng: np.random.Generator, domain: StreetDomain) -> list[Shape]:
     """Roofs and trees that close the view at the end of the street."""
     shapes = []
     for x in np.arange(-90, 90, 12.0).tolist():
@@ -100,8 +101,7 @@ def _skyline(rng: np.random.Generator) -> list[Shape]:
             height, paint = rng.uniform(6, 16), shaded((150, 146, 140), rng.uniform(0.8, 1.15))
             shapes.append(front(x, _FAR + 5, 15).rect(0, 1, 0, height, ids.BUILDING, paint))
         else:
-            leaves = shaded((70, 88, 56), rng.uniform(0.85, 1.15))
-            shapes += sides.crown(rng, x, _FAR + 5, rng.uniform(2, 6), 9.0, leaves)
+            shapes += sides.foliage(rng, domain.families, x, _FAR + 5, rng.uniform(2, 6), 9.0)
     return shapes
 
 
@@ -147,8 +147,11 @@ def _markings(rng: np.random.Generator, plan: Plan) -> list[Shape]:
     return shapes
 
 
-def _building_line(rng: np.random.Generator, plan: Plan, style: Style, side: int) -> list[Shape]:
+def _building_line(
+    rng: np.random.Generator, plan: Plan, domain: StreetDomain, side: int
+) -> list[Shape]:
     """Lots of houses or trees along one side, the farthest first."""
+    style, families = domain.style, domain.families
     lots, z = [], 1.0
     while z < _FAR:
         length = rng.uniform(8, 18)
@@ -156,15 +159,15 @@ def _building_line(rng: np.random.Generator, plan: Plan, style: Style, side: int
             length, z = rng.uniform(8, 14), plan.junction + 10
         x = side * (plan.line + rng.uniform(0, 0.6))
         if rng.random() < style.vegetation:
-            lots.append(sides.grove(rng, x, z, z + length, side))
+            lots.append(sides.grove(rng, families, x, z, z + length, side))
         else:
             storeys = max(1, round(style.storeys + rng.normal(0, 1.1)))
-            lots.append(sides.house(rng, x, z, z + length - 0.2, side, storeys))
+            lots.append(sides.house(rng, families, x, z, z + length - 0.2, side, storeys))
         z += length
     return [shape for lot in reversed(lots) for shape in lot]
 
 
-def _barriers(rng: np.random.Generator, plan: Plan, side: int) -> list[Shape]:
+def _barriers(rng: np.random.Generator, plan: Plan, domain: StreetDomain, side: int) -> list[Shape]:
     """At most one wall, fence or hedge along the pavement."""
     build = (None, sides.wall, sides.wall, sides.fence, sides.fence, sides.hedge)[rng.integers(6)]
     if build is None:
@@ -175,22 +178,22 @@ def _barriers(rng: np.random.Generator, plan: Plan, side: int) -> list[Shape]:
         z1 = min(z1, plan.junction - 1)
     inner = build is sides.fence and rng.random() < 0.2  # a railing between kerb and pavement
     x = side * (plan.half + 0.4 if inner else plan.line - 0.25)
-    return build(rng, x, z0, z1, side) if z1 - z0 > 3 else []
+    return build(rng, domain.families, x, z0, z1, side) if z1 - z0 > 3 else []
 
 
-def _furniture(rng: np.random.Generator, plan: Plan, style: Style, side: int) -> Standing:
+def _furniture(rng: np.random.Generator, plan: Plan, domain: StreetDomain, side: int) -> Standing:
     """Trees, lamps, lights, signs and bins along the kerb of one side."""
     standing: Standing = []
-    kerb = side * (plan.half + 0.6)
+    style, kerb = domain.style, side * (plan.half + 0.6)
     lamp = rng.uniform(8, 24)
     for z in np.arange(lamp, 90, rng.uniform(20, 30)).tolist():
         standing.append((z, things.lamp_post(rng, kerb, z, side)))
     for z in rng.uniform(10, 70, rng.poisson(style.trees)).tolist():
-        standing.append((z, sides.tree(rng, side * (plan.half + 1.0), z)))
-    if rng.random() < _CHANCE[ids.LIGHT] * (1.0 if side > 0 else 0.6):
+        standing.append((z, sides.tree(rng, domain.families, side * (plan.half + 1.0), z)))
+    if rng.random() < style.signs * _CHANCE[ids.LIGHT] * (1.0 if side > 0 else 0.6):
         z = plan.junction - 5 if plan.junction else rng.uniform(9, 26)
         standing.append((z, things.traffic_light(rng, kerb, z)))
-    if rng.random() < _CHANCE[ids.SIGN]:
+    if rng.random() < style.signs * _CHANCE[ids.SIGN]:
         for z in rng.uniform(8, 32, rng.integers(1, 3)).tolist():
             standing.append((z, things.traffic_sign(rng, side * (plan.half + 0.8), z)))
     for z in rng.uniform(8, 40, rng.poisson(0.8)).tolist():
@@ -210,7 +213,7 @@ def _pavement_life(rng: np.random.Generator, plan: Plan, style: Style, side: int
             standing.append((z, things.person(rng, x, z)))
             x, z = x + rng.uniform(0.6, 0.9), z + rng.uniform(0.1, 0.5)
     for kind in (ids.BICYCLE, ids.MOTORCYCLE):
-        if rng.random() < 0.6 * _CHANCE[kind]:
+        if rng.random() < 0.6 * style.cycles * _CHANCE[kind]:
             z, x = rng.uniform(8, 20), side * (plan.walk + rng.uniform(0.7, 1.6))
             for step in range(rng.integers(1, 4)):
                 parked = things.cycle(
@@ -231,29 +234,30 @@ def _traffic(
     standing: Standing = []
     lanes = {-0.45 * (plan.half - 1.0): [], 0.45 * (plan.half - 1.0): []}
     for kind in (ids.BUS, ids.TRUCK, ids.TRAIN):
-        if kind in absent or rng.random() >= _CHANCE[kind]:
+        if kind in absent or rng.random() >= style.coaches * _CHANCE[kind]:
             continue
         z = rng.uniform(13, 34)
         if plan.junction and rng.random() < 0.3:
             z = plan.junction + rng.uniform(1, 4)
             x = rng.uniform(-12, 12)
-            standing.append((z, vehicle(rng, kind, x, z, eye, crossing=True)))
+            standing.append((z, vehicle(rng, kind, x, z, eye, style.size, crossing=True)))
             continue
         x = list(lanes)[rng.integers(2)]
         if all(abs(z - other) > 16 for other in lanes[x]):
             lanes[x].append(z)
-            standing.append((z, vehicle(rng, kind, x, z, eye)))
+            standing.append((z, vehicle(rng, kind, x, z, eye, style.size)))
     for x, taken in lanes.items():
         for z in np.arange(rng.uniform(9, 16), 80, rng.uniform(11, 16)).tolist():
             free = all(z + 6 < big or z > big + 25 for big in taken)
             if free and rng.random() < style.traffic:
-                standing.append((z, vehicle(rng, ids.CAR, x, z, eye)))
+                standing.append((z, vehicle(rng, ids.CAR, x, z, eye, style.size)))
     for side in (-1, 1):
         standing += _parked(rng, plan, style, side, eye)
-    standing += _riders(rng, plan)
+    standing += _riders(rng, plan, style)
     if plan.junction and rng.random() < 0.5:
         z = plan.junction + rng.uniform(1, 6)
-        standing.append((z, vehicle(rng, ids.CAR, rng.uniform(-9, 9), z, eye, crossing=True)))
+        crossing = vehicle(rng, ids.CAR, rng.uniform(-9, 9), z, eye, style.size, crossing=True)
+        standing.append((z, crossing))
     for _ in range(rng.poisson(0.35 * style.persons / 3)):
         z = plan.junction - 2.5 if plan.junction else rng.uniform(10, 30)
         standing.append((z, things.person(rng, rng.uniform(-plan.half, plan.half), z)))
@@ -268,17 +272,17 @@ def _parked(rng: np.random.Generator, plan: Plan, style: Style, side: int, eye: 
     for z in np.arange(rng.uniform(5, 9), 70, 6.0).tolist():
         crossed = plan.junction and plan.junction - 9 < z < plan.junction + 10
         if not crossed and rng.random() < style.parked:
-            car = vehicle(rng, ids.CAR, side * (plan.half - 1.05), z, eye)
+            car = vehicle(rng, ids.CAR, side * (plan.half - 1.05), z, eye, style.size)
             standing.append((z, car))
     return standing
 
 
-def _riders(rng: np.random.Generator, plan: Plan) -> Standing:
+def _riders(rng: np.random.Generator, plan: Plan, style: Style) -> Standing:
     """Cyclists and motorcyclists on the road."""
     standing: Standing = []
     for kind in (ids.BICYCLE, ids.MOTORCYCLE):
         for _ in range(2):
-            if rng.random() < 0.5 * _CHANCE[kind]:
+            if rng.random() < 0.5 * style.cycles * _CHANCE[kind]:
                 z = rng.uniform(8, 22)
                 x = rng.choice((-1, 1)) * plan.half * rng.uniform(0.1, 0.75)
                 ridden = things.cycle(rng, kind, x, z, rider=True, sideways=rng.random() < 0.4)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from uda_hydra.data.streets import ids
+from uda_hydra.data.streets.gap import Families
 from uda_hydra.data.streets.geometry import Colour, Face, Real, Shape, front, shaded
 
 _PLASTER = (
@@ -21,6 +22,7 @@ _PLASTER = (
 _GLASS = (62, 72, 84)
 _ROOFS = ((112, 66, 56), (84, 80, 80), (96, 74, 62))
 _LEAVES = ((66, 92, 44), (54, 80, 42), (84, 104, 52), (74, 98, 58))
+_AUTUMN = ((148, 104, 40), (128, 66, 40), (164, 132, 52), (104, 80, 56))
 _BARK = (78, 64, 52)
 
 _AROUND = [(math.cos(k * math.pi / 9), math.sin(k * math.pi / 9)) for k in range(18)]
@@ -32,19 +34,31 @@ def pick(rng: np.random.Generator, colours: tuple[Colour, ...], spread: Real = 0
 
 
 def house(
-    rng: np.random.Generator, x: Real, z0: Real, z1: Real, side: int, storeys: int
+    rng: np.random.Generator,
+    families: Families,
+    x: Real,
+    z0: Real,
+    z1: Real,
+    side: int,
+    storeys: int,
 ) -> list[Shape]:
     """A house whose facade runs along the street at ``x``; its gable faces the camera."""
     paint, roof = pick(rng, _PLASTER), pick(rng, _ROOFS)
     top = 3.2 * storeys + 0.6
     gable = front(x + side * 6, z0, 12)
     facade = Face((x, z0), (x, z1), -side)
+    panes = _ribbons if rng.random() < families.ribbons else _windows
     shapes = [gable.rect(0, 1, 0, top, ids.BUILDING, shaded(paint, 0.92))]
-    shapes += _windows(rng, gable, storeys, every=3.4)
+    shapes += panes(rng, gable, storeys, every=3.4)
     shapes.append(facade.rect(0, 1, 0, top, ids.BUILDING, paint))
-    shapes.append(facade.rect(0, 1, top - 0.5, top + rng.uniform(0.2, 2), ids.BUILDING, roof))
+    ridge = top + rng.uniform(0.2, 2)
+    if rng.random() < families.gabled:  # a pitched roof, whose slope the facade carries
+        ridge = top + rng.uniform(3.5, 5.5)
+        slope = [(0, top), (1, top), (0.5, ridge)]
+        shapes.append(gable.shape(slope, ids.BUILDING, shaded(paint, 0.85)))
+    shapes.append(facade.rect(0, 1, top - 0.5, ridge, ids.BUILDING, roof))
     if z0 < 60:
-        shapes += _windows(rng, facade, storeys, every=rng.uniform(2.2, 3.4))
+        shapes += panes(rng, facade, storeys, every=rng.uniform(2.2, 3.4))
     if rng.random() < 0.5:  # a shop: dark front below a coloured band
         shapes.append(facade.rect(0.04, 0.96, 0.4, 2.7, ids.BUILDING, shaded(_GLASS, 0.9)))
         band = tuple(rng.uniform(50, 200, 3))
@@ -70,10 +84,53 @@ def _windows(rng: np.random.Generator, face: Face, storeys: int, every: Real) ->
     return shapes
 
 
-def crown(
+def _ribbons(rng: np.random.Generator, face: Face, storeys: int, every: Real) -> list[Shape]:
+    """One band of glass a storey, divided ``every`` so many metres."""
+    pane, bar = shaded(_GLASS, rng.uniform(0.7, 1.5)), 0.08 / face.length
+    shapes = []
+    for low in (3.2 * storey + 1.0 for storey in range(storeys)):
+        shapes.append(face.rect(0.02, 0.98, low, low + 1.7, ids.BUILDING, pane))
+        for s in np.arange(every / face.length, 0.97, every / face.length).tolist():
+            shapes.append(face.rect(s - bar, s + bar, low, low + 1.7, ids.BUILDING, (150,) * 3))
+    return shapes
+
+
+def foliage(
+    rng: np.random.Generator,
+    families: Families,
+    x: Real,
+    z: Real,
+    y: Real,
+    radius: Real,
+    leaves: Colour | None = None,
+) -> list[Shape]:
+    """The crown of one tree of a domain, around height ``y``; ``leaves`` as given, or drawn."""
+    draw = _cone if rng.random() < families.conifers else _ball
+    return draw(rng, x, z, y, radius, leaves or _leaves(rng, families))
+
+
+def _leaves(rng: np.random.Generator, families: Families) -> Colour:
+    return pick(rng, _AUTUMN if rng.random() < families.autumn else _LEAVES)
+
+
+def _cone(
     rng: np.random.Generator, x: Real, z: Real, y: Real, radius: Real, colour: Colour
 ) -> list[Shape]:
-    """Leaves: a ragged ball, with darker and lighter clumps in it."""
+    """A conifer: three tiers of branches, the upper ones narrower and brighter."""
+    face, foot = front(x, z, 2 * radius), max(0.3, y - 1.4 * radius)
+    shapes = []
+    for tier, (low, half) in enumerate(((0.0, 0.4), (0.9, 0.3), (1.8, 0.2))):
+        droop = [(0.5 - half, foot + low * radius), (0.5 + half, foot + low * radius)]
+        tip = (0.5, foot + (low + 2.0) * radius)
+        paint = shaded(colour, 0.7 + 0.15 * tier + rng.uniform(-0.05, 0.05))
+        shapes.append(face.shape([*droop, tip], ids.VEGETATION, paint))
+    return shapes
+
+
+def _ball(
+    rng: np.random.Generator, x: Real, z: Real, y: Real, radius: Real, colour: Colour
+) -> list[Shape]:
+    """A broad-leaved tree: a ragged ball, with darker and lighter clumps in it."""
     face = front(x, z, 2 * radius)
     shapes = [_ragged(rng, face, 0.5, y, radius, shaded(colour, 0.8))]
     for _ in range(4 if z < 50 else 1):
@@ -96,32 +153,34 @@ def _ragged(
     return face.shape(outline, ids.VEGETATION, colour)
 
 
-def tree(rng: np.random.Generator, x: Real, z: Real) -> list[Shape]:
+def tree(rng: np.random.Generator, families: Families, x: Real, z: Real) -> list[Shape]:
     """A street tree; trunk and crown are both vegetation."""
-    leaves, height = pick(rng, _LEAVES), rng.uniform(3.4, 5.6)
-    radius = rng.uniform(1.3, 2.3)
+    height, radius = rng.uniform(3.4, 5.6), rng.uniform(1.3, 2.3)
     trunk = front(x, z, 0.32).rect(0, 1, 0, height, ids.VEGETATION, pick(rng, (_BARK,)))
-    return [trunk, *crown(rng, x, z, height, radius, leaves)]
+    return [trunk, *foliage(rng, families, x, z, height, radius)]
 
 
-def grove(rng: np.random.Generator, x: Real, z0: Real, z1: Real, side: int) -> list[Shape]:
+def grove(
+    rng: np.random.Generator, families: Families, x: Real, z0: Real, z1: Real, side: int
+) -> list[Shape]:
     """A lot full of trees and bushes."""
-    leaves = pick(rng, _LEAVES)
+    leaves = _leaves(rng, families)
     back = Face((x + side * 2, z0), (x + side * 2, z1), -side)
     top = rng.uniform(1.5, 3.5)
     shapes = [back.rect(0, 1, 0, top, ids.VEGETATION, shaded(leaves, 0.65))]
     for z in sorted(rng.uniform(z0, z1, max(2, int((z1 - z0) / 2.5))).tolist(), reverse=True):
         radius = rng.uniform(1.4, 3.2)
-        shapes += crown(
-            rng, x + side * rng.uniform(0.6, 3.5), z, rng.uniform(1.0, 5.5), radius, leaves
-        )
+        place = x + side * rng.uniform(0.6, 3.5)
+        shapes += foliage(rng, families, place, z, rng.uniform(1.0, 5.5), radius, leaves)
     return shapes
 
 
-def hedge(rng: np.random.Generator, x: Real, z0: Real, z1: Real, side: int) -> list[Shape]:
+def hedge(
+    rng: np.random.Generator, families: Families, x: Real, z0: Real, z1: Real, side: int
+) -> list[Shape]:
     """Clipped bushes along the pavement."""
     face, top = Face((x, z0), (x, z1), -side), rng.uniform(0.8, 1.8)
-    leaves = pick(rng, _LEAVES)
+    leaves = _leaves(rng, families)
     ridge = [(s, top + rng.uniform(-0.15, 0.15)) for s in np.linspace(1, 0, 16).tolist()]
     return [
         face.shape([(0, 0), (1, 0), *ridge], ids.VEGETATION, leaves),
@@ -129,7 +188,9 @@ def hedge(rng: np.random.Generator, x: Real, z0: Real, z1: Real, side: int) -> l
     ]
 
 
-def wall(rng: np.random.Generator, x: Real, z0: Real, z1: Real, side: int) -> list[Shape]:
+def wall(
+    rng: np.random.Generator, families: Families, x: Real, z0: Real, z1: Real, side: int
+) -> list[Shape]:
     """A free-standing wall with a coping and courses of stone."""
     face, top = Face((x, z0), (x, z1), -side), rng.uniform(1.3, 2.6)
     stone = pick(rng, ((150, 138, 122), (132, 128, 124), (144, 112, 96)))
@@ -141,7 +202,9 @@ def wall(rng: np.random.Generator, x: Real, z0: Real, z1: Real, side: int) -> li
     return shapes
 
 
-def fence(rng: np.random.Generator, x: Real, z0: Real, z1: Real, side: int) -> list[Shape]:
+def fence(
+    rng: np.random.Generator, families: Families, x: Real, z0: Real, z1: Real, side: int
+) -> list[Shape]:
     """Bars between rails: the ground of the class is what is seen between the bars."""
     face, top = Face((x, z0), (x, z1), -side), rng.uniform(1.0, 1.8)
     metal = pick(rng, ((196, 196, 192), (60, 66, 62), (120, 92, 66)))

@@ -46,13 +46,20 @@ _CAR_SIDE = ((0, 0.2), (1, 0.2), (1, 0.56), (0.74, 0.64), (0.58, 1), (0.05, 0.98
 
 
 def vehicle(
-    rng: np.random.Generator, kind: int, x: Real, z: Real, eye: Real, *, crossing: bool = False
+    rng: np.random.Generator,
+    kind: int,
+    x: Real,
+    z: Real,
+    eye: Real,
+    size: Real,
+    *,
+    crossing: bool = False,
 ) -> list[Shape]:
     """A vehicle whose nearest point is ``z`` ahead; ``eye`` is the camera's x.
 
-    ``crossing``: it drives across the image and shows its side.
+    ``size`` multiplies the usual size. ``crossing``: it drives across the image and shows its side.
     """
-    body = _BODIES[kind]
+    body = Body(*(size * side for side in _BODIES[kind]))
     across, along = (body.length, body.width) if crossing else (body.width, body.length)
     near = Face((x - across / 2, z), (x + across / 2, z))
     edge, facing = (near.start[0], -1) if x > eye else (near.stop[0], 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from uda_hydra.models.checkpoints.branches import branch_warnings
+from uda_hydra.models.checkpoints.layouts import Layout
 from uda_hydra.models.checkpoints.names import abbreviate
 from uda_hydra.models.checkpoints.reading import Checkpoint, read_checkpoint
 
@@ -48,13 +50,20 @@ class LoadReport(NamedTuple):
         )
 
 
-def load_weights(network: nn.Module, file: str | Path) -> LoadReport:
+def load_weights(
+    network: nn.Module,
+    file: str | Path,
+    *,
+    known: Callable[[Mapping[str, Tensor]], Layout | None] | None = None,
+) -> LoadReport:
     """Fill ``network`` from ``file``; if anything does not fit, nothing changes.
+
+    ``known`` tells the layout of files that only the network itself knows.
 
     Old files lack ``num_batches_tracked``, which becomes 0.
     Raises ValueError, naming file and remedy, for what cannot be read, recognised or fitted.
     """
-    checkpoint = read_checkpoint(file)
+    checkpoint = read_checkpoint(file, known)
     report = _compare(network, checkpoint)
     state = network.state_dict()
     with torch.no_grad():

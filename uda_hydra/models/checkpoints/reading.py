@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from uda_hydra.models.checkpoints.containers import Unwrapped, unwrap
 from uda_hydra.models.checkpoints.layouts import Layout
 from uda_hydra.models.checkpoints.names import rename
-from uda_hydra.models.checkpoints.recognition import identify
+from uda_hydra.models.checkpoints.recognition import Recognised, identify
 
 NAMES = "uda_hydra.names"
 """Key of the metadata of our safetensors files: the names in the order of the state dict."""
@@ -35,17 +36,25 @@ class Checkpoint(NamedTuple):
     """Keys of the file that hold something other than weights."""
 
 
-def read_checkpoint(file: str | Path) -> Checkpoint:
+def read_checkpoint(
+    file: str | Path, known: Callable[[Mapping[str, Tensor]], Layout | None] | None = None
+) -> Checkpoint:
     """Open ``file``, recognise its layout, and give its tensors our names.
 
-    Raises ValueError, naming file and remedy, for what cannot be read or recognised.
+    ``known`` tells the layout of files that only the network itself knows. Raises ValueError,
+    naming file and remedy, for what cannot be read or recognised.
     """
     path = Path(file)
     if not path.is_file():
         raise ValueError(f"init={file}: no such file")
     safetensors = path.suffix == ".safetensors"
     found = _read_safetensors(path) if safetensors else unwrap(_read_torch(path), str(file))
-    layout, tensors = identify(found.tensors, str(file), container=found.container)
+    own = known(found.tensors) if known and found.container != "uda_hydra" else None
+    layout, tensors = (
+        Recognised(own, found.tensors)
+        if own
+        else identify(found.tensors, str(file), container=found.container)
+    )
     ours = rename(tensors, layout)
     return Checkpoint(
         file=str(file),

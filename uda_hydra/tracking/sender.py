@@ -1,6 +1,6 @@
 """Brings MLflow up to date with a run's folder: nothing twice, nothing left out.
 
-A sync may stop at any point and be repeated by any process, because it asks the store what it has.
+Sending may stop at any point and be repeated by any process, because it asks the store what it has.
 A run's metrics arrive in order, and each batch completely or not at all, so the last step of each
 metric is all that has to be known.
 """
@@ -9,31 +9,35 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
-from uda_hydra.files import locked, write_json
+from uda_hydra.files import locked, printable, read_json, write_json
 from uda_hydra.tracking import metric_log, mlflow_store
-from uda_hydra.tracking.metric_log import RunRecord
+from uda_hydra.tracking.formatting import masked
+from uda_hydra.tracking.record import RECORD, STATUS, RunRecord
 
 NOTES = "mlflow.json"
 """File of the sender's notes: the run's id, and the files that were uploaded."""
 LOCK = "mlflow.lock"
+DAMAGED = (
+    f"{RECORD} is damaged, so that nothing is known of this run; its training's command writes it "
+    "again, or remove the file"
+)
+LONGEST_REASON = 300
 FILES = ("config.yaml", "per_class.csv", "per_class.json", "pictures/*.png", "report/*.*")
-STATUS = {
-    "running": "RUNNING",
-    "finished": "FINISHED",
-    "interrupted": "KILLED",
-    "failed": "FAILED",
-}
 
 
-class MlflowSync:
+class Sender:
     """Sends what MLflow lacks of one folder; ``send`` may be called any number of times.
 
     Holds the folder's lock from the first ``send`` to ``close``: one sender at a time.
     """
+
+    damaged = 0
+    """Lines of the metric log that cannot be read; all others are sent."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,19 +48,22 @@ class MlflowSync:
     def send(self, *, abandoned: bool = False) -> int:
         """Send everything new; return the number of metric values sent.
 
-        ``abandoned``: no process trains here, so a run that never ended was killed.
+        ``abandoned``: no process trains here, so a run that never ended was killed. Raises OSError
+        or an error of MLflow's, and is then to be called again.
         """
         if not self._locked:
             self._held.enter_context(locked(self.folder / LOCK, wait=False))
             self._locked = True
         record = RunRecord.read(self.folder)
         if record is None:
+            if (self.folder / RECORD).exists():
+                raise OSError(DAMAGED)
             return 0
         if abandoned and record.status == "running" and (self.folder / metric_log.METRICS).exists():
             written = (self.folder / metric_log.METRICS).stat().st_mtime
             record.status, record.ended = "interrupted", int(1000 * written)
         try:
-            if self._client is None and not self._open(record):
+            if self._client is None and not self._open(record, adopt=abandoned):
                 return 0
             sent = self._send_points()
             self._send_status(record)
@@ -72,17 +79,21 @@ class MlflowSync:
         self._held.close()
         self._locked = False
 
-    def open_run(self, record: RunRecord) -> str:
-        """The id of the run in the store, created if needed, with its parameters and tags."""
-        client, experiment = mlflow_store.open_experiment(record)
-        self._notes = self._read_notes()
-        run = mlflow_store.find_run(client, experiment, self._notes["run_id"], record.key)
-        tags = {mlflow_store.KEY: record.key, "mlflow.user": getpass.getuser(), **record.tags}
-        if record.parent is not None:
-            tags["mlflow.parentRunId"] = _open_parent(Path(record.parent))
+    def open_run(self, record: RunRecord, *, adopt: bool = False) -> str:
+        """The id of the run in the store, created if needed, with its parameters and tags.
+
+        ``adopt`` is handed to ``open_store``.
+        """
+        store = mlflow_store.open_store(record, adopt=adopt)
+        client = store.client
+        self._notes = read_notes(self.folder)
+        run = mlflow_store.find_run(client, store.experiment, self._notes["run_id"], record.key)
+        tags = {mlflow_store.KEY: record.key, "mlflow.user": user_name(), **record.tags}
+        if record.parent is not None and (parent := _open_parent(Path(record.parent))):
+            tags["mlflow.parentRunId"] = parent
         if run is None:
             run = client.create_run(
-                experiment,
+                store.experiment,
                 start_time=record.started,
                 tags={mlflow_store.KEY: record.key},
                 run_name=record.name,
@@ -92,6 +103,7 @@ class MlflowSync:
             self._note(run_id=run.info.run_id, files={})
         if run.info.lifecycle_stage == "deleted":
             return run.info.run_id
+        self._artifacts = store.artifacts(run)
         # A parameter never changes in MLflow: the value of a run's first start stays.
         params = {k: v for k, v in record.params.items() if k not in run.data.params}
         mlflow_store.log_params(client, run.info.run_id, params)
@@ -100,16 +112,16 @@ class MlflowSync:
             client.update_run(run.info.run_id, status="RUNNING")
         return run.info.run_id
 
-    def _open(self, record: RunRecord) -> bool:
+    def _open(self, record: RunRecord, *, adopt: bool) -> bool:
         """Ask what the store has; return False if a person has deleted the run there."""
-        run_id = self.open_run(record)
+        run_id = self.open_run(record, adopt=adopt)
         if self._run.info.lifecycle_stage == "deleted":
             self._client = None
             return False
         self._offset = 0
         if self._status == (STATUS[record.status], record.ended) and record.ended is not None:
             # The status is sent after all points.
-            self._offset = metric_log.read(self.folder / metric_log.METRICS, 0)[1]
+            self._offset = metric_log.read(self.folder / metric_log.METRICS, 0).end
         self._last = {
             name: max(metric.step for metric in self._client.get_metric_history(run_id, name))
             for name in (self._run.data.metrics if self._offset == 0 else ())
@@ -117,15 +129,16 @@ class MlflowSync:
         return True
 
     def _send_points(self) -> int:
-        points, offset = metric_log.read(self.folder / metric_log.METRICS, self._offset)
+        part = metric_log.read(self.folder / metric_log.METRICS, self._offset)
         new: list[mlflow_store.Value] = []
-        for point in points:
+        for point in part.points:
             for name, value in point.values.items():
                 if point.step > self._last.get(name, -1):
                     new.append((name, value, point.time, point.step))
                     self._last[name] = point.step
         mlflow_store.log_metrics(self._client, self._run.info.run_id, new)
-        self._offset = offset
+        self._offset = part.end
+        self.damaged += part.lines - len(part.points)
         return len(new)
 
     def _send_status(self, record: RunRecord) -> None:
@@ -141,35 +154,55 @@ class MlflowSync:
             with contextlib.suppress(FileNotFoundError):
                 state = path.stat()
                 name = path.relative_to(self.folder).as_posix()
-                found[name] = [state.st_mtime_ns, state.st_size]
+                if stat.S_ISREG(state.st_mode):
+                    found[name] = [state.st_mtime_ns, state.st_size]
         known = self._notes["files"]
         if found == known:
             return
         for name in found:
             if found[name] != known.get(name):
                 folder = Path(name).parent.as_posix()
-                self._client.log_artifact(
-                    self._run.info.run_id, self.folder / name, None if folder == "." else folder
+                self._artifacts.log_artifact(
+                    str(self.folder / name), None if folder == "." else folder
                 )
         for name in known.keys() - found.keys():
-            mlflow_store.delete_artifact(self._run, record.uri, name)
+            self._artifacts.delete_artifacts(name)
         self._note(run_id=self._run.info.run_id, files=found)
-
-    def _read_notes(self) -> dict[str, Any]:
-        path = self.folder / NOTES
-        return json.loads(path.read_text()) if path.exists() else {"run_id": "", "files": {}}
 
     def _note(self, **notes: Any) -> None:
         self._notes = notes
         write_json(self.folder / NOTES, notes)
 
 
+def read_notes(folder: Path) -> dict[str, Any]:
+    """The sender's notes on a folder; empty ones if there are none or they are damaged."""
+    notes = read_json(folder / NOTES) or {}
+    if isinstance(notes.get("run_id"), str) and isinstance(notes.get("files"), dict):
+        return {"run_id": notes["run_id"], "files": notes["files"]}
+    return {"run_id": "", "files": {}}
+
+
+def user_name() -> str:
+    """The user's name, or the user's number where the system knows no name (in containers)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def reason(error: Exception) -> str:
+    """An error in one line that may be printed: no password, no control characters, not long."""
+    text = (str(error).strip() or repr(error)).splitlines()[0]
+    return masked(printable(text))[:LONGEST_REASON]
+
+
 def _open_parent(folder: Path) -> str:
-    """The id of the run that ``folder`` describes, created unless its own sender has done so."""
+    """The id of the run that ``folder`` describes, created unless its own sender has done so.
+
+    Empty if nothing is known of it: its parts are worth having without it.
+    """
     record = RunRecord.read(folder)
     if record is None:
-        raise FileNotFoundError(
-            f"{folder / metric_log.RECORD} is missing: no parent run to belong to"
-        )
+        return read_notes(folder)["run_id"]
     with locked(folder / LOCK):
-        return MlflowSync(folder).open_run(record)
+        return Sender(folder).open_run(record)

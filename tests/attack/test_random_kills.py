@@ -7,15 +7,20 @@ import random
 import re
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.attack.conftest import undisturbed
 from tests.attack.outcome import Outcome, difference, outcome
 from tests.attack.processes import Attacked
-from tests.attack.targets import TARGETS, Target
+from tests.attack.targets import SAVE_EVERY, TARGETS, Target
+from tests.conftest import METHODS
+from tests.processes import logged
+from tests.test_laws import LIVELY
+from uda_hydra.engine.checkpoint import Checkpoints
 
 COLD = 0.1
 """Share of the starts that import everything first, as from a shell."""
@@ -79,6 +84,17 @@ def let_through(target: Target, folder: Path) -> None:
         assert not process.left_behind()
 
 
+def assert_little_is_lost(folder: Path) -> None:
+    """What is saved is at most ``SAVE_EVERY`` steps behind what was computed."""
+    for record in folder.rglob("identity.json"):
+        checkpoints = Checkpoints(record.parent)
+        intact = [path for path in (checkpoints.last, checkpoints.previous)
+                  if checkpoints.intact(path)]  # fmt: skip
+        saved = torch.load(intact[0], weights_only=True)["step"] if intact else 0
+        # The step that was being computed is in no log.
+        assert max(logged(record.parent), default=0) - saved <= SAVE_EVERY, record.parent
+
+
 def attack(
     target: Target, folder: Path, whole: Whole, draw: random.Random, importing: float
 ) -> tuple[list[str], list[str]]:
@@ -91,6 +107,7 @@ def attack(
         for _ in range(draw.randint(1, MOST)):
             more = kill_some(target, folder, whole, draw, importing)
             kills += more
+            assert_little_is_lost(folder)
             if not more:
                 break
         let_through(target, folder)
@@ -102,6 +119,11 @@ def attack(
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_command_that_is_killed_ends_as_if_undisturbed(name, arena, importing, draw, request):
     target = TARGETS[name]
+    if name == "training":
+        # Any method, and any way of loading: a seed chooses one of them.
+        method, workers = draw.choice(METHODS), draw.choice((0, 2))
+        choice = (f"method={method}", *LIVELY.get(method, ()), f"trainer.workers={workers}")
+        target = replace(target, command=(*target.command, *choice))
     whole = run_whole(target, arena / f"{name} whole")
     wanted = request.config.getoption("--attack-count") / len(TARGETS)
     done, faults, began = 0, [], time.monotonic()

@@ -17,7 +17,7 @@ UNCOMPARED = ("*.lock", "mlflow.db*", "study.db*", "mlflow-artifacts")
 """Files and folders that are no result, or whose names are drawn at random."""
 DATED = (
     *("previous.pt", "checksums.txt", "config.yaml", "cost.json", "tracking.json", "mlflow.json"),
-    *("*.log", "*.html", "*.csv"),
+    *("*.log", "*.html", "*.csv", "streets.jsonl"),
 )
 """Files that must be there and may differ: they hold times, numbers, states that a kill skips."""
 MEASURED = (

@@ -41,12 +41,13 @@ class Attacked:
         """
         # Beside the folder: what is left in there is the program's.
         self.log = folder.with_name(f"{folder.name} {time.time_ns()}.log")
+        self._dies_before = dies_before
         self._began = time.monotonic()
         if cold:
             self._start_cold(folder, overrides)
         else:
             arguments = (folder, [*overrides], self.log, dies_before, largest)
-            self._process = FORK.Process(target=_run_in, args=arguments)
+            self._process = FORK.Process(target=program.run_in, args=arguments)
             self._process.start()
         self.pid = self._process.pid
 
@@ -92,29 +93,28 @@ class Attacked:
         """Since the start."""
         return time.monotonic() - self._began
 
+    def __str__(self) -> str:
+        change = f" before change {self._dies_before}" if self._dies_before else ""
+        return f"{self.log.name}: killed{change}"
+
     @property
     def said(self) -> str:
         """All it has printed."""
         return self.log.read_text(errors="replace")
 
-    def left_behind(self) -> list[str]:
-        """Processes of its group that outlive it, after a grace for workers to notice."""
-        limit = time.monotonic() + 15
-        while (alive := _group(self.pid)) and time.monotonic() < limit:
-            time.sleep(0.1)
-        return alive
+
+def alive_in(folder: Path) -> list[str]:
+    """Command lines of the processes at work in a folder, after a grace for workers to notice."""
+    limit = time.monotonic() + 15
+    while (found := _at_work(folder)) and time.monotonic() < limit:
+        time.sleep(0.1)
+    return found
 
 
-def _run_in(*arguments: object) -> None:
-    # Not given as the target itself: the module would be loaded in the tests' process, too.
-    program.run_in(*arguments)
-
-
-def _group(number: int) -> list[str]:
-    """The command lines of the living processes of a group."""
+def _at_work(folder: Path) -> list[str]:
     found = []
     for process in psutil.process_iter():
-        with suppress(ProcessLookupError, psutil.Error):
-            if os.getpgid(process.pid) == number and process.status() != psutil.STATUS_ZOMBIE:
+        with suppress(psutil.Error):
+            if process.cwd() == str(folder.resolve()):
                 found.append(" ".join(process.cmdline()))
     return found

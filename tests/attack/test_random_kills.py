@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import re
 import shutil
+import signal
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ import torch
 
 from tests.attack.conftest import undisturbed
 from tests.attack.outcome import Outcome, difference, outcome
-from tests.attack.processes import Attacked
+from tests.attack.processes import Attacked, alive_in
 from tests.attack.targets import SAVE_EVERY, TARGETS, Target
 from tests.conftest import METHODS
 from tests.processes import logged
@@ -45,32 +47,30 @@ def run_whole(target: Target, folder: Path) -> Whole:
     return Whole(outcome(folder), seconds, int(re.findall(r"changes: (\d+)", last)[-1]))
 
 
-def kill_some(
+def start_doomed(
     target: Target, folder: Path, whole: Whole, draw: random.Random, importing: float
-) -> list[str]:
-    """Start the target's processes and kill each at a moment; what was done, in words."""
-    attacks = []
-    for _ in range(target.together):
-        cold = draw.random() < COLD
-        moment = draw.uniform(0, whole.seconds + cold * importing)
-        dies_before = None if cold or draw.random() < 0.5 else draw.randint(1, whole.changes)
-        process = Attacked(folder, target.command, cold=cold, dies_before=dies_before)
-        attacks.append((moment if dies_before is None else None, dies_before, process))
-    done = []
-    for moment, dies_before, process in sorted(attacks, key=lambda one: one[0] or 0):
-        if moment is None:
-            process.finish()
-        else:
-            process.wait(max(0, moment - process.seconds))
-            group = draw.random() < 0.5
-            process.kill(group=group)
+) -> tuple[Attacked, float]:
+    """A process and the seconds after which it is to be killed: inf if it sees to that itself."""
+    cold = draw.random() < COLD
+    if not cold and draw.random() < 0.5:
+        change = draw.randint(1, whole.changes)
+        return Attacked(folder, target.command, dies_before=change), math.inf
+    moment = draw.uniform(0, whole.seconds + cold * importing)
+    return Attacked(folder, target.command, cold=cold), moment
+
+
+def kill_some(doomed: list[tuple[Attacked, float]], draw: random.Random) -> list[str]:
+    """Kill each process at its moment; those that have not ended before, in words."""
+    killed = []
+    for process, moment in sorted(doomed, key=lambda one: one[1]):
+        if moment < math.inf and process.wait(max(0, moment - process.seconds)) is None:
+            process.kill(group=draw.random() < 0.5)
         code = process.finish()
-        assert code in (0, -9), process.said
+        assert code in (0, -signal.SIGKILL), process.said
         assert "damaged" not in process.said, process.said
         if code:
-            when = f"before change {dies_before}" if moment is None else f"after {moment:.2f} s"
-            done.append(f"{when}: {process.log.name}")
-    return done
+            killed.append(f"{process}, after {process.seconds:.2f} s")
+    return killed
 
 
 def let_through(target: Target, folder: Path) -> None:
@@ -80,8 +80,7 @@ def let_through(target: Target, folder: Path) -> None:
         assert not re.search("damaged|Traceback", process.said), process.said
     if any("task=sync" in process.said for process in processes):
         undisturbed(folder, ("task=sync", "output=."))
-    for process in processes:
-        assert not process.left_behind()
+    assert not alive_in(folder)
 
 
 def assert_little_is_lost(folder: Path) -> None:
@@ -105,7 +104,10 @@ def attack(
     kills: list[str] = []
     try:
         for _ in range(draw.randint(1, MOST)):
-            more = kill_some(target, folder, whole, draw, importing)
+            doomed = [
+                start_doomed(target, folder, whole, draw, importing) for _ in range(target.together)
+            ]
+            more = kill_some(doomed, draw)
             kills += more
             assert_little_is_lost(folder)
             if not more:

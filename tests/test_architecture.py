@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "uda_hydra"
 LAYERS = [
     ["benchmark"],
     ["schema", "tasks"],
-    ["studies"],
     ["table"],
+    ["studies"],
     ["runs"],
     ["build", "report", "provenance"],
     ["tracking", "callbacks", "published"],
@@ -23,8 +23,10 @@ LAYERS = [
     ["models"],
     ["losses", "memory", "data"],
     ["augment"],
-    ["config", "types", "settings"],
+    ["config", "types"],
+    ["settings"],
     ["errors"],
+    ["inputs"],
     ["files"],
 ]
 HEAVY = {

@@ -130,3 +130,11 @@ def test_what_cannot_be_converted_ends_in_one_message(
     with pytest.raises(UserError, match=message):
         convert(trained[0], tmp_path / output, *overrides)
     assert [*tmp_path.iterdir()] == [trained[0]]
+
+
+def test_the_folder_of_a_training_takes_no_conversion(tmp_path, trained):
+    whole = trained[0].read_bytes()
+    (tmp_path / "identity.json").write_text("{}")
+    with pytest.raises(UserError, match=r"stage of a training; this is conversion"):
+        convert(trained[0], trained[0], "layout=advent")
+    assert trained[0].read_bytes() == whole

@@ -46,6 +46,17 @@ def test_every_protocol_scores(run, name):
     assert 0 <= result["miou/last"] < 1
 
 
+def test_another_evaluation_in_the_same_folder_is_kept(run, tmp_path, capsys):
+    first = run("evaluate")
+    assert run("evaluate") == first
+    run("evaluate", "evaluation=maxsquare")
+    kept = tmp_path / "result/evaluation.json.before-1"
+    assert f"the evaluation that was there is now {kept}" in capsys.readouterr().out
+    assert json.loads(kept.read_text()) == first
+    with pytest.raises(UserError, match=r"holds another run \(evaluation; this is scan\)"):
+        run("scan")
+
+
 def test_a_result_says_how_many_classes_are_scored_and_leaves_the_trainings_alone(run, tmp_path):
     training = tmp_path / "result/result.json"
     training.parent.mkdir()

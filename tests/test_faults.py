@@ -288,11 +288,15 @@ def test_a_database_that_is_locked_costs_the_training_nothing(tmp_path, data, wh
 
 def test_a_server_that_is_gone_costs_the_training_nothing(tmp_path, data, whole):
     # Port 9 of this machine: nothing listens there.
-    done = launch(tmp_path, *SOURCE_ONLY, *data, "tracking.uri=http://127.0.0.1:9")
+    uri = "tracking.uri='http://me:secret@127.0.0.1:9'"
+    done = launch(tmp_path, *SOURCE_ONLY, *data, uri)
     assert done.returncode == 0, done.stderr
     assert "task=sync output=" in done.stderr
     assert_as_undisturbed(tmp_path / "run/source_only", whole)
     assert logged(tmp_path / "run/source_only") == [*range(1, STEPS + 1)]
-    synced = launch(tmp_path, "task=sync", "output=run")
+    synced = launch(tmp_path, "task=sync", "output=run", uri)
     assert "2 of 2 runs are not sent" in refused(synced)
-    assert synced.stderr.count("no answer from tracking.uri=http://127.0.0.1:9") == 2
+    assert synced.stderr.count("no answer from tracking.uri=http://me:***@127.0.0.1:9") == 2
+    assert "secret" not in done.stdout + done.stderr + synced.stderr
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"secret" in path.read_bytes()]

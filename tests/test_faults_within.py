@@ -15,7 +15,7 @@ from tests.conftest import ROOT, composed
 from tests.processes import QUIET, refused, run_of
 from tests.test_launch import launch
 from uda_hydra.engine.finite import NonFiniteLoss
-from uda_hydra.errors import UserError, explain
+from uda_hydra.errors import UserError, explain, reported
 
 
 @pytest.fixture
@@ -49,7 +49,8 @@ def test_a_number_that_is_none_stops_the_run_and_reaches_no_file(
     )
     for key in (*batch[0].key, *batch[1].key):
         assert key in str(stopped.value)
-    assert str(trainer.checkpoints.last) in str(stopped.value)
+    last = trainer.checkpoints.last
+    assert (f"The last good state is {last}." in str(stopped.value)) == last.exists() == (step > 1)
     for path in tmp_path.glob("*.pt"):
         saved = torch.load(path, weights_only=True)["method"]
         assert all(value.isfinite().all() for value in saved.values())
@@ -82,6 +83,29 @@ def test_only_a_workers_traceback_is_left_out_of_an_error():
         "Caught UserError in DataLoader worker process 0.\nTraceback ...:\n  File ...\nm.E: a: b\n"
     )
     assert explain(UserError(sent)) == "a: b"
+
+
+def test_hydras_own_refusals_name_the_remedy():
+    foreign = RuntimeError("Invalid plugin 'os.system': not the hydra_plugins package")
+    assert "os.system is not a launcher" in explain(foreign)
+    unknown = RuntimeError("Unknown plugin class : 'hydra_plugins.x.Y'")
+    assert "hydra/launcher=basic" in explain(unknown)
+    both = ValueError("Only one of --run, --multirun, --cfg, --info and --shell_completion can be")
+    assert "leave out -m" in explain(both)
+    large = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+    assert "trainer.batch_size" in explain(large)
+    assert explain(ValueError("a fault of ours")) is None
+
+
+@pytest.mark.parametrize("kind", [UserError, KeyError])
+def test_neither_passwords_nor_commands_reach_the_terminal(kind, capsys, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    with pytest.raises(SystemExit), reported():
+        raise kind("http://me:secret@host \033[2J")
+    shown = capsys.readouterr().err
+    assert "me:***@host" in shown
+    assert "secret" not in shown
+    assert "\033" not in shown
 
 
 def test_too_little_memory_names_keys_that_exist(make_trainer):

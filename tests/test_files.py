@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
 
-from uda_hydra.files import write_json
+import pytest
+
+from uda_hydra.files import (
+    csv_cell,
+    mask,
+    masked,
+    move_aside,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
 
 
 def test_numbers_that_are_not_finite_are_null_at_any_depth(tmp_path):
@@ -17,3 +29,68 @@ def test_numbers_that_are_not_finite_are_null_at_any_depth(tmp_path):
 
     read = json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse)
     assert read == {"a": None, "b": [1.5, None, {"c": [None, "nan", True, None]}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:secret@host:5000/a", "http://me:***@host:5000/a"),
+        ("tracking.uri='postgresql://me:se/c@ret@h/db'", "tracking.uri='postgresql://me:***@h/db'"),
+        ("postgresql://me:se cret@h/db", "postgresql://me:***@h/db"),
+        ("'u=http://host:5000' a@b.pt", "'u=http://host:5000' a@b.pt"),
+        ("http://:secret@host and http://other:1", "http://:***@host and http://other:1"),
+        ("postgresql://h/db?user=me&password=secret", "postgresql://h/db?user=me&password=***"),
+        ("http://h/?a=1&API_TOKEN=secret&b=2", "http://h/?a=1&API_TOKEN=***&b=2"),
+        ("sqlite:////data/a:b.db", "sqlite:////data/a:b.db"),
+        ("http://host:5000\nme@there", "http://host:5000\nme@there"),
+    ],
+)
+def test_no_password_is_shown(text, shown):
+    assert mask(text) == shown
+    assert masked({"a": [text, 1]}) == {"a": [shown, 1]}
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        *[("=1+2", "'=1+2"), ("@a", "'@a"), ("-x", "'-x"), ("-1.5", "-1.5"), ("+0.53", "+0.53")],
+        *[("a\tb\033", "a\\tb\\x1b"), (math.nan, ""), (0.25, "0.25"), ("road", "road")],
+    ],
+)
+def test_no_cell_is_a_formula(value, cell):
+    assert csv_cell(value) == cell
+
+
+def test_what_is_no_json_is_read_as_none(tmp_path):
+    (tmp_path / "x.json").write_text('{"a": NaN, "b": -Infinity}')
+    assert read_json(tmp_path / "x.json") == {"a": None, "b": None}
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
+    with subprocess.Popen(["sleep", "60"]) as other:
+        (tmp_path / "below").mkdir()
+        kept = {f".cost.json.{other.pid}.tmp", f".x.{os.getpid()}.tmp", ".x.tmp", "x.9.tmp"}
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        gone = {f".cost.json.{ended.pid}.tmp", ".next.pt.99999999999.tmp", ".x.0.tmp"}
+        for name in kept | gone:
+            (tmp_path / name).touch()
+            (tmp_path / "below" / name).touch()
+        remove_leftovers(tmp_path)
+        assert {path.name for path in tmp_path.iterdir() if path.is_file()} == kept
+        assert {path.name for path in (tmp_path / "below").iterdir()} == kept | gone
+        remove_leftovers(tmp_path, below=True)
+        assert {path.name for path in (tmp_path / "below").iterdir()} == kept
+        other.kill()
+
+
+def test_what_is_moved_aside_takes_the_first_free_number(tmp_path):
+    for number in (1, 2, 4):
+        (tmp_path / f"caco.before-{number}").mkdir()
+    (tmp_path / "caco.before-3").symlink_to("nowhere")
+    for name in ("caco.before-5", "caco.before-6"):
+        (tmp_path / "caco").mkdir()
+        assert move_aside(tmp_path / "caco") == tmp_path / name
+    (tmp_path / "caco.before-2").rmdir()
+    (tmp_path / "caco").mkdir()
+    assert move_aside(tmp_path / "caco").name == "caco.before-2"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,10 +59,10 @@ MISTAKES = {
     "+stage.sorce.seed=1": ["sorce", "source"],
     "stage.source.seed=1": ["+stage.source.seed"],
     "init=epoch=3.ckpt": ["quotes", "init='epoch=3.ckpt'"],
-    "dataset.root=~/d": ["quotes", "dataset.root='~/d'"],
+    "dataset.root=~/d": ["quotes", f"dataset.root='{Path.home()}/d'"],
     "dataset.root=/mnt/données": ["quotes", "dataset.root='/mnt/données'"],
     "task=report": ["task=report needs the study", "sweep=..."],
-    "trainer.threads=0": ["trainer.threads", "positive"],
+    "loss.lambda_seg=nan": ["loss.lambda_seg", "finite"],
     "objective=miou/lats": ["objective", "miou/last"],
 }
 

@@ -171,6 +171,9 @@ def test_training_never_reads_a_target_label(made, streets, tmp_path, method):
 @every_method
 def test_a_zero_weight_removes_its_term(made, method):
     trainer = made(method, "trainer.steps=1")
+    if not trainer.weights:
+        assert trainer.method.terms == ()
+        return
     last = [*trainer.weights][-1]
     trainer.weights[last] = 0
     real = trainer.method.losses

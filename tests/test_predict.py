@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 
 import cv2
@@ -81,18 +83,48 @@ def test_label_maps_hold_class_numbers_and_colours_those_of_the_label_space(pred
     assert json.loads((drawn / "classes.json").read_text())["18"] == "bicycle"
 
 
+def results(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png"))
+
+
 def test_every_input_has_a_result_or_a_line(predict, tmp_path, capsys):
-    put(tmp_path / "images/x.png", 0)
-    put(tmp_path / "images/x.jpg", 1)
-    (tmp_path / "images/broken.png").write_bytes(b"no image")
-    (tmp_path / "images/._x.png").write_bytes(b"a file of another system")
-    with pytest.raises(UserError, match=r"(?s)no prediction for 1 images:.*broken\.png"):
+    """Twice, with another set of images: results of those that have gone or broken go too."""
+    images = tmp_path / "images"
+    put(images / "x.png", 0)
+    put(images / "x.jpg", 1)
+    put(images / "b/x.png", 2)
+    put(images / "tiny.bmp", 3)
+    (images / "tiny.bmp").write_bytes(cv2.imencode(".bmp", np.zeros((1, 1, 3), np.uint8))[1])
+    (images / "broken.png").write_bytes(b"no image")
+    (images / ("long" * 60 + ".png")).write_bytes((images / "x.png").read_bytes())
+    (images / "._x.png").write_bytes(b"a file of another system")
+    (images / "notes\33.txt").touch()
+    os.mkfifo(images / "pipe.png")
+    with pytest.raises(UserError, match=r"no prediction for 3 images:") as error:
         predict()
-    names = sorted(path.name for path in (tmp_path / "drawn/labels").iterdir())
-    assert names == ["x.jpg.png", "x.png.png"]
+    assert [*re.findall(r"(broken|long|pipe)\S*png", str(error.value))] == [
+        "broken",
+        "long",
+        "pipe",
+    ]
+    expected = ["b/x.png.png", "tiny.bmp.png", "x.jpg.png", "x.png.png"]
+    for part in ("labels", "colours", "overlays"):
+        assert results(tmp_path / "drawn" / part) == expected
     said = capsys.readouterr()
-    assert "2 of 3 images predicted" in said.out
+    assert "4 of 7 images predicted" in said.out
+    assert "hidden files ignored: 1, such as ._x.png" in said.out
+    assert r"no images ignored: 1, such as notes\x1b.txt" in said.out
     assert "\r" not in said.out + said.err
+
+    for name in ("x.jpg", "broken.png", "long" * 60 + ".png", "pipe.png"):
+        (images / name).unlink()
+    (images / "x.png").write_bytes((images / "x.png").read_bytes()[:-9])
+    (tmp_path / "drawn/labels/mine.png").touch()
+    with pytest.raises(UserError, match=r"for 1 images:\n\S*images/x\.png is cut short"):
+        predict()
+    assert results(tmp_path / "drawn/labels") == ["b/x.png", "mine.png", "tiny.png"]
+    with pytest.raises(UserError, match=r"holds the predictions of \S*images; choose another"):
+        predict(f"input={images / 'b'}")
 
 
 def test_names_are_distinct_and_short_where_they_can_be():
@@ -104,12 +136,15 @@ def test_names_are_distinct_and_short_where_they_can_be():
     assert names("a/x.jpg", "b/x.png") == ["a/x.png", "b/x.png"]
     assert names("x.jpg", "x.png", "x.jpg.png") == ["x.jpg.png", "x.png.png", "x.jpg.png.png"]
     assert names("X.jpg", "x.png") == ["X.jpg.png", "x.png.png"]
+    assert names("A/x.png", "a/X.png", "b.png") == ["A/x.png.png", "a/X.png~2.png", "b.png.png"]
+    assert names("\u00e9.png", "e\u0301.png") == ["\u00e9.png.png", "e\u0301.png~2.png"]
 
 
 def test_what_was_written_and_what_is_hidden_is_not_read(tmp_path):
     put(tmp_path / "a.png")
     put(tmp_path / "out/labels/a.png")
     put(tmp_path / ".hidden/b.png")
+    (tmp_path / "linked").symlink_to(tmp_path / "out/labels")
     assert find_images(tmp_path, tmp_path / "out") == [tmp_path / "a.png"]
     with pytest.raises(UserError, match="no such folder"):
         find_images(tmp_path / "nowhere", tmp_path)

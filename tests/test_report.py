@@ -48,9 +48,14 @@ def test_the_best_is_marked_as_selected_on_target_labels():
     assert "upper bound" in summary(BEFORE | {"oracle": "an upper bound"})
 
 
+def test_terms_without_effect_are_named():
+    assert "without effect: loss/contrast" in summary(BEFORE | {"zero_terms": ["loss/contrast"]})
+
+
 def test_the_command_to_browse_names_the_store(tmp_path):
     assert "--backend-store-uri sqlite:///x.db" in browse(tmp_path, "sqlite:///x.db")
     assert "mlflow" not in browse(tmp_path, None)
+    assert "browse: http://me:***@host" in browse(tmp_path, "http://me:secret@host")
 
 
 def test_spread_is_over_first_and_last_stage(tmp_path):

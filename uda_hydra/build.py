@@ -66,7 +66,7 @@ def build(node: DictConfig | Mapping[str, Any], key: str, /, *extra: Any, **more
 
 
 def call(target: Callable[..., Any], /, *extra: Any, **values: Any) -> Any:
-    """The result of a call, whose ValueError or OSError the user can mend: a UserError."""
+    """The result of a call, whose ValueError or OSError the user can correct: a UserError."""
     try:
         return target(*extra, **values)
     except (ValueError, OSError) as error:
@@ -116,7 +116,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def published_as(config: DictConfig) -> str:
-    """Whose published rows belong beside a run: those of ``published``, else of its method.
+    """Whose published rows belong with a run: those of ``published``, else of its method.
 
     A training on the target's labels is known as "oracle".
     """

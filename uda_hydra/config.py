@@ -2,17 +2,76 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from uda_hydra.errors import UserError
+from uda_hydra.files import flat
+from uda_hydra.settings import (
+    NOT_NEGATIVE,
+    SCALE,
+    EvaluationSettings,
+    OptimizerSettings,
+    Range,
+    TrainerSettings,
+    numbers_in,
+    ranges,
+)
+
+RANGES = {
+    **ranges("optimizer", OptimizerSettings),
+    **ranges("trainer", TrainerSettings),
+    **ranges("evaluation", EvaluationSettings),
+    "augmentation.scale_range": SCALE["range"],
+}
+LARGEST = 2**63 - 1
+"""The largest whole number that PyTorch, NumPy and databases take."""
+MOST_PIXELS = 2**26
+"""Of a picture that a network sees: 8192 x 8192."""
+PICTURES = ("size", "crop", "scale_base")
+"""Names of keys that hold width and height."""
 
 
 def plain(node: Any) -> Any:
     """Dictionaries and lists in place of config nodes, interpolations resolved."""
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def check_values(values: DictConfig | Mapping[str, Any]) -> None:
+    """Raise UserError for the first value that its key cannot hold; ``values`` may be nested.
+
+    Whatever the key: numbers are finite and of at most 64 bits, seeds and weights of losses not
+    negative, pictures have at most ``MOST_PIXELS``, and no path begins with ~/, which only a shell
+    expands. Ranges that only a constructor knows are left to it.
+    """
+    if isinstance(values, DictConfig):
+        # An interpolation is checked where its number was written.
+        values = OmegaConf.to_container(values, resolve=False)
+    for key, value in flat(values).items():
+        for number in numbers_in(value):
+            for allowed in _ranges_of(key):
+                if not allowed.holds(number):
+                    raise UserError(f"{key} must be {allowed.wanted}, got {value}")
+        if isinstance(value, str) and value.startswith("~/"):
+            raise UserError(f"{key}={value} is not expanded: write {Path(value).expanduser()}")
+        sides = [*numbers_in(value)] if key.rpartition(".")[2] in PICTURES else []
+        if len(sides) == 2 and math.prod(map(abs, sides)) > MOST_PIXELS:
+            raise UserError(f"{key} must be at most {MOST_PIXELS:,} pixels in all, got {value}")
+
+
+def _ranges_of(key: str) -> Iterator[Range]:
+    """What a number of ``key`` must be, the most general first."""
+    yield Range("a finite number of at most 64 bits", lambda number: abs(number) <= LARGEST)
+    group, _, name = key.rpartition(".")
+    if name in ("seed", "seeds") or group == "loss":
+        yield NOT_NEGATIVE["range"]
+    if key in RANGES:
+        yield RANGES[key]
 
 
 def settings(node: DictConfig) -> Any:
@@ -31,10 +90,3 @@ def quoted(line: str) -> str:
     # A backslash counts only before a quote, and at the end.
     escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
     return f"{key}='{escaped}'"
-
-
-def mask(uri: str) -> str:
-    """A URI without its password and without options that are named like one."""
-    uri = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri, flags=re.DOTALL)
-    secret = r"([?&;][^=&;]*(?:password|passwd|pwd|token|secret)[^=&;]*=)[^&;]*"
-    return re.sub(secret, r"\1***", uri, flags=re.IGNORECASE)

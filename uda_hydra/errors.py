@@ -12,18 +12,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from uda_hydra.files import flat
+from uda_hydra.files import flat, mask, printable
 
 CONF = Path(__file__).parents[1] / "conf"
+TOO_LARGE = re.compile("can't allocate memory|Storage size calculation overflowed")
+"""What PyTorch says when the CPU has too little memory."""
 FULL = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"
 
 
 class UserError(Exception):
-    """Something the user can mend; its text says what and how. Shown without a traceback."""
+    """Something the user can correct; its text says what and how. Shown without a traceback."""
 
 
 class Unfinished(UserError):
-    """Parts of a run have failed, the others are done; it need not stop the runs beside it."""
+    """Parts of a run have failed, the others are done; it need not stop other runs."""
 
 
 class Stopped(Exception):
@@ -59,16 +61,22 @@ def reported(*, leave: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         if isinstance(error, leave):
             raise
         if isinstance(error, Stopped):
-            print(f"stopped by {error}; the same command resumes there", file=sys.stderr)
+            print_error(f"stopped by {error}; the same command resumes there")
             sys.exit(error.exit_code)
         message = None if FULL else explain(error)
         if message is None:
-            raise
-        print(f"error: {message}", file=sys.stderr)
+            print_error("".join(traceback.format_exception(error)))
+        else:
+            print_error(f"error: {message}")
         sys.exit(1)
     except KeyboardInterrupt:
-        print("stopped; the same command resumes from the last checkpoint", file=sys.stderr)
+        print_error("stopped; the same command resumes from the last checkpoint")
         sys.exit(128 + signal.SIGINT)
+
+
+def print_error(text: str) -> None:
+    """Print to the standard error, without passwords and without codes that steer a terminal."""
+    print(mask(printable(text)), file=sys.stderr)
 
 
 @contextmanager
@@ -88,12 +96,25 @@ def no_worker_left() -> Iterator[None]:
 
 
 def explain(error: BaseException) -> str | None:
-    """The message for an error that the user can mend; None for a fault of ours."""
+    """The message for an error that the user can correct; None for a fault of ours."""
     from hydra.errors import HydraException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
     if isinstance(error, UserError | OSError):
         return _own_words(str(error))
+    if isinstance(error, MemoryError) or TOO_LARGE.search(str(error)):
+        return (
+            "this machine has too little memory for the sizes of the config: look at "
+            "trainer.batch_size, the sizes of dataset and evaluation, and the widths of model and "
+            f"method ({str(error).splitlines()[0] if str(error) else 'MemoryError'})"
+        )
+    if foreign := re.match(r"(?:Invalid plugin|Unknown plugin class :) '([^']*)'", str(error)):
+        return (
+            f"{foreign[1]} is not a launcher or sweeper of Hydra; leave out _target_ and choose "
+            "one by name, such as hydra/launcher=basic"
+        )
+    if str(error).startswith("Only one of --run, --multirun, --cfg"):
+        return "--cfg shows the config of one run; leave out -m and give swept keys one value"
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     if isinstance(error, OverrideParseException):
@@ -121,6 +142,9 @@ def _unreadable(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals:
         return f"{override!r} cannot be read: an override is <key>=<value>"
+    if value.startswith("~/"):
+        # Not even quoted: no shell expands it in the middle of a word.
+        value = str(Path(value).expanduser())
     return (
         f"{override} cannot be read. A value with letters outside ASCII or one of = ~ : , ( ) [ ] "
         f"{{ }} needs quotes within quotes: \"{key}='{value}'\""

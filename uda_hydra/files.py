@@ -7,12 +7,17 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
+"""Name of a file that the process with this number has not finished writing."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], *, size: int = 0) -> None:
@@ -34,6 +39,36 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, size: int =
             "what was there before is untouched. Free some space or make the folder writable, then "
             "start the same command again to resume from the last checkpoint."
         ) from error
+
+
+def remove_leftovers(folder: Path, *, below: bool = False) -> None:
+    """Remove the files in ``folder`` that killed processes of this machine left half-written.
+
+    ``below`` includes all folders in it. Call it only as the one who writes there.
+    """
+    for path in folder.rglob(".*.tmp") if below else folder.glob(".*.tmp"):
+        match = TEMPORARY.fullmatch(path.name)
+        if match and not _is_running(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    """Whether this machine has a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return pid > 0
+
+
+def move_aside(path: Path) -> Path:
+    """Rename a file or folder to ``<name>.before-<n>``, n the first free number; its new path."""
+    number = 1
+    while os.path.lexists(aside := path.with_name(f"{path.name}.before-{number}")):
+        number += 1
+    return path.rename(aside)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -58,7 +93,8 @@ def _finite(value: Any) -> Any:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None where there is no such file, or it is damaged."""
     try:
-        values = json.loads(path.read_text())
+        # NaN and Infinity are not JSON.
+        values = json.loads(path.read_text(), parse_constant=lambda _: None)
     except (OSError, ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) else None
@@ -79,9 +115,21 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def remembered_digest(path: Path) -> str:
+    """``digest``, computed once by this process as long as nobody writes the file."""
+    state = path.stat()
+    return _digest(path, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _digest(path: Path, modified: int, size: int) -> str:
+    return digest(path)
+
+
 def digest_of(value: object, *, length: int = 8) -> str:
-    """The first ``length`` hexadecimal digits of the SHA-256 of plain values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:length]
+    """The first ``length`` hexadecimal digits of the SHA-256 of plain values, as JSON has them."""
+    text = json.dumps(_finite(value), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -105,6 +153,36 @@ def printable(text: str) -> str:
         char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
         for char in text
     )
+
+
+def csv_cell(value: object) -> str:
+    """A cell that no spreadsheet takes for a formula; a number stays, nan is left empty."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else repr(value)
+    text = printable(str(value))
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return text
+
+
+def mask(text: str) -> str:
+    """``text`` without the passwords of the URIs in it, nor options that are named like one."""
+    # A number that ends the host is a port. Spaces are no part of a URI, but may be of a password.
+    port = r"(?!\d+(?:[/?#'\"\s]|$))"
+    text = re.sub(rf"(://[^\s:/@]*):{port}(?:\S*|.*)@", r"\1:***@", text)
+    secret = r"([?&;][^=&;\s]*(?:password|passwd|pwd|token|secret)[^=&;\s]*=)[^&;\s]*"
+    return re.sub(secret, r"\1***", text, flags=re.IGNORECASE)
+
+
+def masked(value: Any) -> Any:
+    """Plain nested values with every text masked."""
+    if isinstance(value, Mapping):
+        return {key: masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(item) for item in value]
+    return mask(value) if isinstance(value, str) else value
 
 
 @contextmanager

@@ -8,16 +8,18 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+from uda_hydra.files import mask
+
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "optuna", "mlflow", "numpy")
 
 
 def command(overrides: list[str]) -> str:
-    """The command line that runs this again."""
-    return shlex.join(["python", "launch.py", *overrides])
+    """The command line that runs this again, without passwords."""
+    return shlex.join(["python", "launch.py", *map(mask, overrides)])
 
 
 def provenance(overrides: list[str]) -> dict[str, str]:
-    """Facts to keep beside a result."""
+    """Facts to keep with a result."""
     return {
         "command": command(overrides),
         "git commit": commit(),

@@ -1,4 +1,4 @@
-"""What the papers and their repositories report, to be shown beside a run's own scores."""
+"""What the papers and their repositories report, to be shown with a run's own scores."""
 
 from __future__ import annotations
 

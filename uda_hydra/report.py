@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from uda_hydra.config import mask
 from uda_hydra.engine.scores import MEAN, heading, subset_metrics
+from uda_hydra.files import mask, printable
 from uda_hydra.published import Row
 from uda_hydra.tracking.uri import is_server
 
@@ -22,12 +22,12 @@ PAGE = "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 
 
 def summary(result: Result, rows: Sequence[Row] = ()) -> str:
-    """Per-class IoU and the means of one training, and published rows beside them."""
+    """Per-class IoU and the means of one training, and published rows next to them."""
     return "\n".join([*_table({"IoU %": result}, rows), *_notes(result), *_legend(rows)])
 
 
 def comparison(results: dict[str, Result], rows: Sequence[Row] = ()) -> str:
-    """Per-class IoU of all stages side by side, the gains, and published rows beside them."""
+    """Per-class IoU of all stages side by side, the gains, and published rows next to them."""
     (first, before), *later = results.items()
     gains = [_gain(name, after, first, before) for name, after in later]
     # What the last one brings beyond its controls, which begin where it begins.
@@ -105,6 +105,8 @@ def _notes(result: Result) -> list[str]:
     # Results of earlier versions do not say.
     if absent := result.get("classes_absent"):
         notes.append(f"{result['classes_scored']} classes scored; absent: {', '.join(absent)}")
+    if terms := result.get("zero_terms"):
+        notes.append(f"0 in every step, and so without effect: {', '.join(terms)}")
     if "oracle" in result:
         notes.append(f"oracle: {result['oracle']}")
     return notes
@@ -116,7 +118,8 @@ def _percent(value: float | None) -> str:
 
 def browse(folder: Path, uri: str | None) -> str:
     """The folder of the run, and the server's address or the command that shows it in a browser."""
-    lines = [f"run: {folder} (result.json, pictures/, train.log in each stage's folder)"]
+    files = "result.json, pictures/, train.log in each stage's folder"
+    lines = [f"run: {printable(str(folder))} ({files})"]
     if uri and is_server(uri):
         lines.append(f"browse: {mask(uri)}")
     elif uri:

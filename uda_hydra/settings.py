@@ -1,36 +1,70 @@
 """Run-level settings as plain dataclasses: their fields are the config's schema.
 
-Nothing heavy is imported here, so that a typo is reported before torch is loaded. Ranges are
-checked when an instance is made.
+Nothing heavy is imported here, so that a typo is reported before torch is loaded. The range of a
+number stands in the metadata of its field and is checked when an instance is made.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 NEUTRAL = {"neutral": True}
 """Metadata of a field that changes no number of a result: not part of a training's identity."""
 
 
+class Range(NamedTuple):
+    """What a number may be; of a list, each of its numbers."""
+
+    wanted: str
+    """For people: "<key> must be <wanted>"."""
+    holds: Callable[[Any], bool]
+
+
+POSITIVE = {"range": Range("positive", lambda number: number > 0)}
+NOT_NEGATIVE = {"range": Range("0 or more", lambda number: number >= 0)}
+SHARE = {"range": Range("in [0, 1]", lambda number: 0 <= number <= 1)}
+MOMENTUM = {"range": Range("in [0, 1)", lambda number: 0 <= number < 1)}
+BATCH = {"range": Range("positive and at most 65536", lambda number: 0 < number <= 2**16)}
+THREADS = {"range": Range("positive and at most 1024", lambda number: 0 < number <= 1024)}
+WORKERS = {"range": Range("in 0..1024", lambda number: 0 <= number <= 1024)}
+SCALE = {"range": Range("positive and at most 10", lambda number: 0 < number <= 10)}
+
+
 def neutral_keys(settings: type) -> frozenset[str]:
     """The names of a dataclass's neutral fields."""
-    return frozenset(one.name for one in fields(settings) if one.metadata == NEUTRAL)
+    return frozenset(one.name for one in fields(settings) if "neutral" in one.metadata)
+
+
+def ranges(group: str, settings: Any) -> dict[str, Range]:
+    """The range of each number in a dataclass that declares one, by ``<group>.<field>``."""
+    declared = [one for one in fields(settings) if "range" in one.metadata]
+    return {f"{group}.{one.name}": one.metadata["range"] for one in declared}
+
+
+def numbers_in(value: Any) -> Iterator[float]:
+    """The numbers in a value, which may be a list; truth values are none."""
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from numbers_in(one)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+def check_ranges(group: str, settings: Any) -> None:
+    """Raise ValueError for a number of a dataclass that is out of its range or not finite."""
+    for key, allowed in ranges(group, settings).items():
+        value = getattr(settings, key.rpartition(".")[2])
+        for number in numbers_in(value):
+            holds = number != math.inf and allowed.holds(number)
+            _require(holds, key, allowed.wanted, value)
 
 
 def _require(condition: bool, key: str, wanted: str, value: object) -> None:
     if not condition:
         raise ValueError(f"{key} must be {wanted}, got {value}")
-
-
-def _positive(group: str, **values: float | int) -> None:
-    for key, value in values.items():
-        _require(value > 0, f"{group}.{key}", "positive", value)
-
-
-def _not_negative(group: str, **values: float | int) -> None:
-    for key, value in values.items():
-        _require(value >= 0, f"{group}.{key}", "0 or more", value)
 
 
 def _choose(key: str, value: str, *known: str) -> None:
@@ -43,24 +77,24 @@ class OptimizerSettings:
 
     algorithm: str
     """sgd or adamw, for the segmenter; adamw reads no momentum and no nesterov."""
-    lr: float
-    head_lr_factor: float
+    lr: float = field(metadata=POSITIVE)
+    head_lr_factor: float = field(metadata=NOT_NEGATIVE)
     """Rate of every head, relative to the backbone's."""
-    layer_decay: float
+    layer_decay: float = field(metadata=SHARE)
     """Rate of a block of the backbone, relative to the next one's; 1 treats all alike."""
-    momentum: float
-    weight_decay: float
+    momentum: float = field(metadata=MOMENTUM)
+    weight_decay: float = field(metadata=NOT_NEGATIVE)
     decay_norms: str
     """all, heads or none: where weight decay also shrinks scale and shift of the norms."""
     nesterov: bool
-    discriminator_lr: float
-    discriminator_betas: list[float]
-    power: float
-    horizon: int
+    discriminator_lr: float = field(metadata=POSITIVE)
+    discriminator_betas: list[float] = field(metadata=MOMENTUM)
+    power: float = field(metadata=NOT_NEGATIVE)
+    horizon: int = field(metadata=POSITIVE)
     """Steps after which the polynomial reaches 0; may lie beyond the end of the training."""
-    warmup_steps: int
+    warmup_steps: int = field(metadata=NOT_NEGATIVE)
     """Steps in which a line leads up from ``warmup_start`` to the full rate; 0 begins with it."""
-    warmup_start: float
+    warmup_start: float = field(metadata=SHARE)
     """Share of the rate at the first step of the warm-up."""
     warmup_decays: bool
     """Whether the polynomial counts during the warm-up too, or only after it."""
@@ -72,18 +106,9 @@ class OptimizerSettings:
     """One kernel for all parameters of an optimiser."""
 
     def __post_init__(self) -> None:
-        _positive("optimizer", lr=self.lr, horizon=self.horizon)
-        _positive("optimizer", discriminator_lr=self.discriminator_lr)
-        _not_negative(
-            "optimizer",
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            power=self.power,
-            head_lr_factor=self.head_lr_factor,
-            warmup_steps=self.warmup_steps,
-        )
-        for key, share in (("layer_decay", self.layer_decay), ("warmup_start", self.warmup_start)):
-            _require(0 <= share <= 1, f"optimizer.{key}", "in [0, 1]", share)
+        check_ranges("optimizer", self)
+        pair = len(self.discriminator_betas) == 2
+        _require(pair, "optimizer.discriminator_betas", "two numbers", self.discriminator_betas)
         _choose("optimizer.algorithm", self.algorithm, "sgd", "adamw")
         _choose("optimizer.decay_norms", self.decay_norms, "all", "heads", "none")
         repeated = self.backbone_repeats and self.algorithm != "sgd"
@@ -96,21 +121,21 @@ class OptimizerSettings:
 class TrainerSettings:
     """Length and cadence of a training, and the machine it runs on."""
 
-    steps: int
-    batch_size: int
+    steps: int = field(metadata=POSITIVE)
+    batch_size: int = field(metadata=BATCH)
     """Images of each domain in a step."""
-    accumulate: int
+    accumulate: int = field(metadata=POSITIVE)
     """Parts into which the batch of a step is split to save memory; gradients add up."""
-    evaluate_every: int
-    save_every: int = field(metadata=NEUTRAL)
-    log_every: int = field(metadata=NEUTRAL)
+    evaluate_every: int = field(metadata=POSITIVE)
+    save_every: int = field(metadata=NEUTRAL | POSITIVE)
+    log_every: int = field(metadata=NEUTRAL | POSITIVE)
     device: str = field(metadata=NEUTRAL)
     """auto, cpu, cuda or cuda:<n>; auto takes a GPU where there is one."""
     precision: str
     """auto, fp32 or bf16; auto is bf16 autocast on CUDA and fp32 elsewhere."""
-    workers: int = field(metadata=NEUTRAL)
+    workers: int = field(metadata=NEUTRAL | WORKERS)
     """Processes that decode ahead; 0 decodes in the training process."""
-    threads: int | None
+    threads: int | None = field(metadata=THREADS)
     """CPU threads that share the arithmetic of a step. The number decides how sums are rounded, so
     it is part of a run's identity. None leaves it to OMP_NUM_THREADS, or to the machine's cores."""
     channels_last: bool
@@ -125,18 +150,7 @@ class TrainerSettings:
     """Recompute the backbone's activations in the backward pass instead of storing them."""
 
     def __post_init__(self) -> None:
-        _positive(
-            "trainer",
-            steps=self.steps,
-            batch_size=self.batch_size,
-            accumulate=self.accumulate,
-            evaluate_every=self.evaluate_every,
-            save_every=self.save_every,
-            log_every=self.log_every,
-        )
-        _not_negative("trainer", workers=self.workers)
-        fits = self.threads is None or self.threads > 0
-        _require(fits, "trainer.threads", "positive or null", self.threads)
+        check_ranges("trainer", self)
         whole = self.batch_size % self.accumulate == 0
         _require(whole, "trainer.accumulate", "a divisor of trainer.batch_size", self.accumulate)
         _choose("trainer.precision", self.precision, "auto", "fp32", "bf16")
@@ -147,11 +161,11 @@ class TrainerSettings:
 class EvaluationSettings:
     """How a label map is made of an image, and which truth it is compared with."""
 
-    size: list[int] | None
+    size: list[int] | None = field(metadata=POSITIVE)
     """Width and height of the network's input; None for that of the target's training images."""
     filter: str
     """How images are resized to it: bicubic, bilinear (antialiased) or opencv (its linear one)."""
-    scales: list[float]
+    scales: list[float] = field(metadata=SCALE)
     """Relative sizes at which the image is looked at."""
     rescale: str
     """image: every scale is resized from the file; input: from the normalised input."""
@@ -165,18 +179,17 @@ class EvaluationSettings:
     """Enlarge to the input's size first, and from there to the label's."""
     labels: str
     """full: at their own size; input: resized to the input's."""
-    aux_weight: float
+    aux_weight: float = field(metadata=NOT_NEGATIVE)
     """Share of the auxiliary head's logits; 0 leaves the main head's alone."""
     average: str
     """Classes of the mean IoU: occurring, those in the truth; defined, those in truth or
     prediction; all, where a class in neither counts as 0."""
 
     def __post_init__(self) -> None:
-        fits = self.size is None or (len(self.size) == 2 and min(self.size) > 0)
+        check_ranges("evaluation", self)
+        fits = self.size is None or len(self.size) == 2
         _require(fits, "evaluation.size", "[width, height] in pixels or null", self.size)
-        positive = bool(self.scales) and min(self.scales) > 0
-        _require(positive, "evaluation.scales", "a list of positive numbers", self.scales)
-        _require(self.aux_weight >= 0, "evaluation.aux_weight", "0 or more", self.aux_weight)
+        _require(bool(self.scales), "evaluation.scales", "a list of numbers", self.scales)
         _choose("evaluation.filter", self.filter, "bicubic", "bilinear", "opencv")
         _choose("evaluation.rescale", self.rescale, "image", "input")
         _choose("evaluation.softmax", self.softmax, "before", "after")

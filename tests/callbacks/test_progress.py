@@ -74,6 +74,16 @@ def test_subsets_are_printed(tmp_path):
     assert line.startswith("step 7: mIoU 93.75 % (best 100.00), mIoU 13 100.00 %, pixel accuracy")
 
 
+def test_a_subset_without_a_class_in_the_labels_is_not_printed(tmp_path):
+    stream = io.StringIO()
+    progress = Progress(stream)
+    progress.on_start(run(tmp_path))
+    made = space("road", "car", miou_cars=("car",))
+    progress.on_evaluate(Evaluation(7, Scores(np.array([[4, 0], [0, 0]]), made), 1.0, ()))
+    line = stream.getvalue().splitlines()[-1]
+    assert line == "step 7: mIoU 100.00 % (best 100.00), pixel accuracy 100.00 %"
+
+
 def test_time_left_counts_evaluations_and_the_rate_forgets_them(tmp_path):
     stream, clock = io.StringIO(), Clock()
     progress = Progress(stream, clock=clock)

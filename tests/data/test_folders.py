@@ -189,6 +189,14 @@ def one_line(error) -> str:
     return str(error.value)
 
 
+def test_linked_folders_count_and_loops_end(nested):
+    (nested / "images/x").rename(nested / "elsewhere")
+    (nested / "images/x").symlink_to(nested / "elsewhere")
+    (nested / "elsewhere/back").symlink_to(nested / "images")
+    found = opened(nested, CITYSCAPES19)
+    assert [sample.key for sample in found.samples] == ["one", "x/two", "x/y/three"]
+
+
 def test_two_files_of_one_name_are_refused(nested):
     write_image(nested / "images/x/two.png")
     with pytest.raises(ValueError, match=r"two files for x/two: .*two.jpg and .*two.png"):
@@ -202,7 +210,7 @@ def test_unpaired_names_are_told(nested):
     text = one_line(error)
     assert "1 images without a label: " in text and "one.PNG" in text
     assert "1 labels without an image: " in text and "eins.png" in text
-    assert "Looked for: {} (.png, .jpg, .jpeg)" in text
+    assert "Looked for: {} (.png, .jpg, .jpeg, .webp, .bmp, .tif or .tiff)" in text
 
 
 def test_folders_that_are_not_there(nested):

@@ -158,7 +158,10 @@ ROAD, SKY = "{name: road, colour: [1, 2, 3]", "{name: sky, colour: [4, 5, 6]"
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "the file must be a mapping"),
+        ("", "the file is empty"),
+        ("5", "the file must be a mapping"),
+        ("[" * 5000, "this is not a YAML text"),
+        (f"classes: [&road {ROAD}}}, *road]", r"aliases .* are not read"),
         ("classes: {}", "must hold a list"),
         ("classes: [road, sky]", "class 1 must be a mapping"),
         (f"classes: [{ROAD}}}]", "2 to 255 classes, got 1"),
@@ -176,6 +179,11 @@ ROAD, SKY = "{name: road, colour: [1, 2, 3]", "{name: sky, colour: [4, 5, 6]"
         (f"classes: [{ROAD}, source: ['#12']}}, {SKY}}}]", "got '#12'"),
         (f"classes: [{ROAD}, source: [#804080]}}, {SKY}}}]", "colours need quotes"),
         (f"classes: [{ROAD}}}, {SKY}}}]\nsubsets: {{miou_x: [rode]}}", "unknown classes: rode"),
+        (
+            f"classes: [{ROAD}}}, {SKY}}}]\nsubsets: {{two: [road]}}",
+            "such as miou_two",
+        ),
+        (f"classes: [{ROAD}}}, {SKY}}}]\nsubsets: {{1: [road]}}", "such as miou_1"),
     ],
 )
 def test_errors_of_a_class_file_are_one_line_with_its_name(tmp_path, text, complaint):

@@ -1,8 +1,5 @@
-import os
-import zlib
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from layouts import (
@@ -14,11 +11,10 @@ from layouts import (
     write_grey_label,
     write_image,
 )
-from PIL import Image
 
 from uda_hydra.data import readers
 from uda_hydra.data.labels import CAMVID11, CITYSCAPES19, SYNTHIA13, SYNTHIA16
-from uda_hydra.data.readers import UnreadableFile, read_rgb
+from uda_hydra.data.readers import UnreadableFile
 from uda_hydra.data.readers.cityscapes import cityscapes
 from uda_hydra.data.readers.decode import read_index_label
 from uda_hydra.data.readers.gta5 import gta5
@@ -58,11 +54,6 @@ def test_cityscapes_reads_label_ids(tmp_path):
     assert keys(found) == [f"{name.split('_')[0]}/{name}" for name in NAMES]
     assert found.label_space.names[1] == "sidewalk"
     assert (found.name, len(found)) == ("Cityscapes", 2)
-
-
-def test_grey_image_becomes_rgb(tmp_path):
-    Image.fromarray(np.full(SIZE, 9, np.uint8)).save(tmp_path / "grey.png")
-    assert np.array_equal(read_rgb(tmp_path / "grey.png"), np.full((*SIZE, 3), 9, np.uint8))
 
 
 # Which files.
@@ -228,73 +219,6 @@ def test_eight_bit_synthia_label(tmp_path):
         found.read_label(found.samples[0])
 
 
-def smooth_picture() -> np.ndarray:
-    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    return cv2.GaussianBlur(noise, (5, 5), 2)
-
-
-@pytest.mark.parametrize("ending", [".png", ".jpg"])
-def test_a_cut_file_is_never_half_read(tmp_path, ending):
-    data = cv2.imencode(ending, smooth_picture())[1].tobytes()
-    path = tmp_path / f"cut{ending}"
-    for length in [*range(0, len(data) - 2, 7), len(data) - 2]:
-        path.write_bytes(data[:length])
-        with pytest.raises(UnreadableFile, match="cut"):
-            read_rgb(path)
-
-
-def test_a_cut_jpeg_with_a_thumbnail_is_seen(tmp_path):
-    small = cv2.imencode(".jpg", smooth_picture()[:8, :8])[1].tobytes()
-    data = cv2.imencode(".jpg", smooth_picture())[1].tobytes()
-    thumbnail = b"\xff\xe1" + (len(small) + 2).to_bytes(2, "big") + small
-    path = tmp_path / "camera.jpg"
-    path.write_bytes(data[:2] + thumbnail + data[2:])
-    assert read_rgb(path).shape == (40, 60, 3)
-    path.write_bytes(data[:2] + thumbnail + data[2:-200])
-    with pytest.raises(UnreadableFile, match="cut short"):
-        read_rgb(path)
-
-
-@pytest.mark.parametrize("read", [read_rgb, read_index_label])
-def test_every_flipped_bit_of_a_png_is_seen(tmp_path, read):
-    path = tmp_path / "00001.png"
-    write_grey_label(path, np.random.default_rng(0).integers(0, 34, (20, 30), dtype=np.uint8))
-    data = path.read_bytes()
-    for place in range(8, len(data), 5):
-        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
-        with pytest.raises(UnreadableFile, match=r"00001\.png .*Replace this file"):
-            read(path)
-
-
-@pytest.mark.parametrize("read", [read_rgb, read_index_label])
-def test_files_that_are_no_image(tmp_path, read):
-    (tmp_path / "text.png").write_text("not an image")
-    (tmp_path / "empty.png").touch()
-    for name in ("text.png", "empty.png", "absent.png"):
-        with pytest.raises(UnreadableFile, match=name):
-            read(tmp_path / name)
-
-
-def test_a_file_that_only_claims_to_be_a_png(tmp_path):
-    """PostScript would start a program, an enormous size would fill the memory, a pipe waits."""
-    path = tmp_path / "00001.png"
-    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    with pytest.raises(UnreadableFile, match="labels must be PNG files"):
-        read_index_label(path)
-    write_grey_label(path, np.zeros(SIZE, np.uint8))
-    data = bytearray(path.read_bytes())
-    data[16:24] = (100_000).to_bytes(4, "big") * 2
-    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
-    path.write_bytes(data)
-    for read in (read_rgb, read_index_label):
-        with pytest.raises(UnreadableFile, match="claims 100000x100000 pixels"):
-            read(path)
-    path.unlink()
-    os.mkfifo(path)
-    with pytest.raises(UnreadableFile, match="is not a regular file"):
-        read_rgb(path)
-
-
 # Other names.
 
 
@@ -313,15 +237,6 @@ def test_images_of_other_endings(tmp_path):
     old.unlink()
     write_image(old.with_suffix(".JPG"))
     assert len(cityscapes(tmp_path / "c", label_space=CITYSCAPES19, split="val")) == 2
-
-
-def test_labels_of_another_kind_alone(tmp_path):
-    """The message says which names are looked for."""
-    cityscapes_folder(tmp_path, "val", NAMES)
-    for path in (tmp_path / "gtFine").rglob("*_labelIds.png"):
-        path.rename(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
-    with pytest.raises(FileNotFoundError, match=r"labels <city>/\*_gtFine_labelIds\.png"):
-        cityscapes(tmp_path, label_space=CITYSCAPES19, split="val")
 
 
 # One file each.

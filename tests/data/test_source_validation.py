@@ -55,7 +55,7 @@ def test_a_count_takes_images_evenly(tmp_path):
 
 
 def test_what_is_trained_on_cannot_be_held_out(tmp_path):
-    with pytest.raises(ValueError, match=r"trains on .* split=train beside validation=val"):
+    with pytest.raises(ValueError, match=r"trains on .* split=train with validation=val"):
         gta(tmp_path, split="all", validation="val")
 
 
@@ -95,6 +95,11 @@ def test_scenes_are_held_out_only_where_they_are_drawn(streets, tmp_path):
         opened(streets, own, "dataset.source.validation=held_out")
     with pytest.raises(UserError, match=r"objective=miou/source_val needs"):
         check_objective(composed(*SMALL, own, "objective=miou/source_val"))
+
+
+def test_a_drawn_domain_has_images(streets):
+    with pytest.raises(UserError, match=r"^dataset.counts.target must be positive"):
+        opened(streets, "dataset.counts.target=0")
 
 
 def test_a_default_that_cannot_hold_gives_way(streets, tmp_path, capsys):

@@ -344,7 +344,8 @@ def test_nothing_asked_for_is_nothing_written(tmp_path: Path):
     [
         ({"height": 32}, "dataset.height"),
         ({"height": 2048}, "dataset.height"),
-        ({"target": -1}, "dataset.target"),
+        ({"target": -1}, "dataset.counts.target"),
+        ({"target": 10**9}, "dataset.counts.target"),
         ({"workers": 0}, "dataset.workers"),
         ({"gap": gap.Gap(look=-1.0)}, "dataset.gap.look"),
     ],

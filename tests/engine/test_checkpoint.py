@@ -1,4 +1,11 @@
+"""Checkpoints survive kills and damage: what was saved is found, or the loss is told."""
+
 from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -51,26 +58,81 @@ def test_two_damaged_ones_begin_again_and_say_so(tmp_path):
     assert "damaged" in note
 
 
-@pytest.mark.parametrize("moves", [0, 1, 2])
-def test_a_crash_between_any_two_renames_leaves_an_intact_one(tmp_path, monkeypatch, moves):
+class Killed(BaseException):
+    """Ends a save where SIGKILL would: nothing is tidied up."""
+
+
+@contextmanager
+def killed(point: int) -> Iterator[None]:
+    """Two points for each step of a save: within it or before it, and behind it."""
+    passed = itertools.count()
+
+    def dying(real):
+        def call(*arguments):
+            if next(passed) == point:
+                if real is torch.save:
+                    arguments[1].write(b"half")
+                raise Killed
+            real(*arguments)
+            if next(passed) == point:
+                raise Killed
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in ((torch, "save"), (Path, "write_text"), (Path, "replace")):
+            patch.setattr(owner, name, dying(getattr(owner, name)))
+        yield
+
+
+SAVING = 2 * 6
+"""Points of a save: both files are written and renamed, then next.pt and last.pt move."""
+
+
+@pytest.mark.parametrize("point", range(SAVING))
+def test_three_kills_at_any_point_of_a_save_lose_nothing_that_was_saved(tmp_path, point):
+    step = saved(tmp_path, 1, 2).load()[0]["step"]
+    for attempt in range(3):
+        state = {"step": step + 1, "weights": torch.full((100,), float(attempt))}
+        with killed(point), pytest.raises(Killed):
+            Checkpoints(tmp_path).save(state)
+        found, note = Checkpoints(tmp_path).load()
+        assert (found["step"], note) in ((step, ""), (step + 1, ""))
+        step = found["step"]
+    saved(tmp_path, 9)
+    assert Checkpoints(tmp_path).load()[0]["step"] == 9
+    # Each of the two would do alone.
+    (tmp_path / "last.pt").write_bytes(b"damaged")
+    assert Checkpoints(tmp_path).load()[0]["step"] == step
+
+
+def test_a_save_has_no_further_points(tmp_path):
     checkpoints = saved(tmp_path, 1, 2)
-    real = type(tmp_path).replace
-    done = []
-
-    def crash(self, target):
-        if len(done) == moves + 2:  # the two atomic writes come first
-            raise KeyboardInterrupt
-        done.append(target)
-        return real(self, target)
-
-    monkeypatch.setattr(type(tmp_path), "replace", crash)
-    if moves < 2:
-        with pytest.raises(KeyboardInterrupt):
-            checkpoints.save({"step": 3})
-    else:
+    with killed(SAVING):
         checkpoints.save({"step": 3})
-    monkeypatch.undo()
-    assert checkpoints.load()[0]["step"] == (3 if moves == 2 else 2)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"0" * 64])
+def test_without_checksums_nothing_is_trusted_and_nothing_thrown_away(tmp_path, content):
+    saved(tmp_path, 1, 2)
+    last = (tmp_path / "last.pt").read_bytes()
+    (tmp_path / "checksums.txt").unlink()
+    if content is not None:
+        (tmp_path / "checksums.txt").write_bytes(content)
+    state, note = Checkpoints(tmp_path).load()
+    assert state is None
+    assert "damaged, starting again" in note and "last.pt.before-1" in note
+    saved(tmp_path, 1)
+    assert (tmp_path / "last.pt.before-1").read_bytes() == last
+
+
+def test_a_damaged_last_does_not_take_the_place_of_the_one_before(tmp_path):
+    saved(tmp_path, 1, 2)
+    (tmp_path / "last.pt").write_bytes(b"damaged")
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.load()
+    checkpoints.save({"step": 2})
+    assert torch.load(checkpoints.previous, weights_only=True)["step"] == 1
 
 
 def test_a_failing_writer_leaves_the_old_file_and_names_the_folder(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 
 import uda_hydra.methods
 from tests.conftest import CONF, composed
+from tests.damage import damaged
 from uda_hydra import tasks
 from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.errors import UserError
@@ -166,14 +168,21 @@ def test_changed_data_are_noticed_by_a_finished_run(run, tmp_path, capsys):
     images = sorted((tmp_path / "data/GTA5/images").glob("*.png"))
     labels = tmp_path / "data/GTA5/labels"
     changes = (
-        lambda: (labels / images[0].name).write_bytes((labels / images[1].name).read_bytes()),
-        lambda: (images[2].unlink(), (labels / images[2].name).unlink()),
+        (
+            lambda: (labels / images[0].name).write_bytes((labels / images[1].name).read_bytes()),
+            "files of source were edited",
+        ),
+        (
+            lambda: (images[2].unlink(), (labels / images[2].name).unlink()),
+            "source had 6 images, now 5 images",
+        ),
     )
-    for number, change in enumerate(changes, 1):
+    for number, (change, wanted) in enumerate(changes, 1):
         change()
         run("method=source_only")
         printed = capsys.readouterr().out
-        assert "data changed: files of source were added, removed or edited" in printed
+        assert f"data changed: {wanted}" in printed
+        assert "undo the change and rename it to source_only" in printed
         assert moved_aside(tmp_path / "run") == [
             f"source_only.before-{n}" for n in range(1, number + 1)
         ]
@@ -193,7 +202,7 @@ def test_changed_data_are_noticed_by_an_interrupted_run(run, tmp_path, capsys, m
     image.write_bytes(image.read_bytes())
     run("method=source_only")
     printed = capsys.readouterr().out
-    assert "data changed: files of target were added" in printed
+    assert "data changed: files of target were edited" in printed
     assert "resuming" not in printed
 
 
@@ -209,13 +218,79 @@ def test_labels_without_a_class_are_refused_before_anything_is_written(run, tmp_
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["identity.json", "result.json", "cost.json"])
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\x00", b"null"])
-def test_damaged_json_counts_as_unfinished(run, tmp_path, name, content):
+@pytest.mark.parametrize("kind", ["half", "other types"])
+def test_damaged_files_beside_a_run_cost_no_more_than_the_work_itself(run, tmp_path, capsys, kind):
     run("method=source_only")
-    path = tmp_path / "run/source_only" / name
-    whole = json.loads(path.read_text())
-    path.write_bytes(content)
+    files = [*(tmp_path / "run").rglob("*.json"), tmp_path / "run/source_only/checksums.txt"]
+    whole = {path: path.read_text() for path in files}
+    scores = scores_of(tmp_path / "run/result.json")
+    for path in files:
+        path.write_bytes(damaged(path.read_bytes(), kind))
     run("method=source_only")
-    if name != "cost.json":
-        assert json.loads(path.read_text()).keys() == whole.keys()
+    for path, text in whole.items():
+        if path.suffix == ".json":
+            assert json.loads(path.read_text()).keys() == json.loads(text).keys()
+    assert scores_of(tmp_path / "run/result.json") == scores
+    capsys.readouterr()
+    run("method=source_only")
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_result_of_another_training_does_not_count(run, tmp_path, capsys):
+    stage = tmp_path / "run/source_only"
+    run("method=source_only")
+    first = (stage / "result.json").read_bytes()
+    run("method=source_only", "seed=1")
+    second = json.loads((stage / "result.json").read_text())
+    (stage / "result.json").write_bytes(first)
+    capsys.readouterr()
+    run("method=source_only", "seed=1")
+    assert "resuming after step 2" in capsys.readouterr().out
+    assert scores_of(stage / "result.json") == scores_of(tmp_path / "run/result.json")
+    assert json.loads((stage / "result.json").read_text())["checksum"] != second["checksum"]
+    # Without its identity a training is no one's.
+    (stage / "identity.json").unlink()
+    run("method=source_only", "seed=1")
+    assert "identity.json is missing beside last.pt" in capsys.readouterr().out
+    assert moved_aside(tmp_path / "run") == ["source_only.before-1", "source_only.before-2"]
+
+
+def test_data_known_by_content_may_be_copied_and_touched(run, tmp_path, capsys):
+    run("method=source_only", "fingerprint=content")
+    for path in (tmp_path / "data").rglob("*.png"):
+        os.utime(path, ns=(0, 0))
+    capsys.readouterr()
+    # What was recorded decides how the data are compared.
+    run("method=source_only", "fingerprint=times")
+    assert "nothing to do" in capsys.readouterr().out
+    image = next((tmp_path / "data/GTA5/images").glob("*.png"))
+    image.write_bytes(image.read_bytes() + b"\0")
+    run("method=source_only", "fingerprint=content")
+    assert "data changed: files of source were edited" in capsys.readouterr().out
+
+
+def test_a_scan_at_its_usual_place_belongs_to_the_identity(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rare = ("method=source_only", "sampler=rare_class", "sampler.min_pixels=10")
+    with pytest.raises(UserError, match="add task=scan"):
+        run(*rare)
+    assert not (tmp_path / "run").exists()
+    run("task=scan", "output=null")
+    run(*rare)
+    (scan,) = (tmp_path / "outputs/scan").glob("*19.json")
+    whole = scan.read_text()
+    capsys.readouterr()
+    run(*rare)
+    assert "nothing to do" in capsys.readouterr().out
+    scan.write_text(whole + "\n")
+    run(*rare)
+    assert "data changed: files of scan were edited" in capsys.readouterr().out
+    scan.write_text(whole[:-100])
+    with pytest.raises(UserError, match=r"sampler: .*19\.json"):
+        run(*rare)
+
+
+def scores_of(path: Path) -> dict[str, float]:
+    """The numbers of a result that do not depend on when it was made."""
+    result = json.loads(path.read_text())
+    return {key: value for key, value in result.items() if "/" in key or key == "seed"}

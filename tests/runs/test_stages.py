@@ -9,7 +9,7 @@ from tests.conftest import CONF
 from uda_hydra.errors import UserError
 from uda_hydra.files import flat
 from uda_hydra.runs.identity import identity
-from uda_hydra.runs.layout import check_folder, mark_folder
+from uda_hydra.runs.layout import MARK, check_folder, mark_folder
 from uda_hydra.runs.stages import plan
 from uda_hydra.schema import register
 
@@ -101,9 +101,39 @@ def test_a_folder_belongs_to_one_kind_of_run(tmp_path, kind):
         check_folder(tmp_path, "training", ["minent"])
 
 
-def test_a_run_of_an_earlier_version_is_not_taken_for_one_of_ours(tmp_path):
+def test_one_training_and_a_run_of_stages_do_not_share_a_folder(tmp_path):
+    mark_folder(tmp_path, "training", ["source", "caco"])
+    with pytest.raises(UserError, match="training of source, caco; this is training of caco"):
+        check_folder(tmp_path, "training", ["caco"])
+
+
+@pytest.mark.parametrize("kind", ["study", "table", "prediction", "conversion", "scan"])
+@pytest.mark.parametrize("name", [MARK, "identity.json"])
+def test_only_an_evaluation_may_lie_in_the_folder_of_a_training(tmp_path, kind, name):
+    if name == MARK:
+        mark_folder(tmp_path, "training", ["source", "caco"])
+    (tmp_path / name).touch()
+    before = (tmp_path / name).read_bytes()
+    check_folder(tmp_path, "evaluation")
+    mark_folder(tmp_path, "evaluation")
+    assert (tmp_path / name).read_bytes() == before
+    with pytest.raises(UserError, match=rf"holds another run .*this is {kind}.*output="):
+        check_folder(tmp_path, kind)
+
+
+def test_files_of_others_are_not_written_over(tmp_path):
+    check_folder(tmp_path, "prediction", writes=["labels"])
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(UserError, match="holds labels, which no prediction of this program"):
+        check_folder(tmp_path, "prediction", writes=["labels"])
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is a file; give a folder"):
+        check_folder(tmp_path / "file", "study")
+
+
+def test_a_run_does_not_begin_in_the_folder_of_a_stage(tmp_path):
     (tmp_path / "identity.json").write_text("{}")
-    with pytest.raises(UserError, match="earlier version"):
+    with pytest.raises(UserError, match="stage of a training"):
         check_folder(tmp_path, "training", ["source_only"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sqlite3
 import subprocess
@@ -13,7 +14,7 @@ import optuna
 import psutil
 import pytest
 from optuna.exceptions import StorageInternalError
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import OperationalError
 
 from tests.conftest import composed
@@ -204,24 +205,38 @@ def test_no_listed_point_is_drawn_twice(opened):
     assert sorted(pairs(jobs)) == [(0.001, 0), (0.1, 0), (0.2, 0)]
 
 
-def test_a_torn_result_costs_no_other_trial(opened, tmp_path):
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("content", [b"\xff", b"\0", b"{"])
+def test_a_damaged_database_is_one_line(opened, tmp_path, share, content):
+    drain(opened(seeds=(0,)))
+    path = tmp_path / "study.db"
+    whole = path.read_bytes()
+    start = int(share * len(whole))
+    path.write_bytes(whole[:start] + content * 9000 + whole[start + 9000 :])
+    for use in (lambda: load_study(tmp_path), lambda: opened(seeds=(0,))):
+        # What was hit may also be a page that nothing reads.
+        with contextlib.suppress(UserError):
+            use()
+    path.write_bytes(whole[:100] + content * 9000)
+    with pytest.raises(UserError, match=r"study\.db cannot be used .*move it away") as told:
+        opened(seeds=(0,))
+    assert "\n" not in str(told.value)
+
+
+def test_a_study_without_its_database_begins_again(opened, tmp_path):
+    first = drain(opened(seeds=(0,)))
+    (tmp_path / "study.db").unlink()
+    # In the same folders, whose trainings are finished.
+    assert [job.folder for job in drain(opened(seeds=(0,)))] == [job.folder for job in first]
+
+
+def test_trials_of_other_programs_are_left_alone(opened, tmp_path):
     queue = opened(seeds=(0,))
-    torn, whole, *_ = drain(queue)
-    for job, text in ((torn, '{"miou/la'), (whole, '{"iou/road": 0.5}')):
-        folder = tmp_path / job.folder
-        folder.mkdir(parents=True)
-        (folder / "result.json").write_text(text)
-    first, second, *_ = read_study(queue.study, tmp_path).trials
-    assert (first.result, first.note) == ({}, "result.json is missing or damaged")
-    assert (second.result, second.note) == ({"iou/road": 0.5}, "")
-    assert first.values == (0.001,)
-
-
-def test_a_damaged_database_is_one_line(opened, tmp_path):
-    opened()
-    (tmp_path / "study.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
-    with pytest.raises(UserError, match=r"study\.db cannot be"):
-        load_study(tmp_path)
+    (first,) = queue.take(1)
+    queue.study.add_trial(create_trial(state=TrialState.COMPLETE, value=1.0))
+    folders = [first.folder, *(job.folder for job in drain(queue))]
+    assert len({*folders}) == len(folders) == 4
+    assert len(read_study(queue.study, tmp_path).trials) == len(queue.trials())
 
 
 def test_a_heartbeat_survives_errors_of_the_database(monkeypatch, caplog):

@@ -97,6 +97,12 @@ def test_seeds_are_no_part_of_the_space(config):
         ("seed=a,b", "whole numbers"),
         ("seed=0.5,1", "whole numbers"),
         ("+loss.lambda_new=1,2", "only keys that the config has"),
+        ("seed=-1,0", r"seed must be 0 or more"),
+        ("optimizer.lr=0.1,nan", r"optimizer\.lr must be a finite number"),
+        ("optimizer.lr=interval(-1,1)", r"optimizer\.lr must be positive"),
+        ("optimizer.lr=interval(1,0.1)", "the first end must be the smaller one"),
+        ("loss.lambda_adv=interval(0,inf)", r"lambda_adv must be a finite number"),
+        ("+stage.advent.optimizer.momentum=0.9,1", r"optimizer\.momentum must be in \[0, 1\)"),
     ],
 )
 def test_what_cannot_be_swept_is_refused(config, argument, message):

@@ -50,6 +50,9 @@ def checked(*overrides: str) -> None:
         ("hydra.sweeper.directions=[up]", "directions"),
         ("hydra.sweeper.storage=nonsense", "storage=nonsense cannot be used"),
         ("hydra.sweeper.storage='postgresql://me:secret@127.0.0.1:1/none'", r"me:\*\*\*@"),
+        ("hydra.sweeper.storage='sqlite:///:memory:'", "in memory ends with its process"),
+        ("hydra.sweeper.sampler._target_=os.system", "os.system is not a sampler of Optuna"),
+        ("hydra.sweeper.storage='sqlite://'", "in memory ends with its process"),
         ("trainer.steps=-1", "trainer.steps"),
     ],
 )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from uda_hydra.config import mask
+from uda_hydra.files import mask
 from uda_hydra.tracking.uri import absolute, check_uri, hide, reveal
 
 REFUSED = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from uda_hydra.engine.events import Callback, Evaluation, Run
 from uda_hydra.engine.scores import heading
+from uda_hydra.files import printable
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class Progress(Callback):
         self._recent = deque([self._start], maxlen=LOGS_IN_RATE)
         self._shown = float("-inf")
         start = f"from step {run.start} " if run.start else ""
-        self._print(f"{run.name}: {start}to step {run.steps} in {run.folder}")
+        self._print(printable(f"{run.name}: {start}to step {run.steps} in {run.folder}"))
 
     def on_log(self, step: int, values: dict[str, float]) -> None:
         """Write a line to the file, and to the stream if the last one is old enough."""
@@ -70,7 +72,9 @@ class Progress(Callback):
         self._score = f"mIoU {100 * scores.miou:.1f}"
         shares = {heading(metric): one.miou for metric, one in scores.subsets.items()}
         shares["pixel accuracy"] = scores.pixel_accuracy
-        others = ", ".join(f"{name} {100 * share:.2f} %" for name, share in shares.items())
+        # A subset none of whose classes occur has no mean.
+        known = {name: share for name, share in shares.items() if not math.isnan(share)}
+        others = ", ".join(f"{name} {100 * share:.2f} %" for name, share in known.items())
         self._print(
             f"step {evaluation.step}: mIoU {100 * scores.miou:.2f} % "
             f"(best {100 * evaluation.best:.2f}), {others}"

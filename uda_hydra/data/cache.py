@@ -13,12 +13,14 @@ from pathlib import Path
 from jaxtyping import UInt8
 from torch import Tensor
 
-from uda_hydra.data.pool import count_up, shared_out
+from uda_hydra.data.counting import Count
+from uda_hydra.data.pool import shared_out
 from uda_hydra.data.readers import ImageSet
 from uda_hydra.data.samples import ResizedImages
 from uda_hydra.data.store import Store
 from uda_hydra.errors import UserError
 from uda_hydra.files import locked
+from uda_hydra.inputs import shown
 
 # Raise it with every change of what ResizedImages returns for a file, or of the form of an entry.
 _VERSION = 2
@@ -149,7 +151,7 @@ def _check_space(missing: list[Store], folder: Path) -> None:
         )
     count = sum(len(store.files) for store in missing)
     print(
-        f"cache: decoding {count} files once, {needed / 1e9:.2f} GB in {folder} "
+        f"cache: decoding {count} files once, {needed / 1e9:.2f} GB in {shown(folder)} "
         f"({free / 1e9:.2f} GB free)"
     )
 
@@ -162,10 +164,10 @@ def _make(missing: list[Store]) -> None:
     ]
     total = sum(len(job.files) for job in jobs)
     workers = min(len(os.sched_getaffinity(0)), total // _WORKER_FILES)
-    done = 0
+    done, count = 0, Count("cache")
     for made in shared_out(_build_all, jobs, workers=workers):
         done += made
-        count_up("cache", done, total)
+        count(done, total)
 
 
 def _build_all(store: Store) -> int:
@@ -179,7 +181,9 @@ def _locked(folder: Path) -> Iterator[None]:
     """One process at a time."""
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(folder / ".lock", waiting=f"cache: waiting for {folder}"))
+            stack.enter_context(
+                locked(folder / ".lock", waiting=f"cache: waiting for {shown(folder)}")
+            )
         except OSError as error:
             raise UserError(
                 f"cannot write to dataset.cache_folder={folder} ({error.strerror}). Choose another "

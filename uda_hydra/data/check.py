@@ -12,6 +12,7 @@ import numpy as np
 from uda_hydra.data.check_report import Facts, Report
 from uda_hydra.data.pool import shared_out
 from uda_hydra.data.readers import ImageSet, Layout, Sample, UnreadableFile
+from uda_hydra.inputs import shown
 
 _MOST_VALUES = 4096
 """A label of more values is no label: colours have been smoothed or compressed."""
@@ -61,7 +62,9 @@ def _examine(layout: Layout, pictures: bool, sample: Sample) -> Facts:
     label = None if sample.label is None else _attempt(layout.read_label, sample.label, broken)
     ids = {} if label is None else _count(label)
     if len(ids) > _MOST_VALUES:
-        broken.append(f"{sample.label} holds {len(ids)} values: was it smoothed or compressed?")
+        broken.append(
+            f"{shown(sample.label)} holds {len(ids)} values: was it smoothed or compressed?"
+        )
         label, ids = None, {}
     return Facts(_size(image), _size(label), ids, tuple(broken))
 
@@ -104,14 +107,14 @@ def _state(image_set: ImageSet, sample: Sample) -> str:
 def _remembered(journal: Path) -> dict[str, Facts]:
     """Facts by state; a line torn by an interruption is passed over, its sample read again."""
     known: dict[str, Facts] = {}
-    lines = journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else []
+    lines = journal.read_text(errors="replace").splitlines() if journal.is_file() else []
     for line in lines:
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError:
+            ids = {int(raw): int(pixels) for raw, pixels in entry["ids"].items()}
+            known[entry["state"]] = Facts(str(entry["image"]), str(entry["label"]), ids)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
-        state, ids = entry.pop("state"), entry.pop("ids")
-        known[state] = Facts(ids={int(raw): pixels for raw, pixels in ids.items()}, **entry)
     return known
 
 

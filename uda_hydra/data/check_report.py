@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from uda_hydra.data.readers import ImageSet
-from uda_hydra.files import printable
+from uda_hydra.inputs import shown
 from uda_hydra.types import IGNORE
 
 _SHOWN = 5
@@ -122,7 +122,7 @@ class Report:
         lines.append(f"  broken files    {len(self.broken) or 'none'}")
         lines += [f"    {message}" for message in self.broken[:_SHOWN]]
         lines += [f"  unfit           {problem}" for problem in self.problems]
-        return "\n".join(map(_on_one_line, lines))
+        return "\n".join(map(shown, lines))
 
     def _label_lines(self, labelled: list[Facts]) -> list[str]:
         show = self.image_set.layout.show
@@ -155,7 +155,3 @@ def _some(keys: list[str]) -> str:
     """The number of the samples, and the first of them."""
     more = ", ..." if len(keys) > _SHOWN else ""
     return f"{len(keys)}: {', '.join(keys[:_SHOWN])}{more}" if keys else "none"
-
-
-def _on_one_line(line: str) -> str:
-    return printable(line).replace("\n", "\\n")

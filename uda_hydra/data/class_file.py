@@ -24,6 +24,7 @@ import yaml
 
 from uda_hydra.data.label_space import Colour, LabelSpace
 from uda_hydra.errors import UserError, nearest
+from uda_hydra.inputs import InputError, read_text
 
 ENDINGS = (".yaml", ".yml")
 DOMAINS = ("source", "target")
@@ -31,6 +32,7 @@ LARGEST_ID = 65535
 """What a 16-bit label can hold."""
 
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
+_SUBSET = re.compile(r"miou_[\w-]+")
 _TOP = ("classes", "subsets", "ignore")
 _ENTRY = ("name", "colour", *DOMAINS, "merges")
 
@@ -47,15 +49,19 @@ def read_class_file(path: Path) -> LabelSpace:
 
 def _parsed(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"the file cannot be read ({error.strerror})") from error
+        text = read_text(path)
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            # A few lines of them unfold to gigabytes.
+            raise ValueError("aliases (*name) are not read; write out what they stand for")
+        content = yaml.safe_load(text)
+    except InputError as error:
+        raise ValueError(f"the file {error.reason}") from error
     except yaml.MarkedYAMLError as error:
         place = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
         raise ValueError(
             f"this is not YAML ({error.problem}{place}); colours need quotes: '#804080'"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError("this is not a YAML text in UTF-8") from error
     content = _mapping(content, "the file", _TOP)
     if not isinstance(content.get("classes"), list):
@@ -83,14 +89,14 @@ def _space(name: str, content: Mapping[str, Any]) -> LabelSpace:
         name,
         names,
         tuple(_colour(entry.get("colour"), one) for one, entry in pairs),
-        {key: _texts(subsets[key], key) for key in _mapping(subsets, "subsets")},
+        {_subset(key): _texts(subsets[key], key) for key in _mapping(subsets, "subsets")},
         {one: _texts(entry["merges"], one) for one, entry in pairs if entry.get("merges")},
         listed,
         ignored,
     )
 
 
-def _mapping(value: Any, what: str, known: Sequence[str] | None = None) -> Mapping[str, Any]:
+def _mapping(value: Any, what: str, known: Sequence[str] | None = None) -> Mapping[Any, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{what} must be a mapping such as {{name: value}}, got {value!r}")
     for key in value:
@@ -106,6 +112,13 @@ def _name(entry: Mapping[str, Any], number: int) -> str:
             f"class {number} needs a name in letters, got {name!r}; quote it if need be"
         )
     return name
+
+
+def _subset(key: Any) -> str:
+    if not isinstance(key, str) or not _SUBSET.fullmatch(key):
+        name = re.sub(r"\W+", "_", str(key).removeprefix("miou_")).strip("_") or "name"
+        raise ValueError(f"subset {key!r} must be named miou_<name>, such as miou_{name}")
+    return key
 
 
 def _texts(value: Any, what: str) -> tuple[str, ...]:

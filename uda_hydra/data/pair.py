@@ -14,10 +14,11 @@ from uda_hydra.augment.training import AS_THEY_ARE, Augmentation
 from uda_hydra.data.cache import CachedImages, fill
 from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.data.readers import ImageSet
-from uda_hydra.data.samplers import SCANS, UNIFORM, Sampler
+from uda_hydra.data.samplers import UNIFORM, Sampler, scan_file
 from uda_hydra.data.samples import ResizedImages
 from uda_hydra.data.store import Store
 from uda_hydra.data.streams import Steps, StoredMaps, TrainingSet, load
+from uda_hydra.files import digest
 from uda_hydra.types import Source, Target
 
 
@@ -155,16 +156,22 @@ class Pair:
     @property
     def scan_file(self) -> Path:
         """Where ``task=scan`` keeps what it counts of this pair's source."""
-        return SCANS / f"{self.name}-{self.label_space.name}.json"
+        return scan_file(self.name, self.label_space.name)
+
+    @property
+    def scan(self) -> Path | None:
+        """The file of ``task=scan`` that decides the order of the source; None if none does."""
+        return self.sampler.scan(self.scan_file)
 
     def validate(self, *, workers: int) -> Iterator[ValidationSample]:
         """Every validation image of the target once, in order."""
         return self.validation.stream(workers=workers)
 
     def fingerprint(self, *, content: bool = False) -> dict[str, str]:
-        """Of the images of each part: changes when a file of it is added, removed or edited.
+        """Number and digest of the images of each part, and of the scan where one is read.
 
-        See ``ImageSet.fingerprint``, also for ``content``.
+        A digest changes when a file is added, removed or edited; see ``ImageSet.fingerprint``, also
+        for ``content``.
         """
         parts = {
             "source": self.source.images,
@@ -173,4 +180,10 @@ class Pair:
         }
         if self.source_validation is not None:
             parts["source_validation"] = self.source_validation.truth
-        return {name: images.fingerprint(content=content) for name, images in parts.items()}
+        found = {
+            name: f"{len(images)} images, {images.fingerprint(content=content)}"
+            for name, images in parts.items()
+        }
+        if self.scan is not None and self.scan.is_file():
+            found["scan"] = f"1 file, {digest(self.scan)[:16]}"
+        return found

@@ -27,6 +27,9 @@ AUTO = "auto"
 _HELD_OUT_COUNTS = {"gta5": "source", "synthia": "synthia"}
 """The layouts in which scenes can be held out, and the name of their number in ``counts``."""
 
+_COUNTS = {"gta5": "source", "synthia": "synthia", "cityscapes": "target"}
+"""The layouts that are drawn, and the name in ``counts`` of the number of their images."""
+
 
 def holds_out(source: Mapping[str, Any]) -> bool:
     """Whether source images are kept from training, by the node ``dataset.source``."""
@@ -84,6 +87,9 @@ def streets(
     for values, key in ((source, "dataset.source"), (target, "dataset.target")):
         domains.append(Domain.read({**values, "root": values.get("root") or root}, key))
         drawn.append(values.get("root") is None)
+        part = _COUNTS.get(values["layout"])
+        if drawn[-1] and part and not counts.get(part):
+            raise ValueError(f"dataset.counts.{part} must be positive, for {key} is drawn")
         if not drawn[-1]:
             # What is not there must be known before half a minute of drawing.
             domains[-1].images(assembly.label_space, labelled=False)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 import cv2
+
+from uda_hydra.errors import UserError
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
@@ -31,16 +33,13 @@ def shared_out(
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
     try:
         yield from pool.map(work, jobs, chunksize=chunk)
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a process that reads the data was killed, most likely for want of memory; use fewer "
+            "at once (trainer.workers=0), then start the same command again"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def count_up(what: str, done: int, total: int) -> None:
-    """One line that counts files on a terminal; a single closing line elsewhere."""
-    live = sys.stderr.isatty()
-    if live or done == total:
-        start, end = "\r" if live else "", "\n" if done == total else ""
-        print(f"{start}{what}: {done}/{total} files", end=end, file=sys.stderr, flush=True)
 
 
 def _start_worker() -> None:

@@ -29,6 +29,9 @@ SCANS = Path("outputs/scan")
 class Sampler(Protocol):
     """What ``sampler`` may name."""
 
+    def scan(self, default: Path) -> Path | None:
+        """The file of ``task=scan`` that decides the order; None if none does."""
+
     def order(self, images: ImageSet, *, scan: Path) -> Order:
         """The order of ``images``; ``scan`` is the file that counts their classes, by default."""
 
@@ -36,6 +39,9 @@ class Sampler(Protocol):
 @dataclass(frozen=True)
 class Uniform:
     """Every image once in every pass, in another order each time."""
+
+    def scan(self, default: Path) -> None:
+        """None: the order follows from the number of images."""
 
     def order(self, images: ImageSet, *, scan: Path) -> Order:
         """Reads no scan."""
@@ -51,9 +57,13 @@ class ClassBalanced:
     skip_first: bool
     """As the release does: of a shuffled class the first file is left out."""
 
+    def scan(self, default: Path) -> Path:
+        """The file of ``statistics``."""
+        return default if self.statistics is None else Path(self.statistics)
+
     def order(self, images: ImageSet, *, scan: Path) -> Order:
         """An error naming ``task=scan`` where the statistics are absent or out of date."""
-        found = read_statistics(self.statistics, scan, images)
+        found = read_statistics(self.scan(scan), images)
         return ClassBalancedOrder(found.holding(), self.skip_first)
 
 
@@ -69,9 +79,13 @@ class RareClass:
     min_crop_ratio: float
     """A view is drawn again while it shows no more than this share of ``min_pixels``."""
 
+    def scan(self, default: Path) -> Path:
+        """The file of ``statistics``."""
+        return default if self.statistics is None else Path(self.statistics)
+
     def order(self, images: ImageSet, *, scan: Path) -> Order:
         """Prints the classes that no file shows well enough, which are never drawn."""
-        found = read_statistics(self.statistics, scan, images)
+        found = read_statistics(self.scan(scan), images)
         files, dropped = files_by_class(found, self.min_pixels)
         if dropped:
             print(
@@ -156,14 +170,23 @@ def files_by_class(
     return files, tuple(name for name, rows, seen in zipped if seen and not len(rows))
 
 
-def read_statistics(file: str | None, default: Path, images: ImageSet) -> Statistics:
-    """What ``task=scan`` counted of ``images``."""
-    path = Path(file) if file is not None else default
-    if not path.is_file():
+def scan_file(pair: str, classes: str) -> Path:
+    """Where ``task=scan`` keeps what it counts of a pair's source in a label space."""
+    return SCANS / f"{pair}-{classes}.json"
+
+
+def check_scan(path: Path | None) -> None:
+    """Raise UserError if there is no such file of ``task=scan``, where one is needed."""
+    if path is not None and not path.is_file():
         raise UserError(
             f"sampler: there is no {path}; count the classes of the source first: add task=scan to "
             "the command, or name its file with sampler.statistics"
         )
+
+
+def read_statistics(path: Path, images: ImageSet) -> Statistics:
+    """What ``task=scan`` counted of ``images``."""
+    check_scan(path)
     try:
         return Statistics.from_json(path.read_text()).of(images)
     except ValueError as error:

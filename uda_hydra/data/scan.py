@@ -66,16 +66,19 @@ class Statistics:
 
     @classmethod
     def from_json(cls, text: str) -> Statistics:
-        """What ``to_json`` has written."""
-        values = json.loads(text)
-        files = values["files"]
-        pixels = np.array([entry["pixels"] for entry in files.values()], np.int64)
-        return cls(
-            values["data_set"],
-            tuple(values["classes"]),
-            tuple((name, entry["bytes"]) for name, entry in files.items()),
-            pixels.reshape(len(files), len(values["classes"])),
-        )
+        """What ``to_json`` has written; ValueError if that is something else."""
+        try:
+            values = json.loads(text)
+            files = values["files"]
+            pixels = np.array([entry["pixels"] for entry in files.values()], np.int64)
+            return cls(
+                values["data_set"],
+                tuple(values["classes"]),
+                tuple((name, entry["bytes"]) for name, entry in files.items()),
+                pixels.reshape(len(files), len(values["classes"])),
+            )
+        except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError("this is no file of task=scan, or damaged. Run it again.") from error
 
 
 def scan(

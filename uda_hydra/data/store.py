@@ -20,10 +20,11 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from uda_hydra.data.readers import UnreadableFile
+from uda_hydra.data.pictures import unreadable
 from uda_hydra.data.samples import ResizedImages
 from uda_hydra.errors import UserError
 from uda_hydra.files import digest_of
+from uda_hydra.inputs import shown
 
 # An entry is a CRC-32 of all that follows it, channels, height, width (little-endian, 4 bytes
 # each), then the pixels plane by plane, as a network takes them.
@@ -67,7 +68,7 @@ class Store:
         except FileNotFoundError:
             return self.build(index)
         if pixels is None:
-            print(f"cache: {path} is damaged and is made again", file=sys.stderr)
+            print(f"cache: {shown(path)} is damaged and is made again", file=sys.stderr)
             return self.build(index)
         self._verified.add(index)
         return torch.from_numpy(pixels)
@@ -87,10 +88,7 @@ class Store:
         try:
             state = file.stat()
         except OSError as error:
-            raise UnreadableFile(
-                f"{file} cannot be read ({error.strerror}). Replace this file; "
-                "task=check_data finds all such files of a data set."
-            ) from error
+            raise unreadable(file, f"cannot be read ({error.strerror})") from error
         return f"{self._place(file)}@{state.st_size}-{state.st_mtime_ns}"
 
     def missing(self) -> dict[int, Path]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from uda_hydra.errors import UserError
-from uda_hydra.files import write_json
+from uda_hydra.files import move_aside, read_json, write_json
 from uda_hydra.methods.base import Item
 
 FORMAT = 1
@@ -88,7 +88,8 @@ class Artifact:
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys of a finished artifact, in the order of the pass; () before."""
-        return tuple(_json(self._done_file).get("keys", ()))
+        keys = (read_json(self._done_file) or {}).get("keys")
+        return tuple(keys) if isinstance(keys, list) else ()
 
     def write(self, key: str, item: Item) -> None:
         """Store one item atomically; OSError as a message if the disk is full."""
@@ -134,7 +135,7 @@ class Artifact:
     def _open(self) -> None:
         """The folder of this very artifact, without what a killed process left half-written."""
         if self.folder.exists():
-            found = _json(self._identity_file)
+            found = read_json(self._identity_file) or {}
             if found != self.identity:
                 self._move_aside(found)
         self._items.mkdir(parents=True, exist_ok=True)
@@ -144,10 +145,7 @@ class Artifact:
             partial.unlink()
 
     def _move_aside(self, found: dict[str, Any]) -> None:
-        number = 1
-        while (aside := self.folder.with_name(f"{self.folder.name}.before-{number}")).exists():
-            number += 1
-        self.folder.rename(aside)
+        aside = move_aside(self.folder)
         changed = [k for k in self.identity | found if self.identity.get(k) != found.get(k)]
         print(f"{self.folder.name}: {', '.join(changed)} changed; computing it again. "
               f"The former one is in {aside}")  # fmt: skip
@@ -156,15 +154,6 @@ class Artifact:
         name = quote(key, safe="")
         parts = [name[i : i + _NAME_BYTES] for i in range(0, len(name), _NAME_BYTES)] or [""]
         return self._items.joinpath(*parts[:-1], f"{parts[-1]}.item")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; {} if it is missing or damaged."""
-    try:
-        values = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _intact(content: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uda_hydra.files import digest, write_atomically, write_text
+from uda_hydra.files import digest, move_aside, remove_leftovers, write_atomically, write_text
 
 
 class DamagedFile(ValueError):
@@ -60,17 +60,16 @@ class Checkpoints:
         self.previous = folder / "previous.pt"
         self.next = folder / "next.pt"
         self.checksums = folder / "checksums.txt"
+        self._intact: dict[Path, str] | None = None
 
     def save(self, state: dict[str, Any]) -> None:
         """Write ``state`` as ``last.pt``; the former one becomes ``previous.pt``."""
         _save(state, self.next)
         # The new digest is noted before any file moves: no moment finds a good file without one.
-        known = self.checksums.read_text().split() if self.checksums.exists() else []
-        lines = "\n".join([digest(self.next), *known[:2]])
-        write_text(self.checksums, lines + "\n")
-        if self.last.exists():
-            self.last.replace(self.previous)
-        self.next.replace(self.last)
+        new, kept = digest(self.next), self._kept()
+        lines = dict.fromkeys([new, *kept.values()])
+        write_text(self.checksums, "".join(f"{line}\n" for line in lines))
+        self._rename(new)
 
     def save_best(self, state: dict[str, Any]) -> None:
         """Write ``state`` as ``best.pt``, chosen on the target's validation labels."""
@@ -78,21 +77,48 @@ class Checkpoints:
 
     def intact(self, path: Path) -> bool:
         """Whether ``path`` is, byte for byte, a file that was saved here."""
-        if not path.exists() or not self.checksums.exists():
-            return False
-        return digest(path) in self.checksums.read_text().split()
+        return path.is_file() and digest(path) in self._noted()
 
     def load(self) -> tuple[dict[str, Any] | None, str]:
         """The newest intact state (or None) and a word about what was found ("" if all is well).
 
-        Comes before the folder is written to: what a killed process left half-written goes.
+        Comes before the folder is written to: a save that was cut short is finished if all of the
+        new file is there, and what is half-written is removed. Files are moved aside if none is
+        intact.
         """
-        for half in self.folder.glob(".*.pt.*.tmp"):
-            half.unlink()
+        remove_leftovers(self.folder, below=True)
+        self._intact = None
+        if self.intact(self.next):
+            self._rename(digest(self.next))
         for path in (self.last, self.previous):
-            if self.intact(path):
+            if path in self._kept():
                 state = _interned(torch.load(path, map_location="cpu", weights_only=True))
                 note = "" if path == self.last else f"{self.last} is damaged; going on from {path}"
                 return state, note
-        damaged = [str(path) for path in (self.last, self.previous) if path.exists()]
-        return None, f"damaged, starting again: {', '.join(damaged)}" if damaged else ""
+        damaged = [path for path in (self.last, self.previous) if path.exists()]
+        kept = ", ".join(str(move_aside(path)) for path in damaged)
+        return None, f"damaged, starting again; the former files are {kept}" if damaged else ""
+
+    def _kept(self) -> dict[Path, str]:
+        """Those of the two files that are intact, with their digests; read once."""
+        if self._intact is None:
+            known = self._noted()
+            files = (path for path in (self.last, self.previous) if path.is_file())
+            found = {path: digest(path) for path in files}
+            self._intact = {path: value for path, value in found.items() if value in known}
+        return self._intact
+
+    def _noted(self) -> list[str]:
+        """The digests of the files that were saved here."""
+        if not self.checksums.is_file():
+            return []
+        return self.checksums.read_text(errors="replace").split()
+
+    def _rename(self, new: str) -> None:
+        """Make ``next.pt``, of digest ``new``, the last; a damaged one never becomes previous."""
+        kept = self._kept()
+        if self.last in kept:
+            self.last.replace(self.previous)
+            kept[self.previous] = kept.pop(self.last)
+        self.next.replace(self.last)
+        kept[self.last] = new

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from uda_hydra.engine.device import peak_memory, reset_peak_memory
-from uda_hydra.files import read_json, write_json
+from uda_hydra.files import is_number, read_json, write_json
 
 
 class Cost:
@@ -27,8 +27,8 @@ class Cost:
     def restore(self) -> None:
         """Add what earlier processes have recorded."""
         before = read_json(self._path) or {}
-        self._seconds = before.get("seconds") or 0.0
-        self._peak_gb = before.get("peak_memory_gb") or 0.0
+        known = (before.get(key) for key in ("seconds", "peak_memory_gb"))
+        self._seconds, self._peak_gb = (value if is_number(value) else 0.0 for value in known)
 
     def start(self) -> None:
         """Count from now on: what this process did before belongs to another training."""

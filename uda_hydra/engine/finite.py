@@ -36,7 +36,7 @@ class FiniteWatch:
         Called before anything is logged, scored or saved, so that no bad state reaches the disk.
         """
         steps, self._steps = self._steps, []
-        if not steps:
+        if not any(values for *_, values in steps):
             return
         found = torch.stack([value.float() for *_, values in steps for value in values.values()])
         numbers = iter(found.tolist())
@@ -54,10 +54,10 @@ class FiniteWatch:
 
     def _message(self, step: int, keys: tuple[str, ...], values: dict[str, Tensor]) -> str:
         bad = [f"{name} is {float(v)}" for name, v in values.items() if not v.isfinite()]
+        saved = f" The last good state is {self._last}." if self._last.exists() else ""
         return (
-            f"step {step}: {', '.join(bad)} on the samples {', '.join(keys)}. "
-            f"The last good state is {self._last}. A smaller optimizer.lr or loss weight, "
-            "or trainer.precision=fp32, may help."
+            f"step {step}: {', '.join(bad)} on the samples {', '.join(keys)}.{saved} A smaller "
+            "optimizer.lr or loss weight, or trainer.precision=fp32, may help."
         )
 
 

@@ -8,16 +8,18 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from uda_hydra import build
-from uda_hydra.config import plain, settings
+from uda_hydra.config import check_values, plain, settings
 from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair
 from uda_hydra.data.pairs import holds_out
+from uda_hydra.data.samplers import check_scan, read_statistics, scan_file
 from uda_hydra.engine.device import find_device, without_memory
 from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.errors import UserError, nearest
 from uda_hydra.methods.base import check_weights
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.published import check_name
+from uda_hydra.runs.identity import FINGERPRINTS
 from uda_hydra.runs.layout import RunLayout
 from uda_hydra.runs.stages import Stage
 from uda_hydra.tracking.uri import check_uri
@@ -42,14 +44,20 @@ def check_training(config: DictConfig) -> None:
     Network and method are built without memory for their weights, so that values which only their
     constructors know to be wrong are reported before the stages before have been trained.
     """
+    check_values(config)
+    if config.fingerprint not in FINGERPRINTS:
+        raise UserError(
+            f"fingerprint must be one of {', '.join(FINGERPRINTS)}, got {config.fingerprint}"
+        )
     for group in (config.trainer, config.optimizer, config.evaluation):
         settings(group)
     build.build(config.augmentation, "augmentation")
-    build.build(config.sampler, "sampler")
+    sampler = build.build(config.sampler, "sampler")
+    space = label_space(config.dataset.classes)
+    check_scan(sampler.scan(scan_file(config.dataset.name, space.name)))
     find_device(config.trainer.device)
     with without_memory():
-        classes = len(label_space(config.dataset.classes))
-        network = build.build(config.model, "model", num_classes=classes)
+        network = build.build(config.model, "model", num_classes=len(space))
         if config.evaluation.aux_weight and network.aux_head is None:
             raise UserError("evaluation.aux_weight must be 0: this model has no auxiliary head")
         _check_method(config, network)
@@ -109,8 +117,14 @@ def check_table(table: str | None, layout: RunLayout) -> None:
     if table is not None and (not layout.grouped or layout.top.parent != Path(table)):
         raise UserError(
             f"table={table} needs a run of several stages whose output lies in that folder; "
-            "see conf/experiment/streets_table.yaml, or leave out table"
+            "see conf/experiment/table.yaml, or leave out table"
         )
+
+
+def check_statistics(pair: Pair) -> None:
+    """Raise UserError if the scan that the sampler reads is not one of the source as it is now."""
+    if pair.scan is not None:
+        read_statistics(pair.scan, pair.source.images)
 
 
 def check_labels(pair: Pair) -> None:

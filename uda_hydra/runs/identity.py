@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from uda_hydra.files import digest, digest_of, flat, read_json
+from uda_hydra.data.pair import Pair
+from uda_hydra.files import digest_of, flat, read_json, remembered_digest
 from uda_hydra.models.pretrained import weights_file
 from uda_hydra.runs.schema import RunSchema
 from uda_hydra.settings import TrainerSettings, neutral_keys
 
 RECORD = "identity.json"
 """The file beside a training that holds its ``record``."""
+FINGERPRINTS = ("times", "content")
+"""How a file of the data is known: by size and time of change, or by SHA-256."""
+KNOWN_BY = "known by"
+"""Key of a record's data: which of the ``FINGERPRINTS`` the others are."""
 FILE = "<file>"
 """Stands in a record for a file outside the run, which counts by its content alone."""
+TRAINED = ("last.pt", "previous.pt", "result.json")
+"""Files that a training has only after its record."""
 NEUTRAL_INSIDE = {
     "trainer": neutral_keys(TrainerSettings),
     "dataset": frozenset({"cache", "cache_folder"}),
@@ -52,7 +58,8 @@ def record(config: DictConfig, data: Mapping[str, str]) -> dict[str, Any]:
     """All that decides a training's numbers: its config, the files it reads, its data.
 
     A file counts by its content, wherever it lies, a folder if it is one of an earlier stage.
-    ``data`` are the fingerprints of the parts of the domain pair. The outcome is plain JSON.
+    ``data`` are the fingerprints of the parts of the domain pair, see ``fingerprints``. The
+    outcome is plain JSON.
     """
     folders = dict(config.folders or {})
     content: dict[str, str] = {}
@@ -69,21 +76,41 @@ def record(config: DictConfig, data: Mapping[str, str]) -> dict[str, Any]:
     return {"config": values, "content": content, "data": dict(data)}
 
 
+def fingerprints(pair: Pair, by: str) -> dict[str, str]:
+    """The fingerprints of a pair's parts, and which of the ``FINGERPRINTS`` they are."""
+    return {KNOWN_BY: by, **pair.fingerprint(content=by == "content")}
+
+
+def recorded_by(folder: Path) -> str | None:
+    """Which of the ``FINGERPRINTS`` the record in ``folder`` holds; None if there is no record."""
+    data = (read_json(folder / RECORD) or {}).get("data")
+    by = data.get(KNOWN_BY) if isinstance(data, dict) else None
+    return by if by in FINGERPRINTS else None
+
+
 def changes(folder: Path, new: Mapping[str, Any]) -> list[str]:
-    """What differs between a record and the one in ``folder``; nothing if none is there."""
+    """What differs between a record and the one in ``folder``; nothing if no training is there."""
     if not (folder / RECORD).exists():
-        return []
-    old = read_json(folder / RECORD)
-    if old is None or old.keys() != new.keys():
+        left = [name for name in TRAINED if (folder / name).exists()]
+        return [f"{folder / RECORD} is missing beside {left[0]}"] if left else []
+    old = read_json(folder / RECORD) or {}
+    if old.keys() != new.keys() or not all(isinstance(part, dict) for part in old.values()):
         return [f"{folder / RECORD} is damaged or of an earlier version"]
-    config, content, data = (_different(old[part], new[part]) for part in old)
+    config, content, data = (_different(old[part], new[part]) for part in new)
     found = [f"{key}: {old['config'].get(key)} -> {new['config'].get(key)}" for key in config]
     for key in content:
         where = new["config"].get(key, FILE)
         found.append(f"content of {key} changed" + (f" ({where})" if where != FILE else ""))
     if data:
-        found.append(f"data changed: files of {', '.join(data)} were added, removed or edited")
+        parts = (_data_change(part, old["data"].get(part), new["data"].get(part)) for part in data)
+        found.append(f"data changed: {', '.join(parts)}")
     return found
+
+
+def _data_change(part: str, old: object, new: object) -> str:
+    """What the fingerprints of a part say: another number of files, or others of this number."""
+    was, now = (str(value).partition(",")[0] for value in (old, new))
+    return f"{part} had {was}, now {now}" if was != now else f"files of {part} were edited"
 
 
 def _different(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -97,18 +124,12 @@ def digest_of_path(path: Path) -> str:
     (``identity.json``) that of the record.
     """
     if path.is_file():
-        return _digest(path, path.stat().st_mtime_ns, path.stat().st_size)
+        return remembered_digest(path)
     for name in ("last.pt", RECORD):
         if (path / name).is_file():
             return digest_of_path(path / name)
     files = sorted(one for one in path.rglob("*") if one.is_file() and one.name[0] != ".")
     return digest_of([[str(one.relative_to(path)), digest_of_path(one)] for one in files])
-
-
-@cache
-def _digest(path: Path, modified: int, size: int) -> str:
-    """A file's digest, computed once as long as nobody writes it."""
-    return digest(path)
 
 
 def _counts(text: str, path: Path) -> bool:

@@ -8,17 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from omegaconf import OmegaConf
 
 from uda_hydra.engine.lock import locked
 from uda_hydra.errors import UserError
-from uda_hydra.files import read_json, write_json
+from uda_hydra.files import read_json, remove_leftovers, write_json
 from uda_hydra.runs.identity import RECORD
+from uda_hydra.runs.results import RESULT
 from uda_hydra.runs.stages import Stage
 
 MARK = "folder.json"
 """The file that says what a folder holds."""
+KINDS = ("training", "study", "table", "evaluation", "prediction", "scan")
+"""What a mark may say."""
+STAGE = "stage of a training"
+"""What a folder with the record of a training holds; it has no mark."""
+HOSTS = {"evaluation": ("training", STAGE)}
+"""Kinds in whose folder another may lie, because its files have names of their own."""
 
 
 class RunLayout:
@@ -30,6 +38,7 @@ class RunLayout:
         table = self._last.config.table
         self._table = None if table is None else Path(table)
         self.names = [stage.name for stage in stages]
+        self._folders = [stage.folder for stage in stages]
         self.top = self._last.folder.parent
         """The folder of the whole run."""
         self.study = None if self._trial.study is None else Path(self._trial.study)
@@ -82,9 +91,11 @@ class RunLayout:
 
     def check(self) -> None:
         """Raise UserError if the run's folder holds something else than a run of these stages."""
-        check_folder(self.top, "training", self.names)
+        check_folder(self.top, "training", self.names, writes=[RESULT])
+        for folder in self._folders:
+            check_folder(folder, STAGE)
         if self._table is not None:
-            check_folder(self._table, "table")
+            check_folder(self._table, "table", writes=["table.md", "table.csv"])
 
     def mark(self) -> None:
         """Write down that the folder holds this run."""
@@ -93,32 +104,71 @@ class RunLayout:
             mark_folder(self._table, "table")
 
 
-def check_folder(folder: Path, kind: str, stages: Sequence[str] = ()) -> None:
+class Held(NamedTuple):
+    """What a folder holds."""
+
+    kind: str
+    stages: tuple[str, ...] = ()
+    """Of a training; () if they are not known."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {', '.join(self.stages)}" if self.stages else self.kind
+
+
+def held_by(folder: Path) -> Held | None:
+    """What ``folder`` holds: by its mark, or where that is missing or damaged by its files.
+
+    None if nothing of ours is there.
+    """
+    mark = read_json(folder / MARK) or {}
+    kind, stages = mark.get("kind"), mark.get("stages", [])
+    if kind in KINDS and isinstance(stages, list):
+        return Held(kind, tuple(map(str, stages)))
+    if (folder / RECORD).exists():
+        return Held(STAGE)
+    begun = any((path.parent / RECORD).exists() for path in folder.glob("*/config.yaml"))
+    return Held("training") if begun else None
+
+
+def check_folder(
+    folder: Path, kind: str, stages: Sequence[str] = (), *, writes: Sequence[str] = ()
+) -> None:
     """Raise UserError if ``folder`` holds what does not go together with ``kind``.
 
-    Two trainings go together if they have a stage in common, or there are none yet.
+    Two trainings go together if both have one stage or both several, and one in common. Without a
+    mark the folder must be free of the files that ``kind`` ``writes``.
     """
-    held = read_json(folder / MARK) or {}
-    former = held.get("kind", kind)
-    names = held.get("stages", [])
-    if former == kind and (not names or not stages or {*names} & {*stages}):
-        if not (folder / RECORD).exists():
-            return
-        former, names = "training of an earlier version", []
-    raise UserError(
-        f"{folder} holds another run ({_described(former, names)}; this is "
-        f"{_described(kind, stages)}); choose another folder with output=..."
-    )
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"output={folder} is a file; give a folder")
+    held, new = held_by(folder), Held(kind, tuple(stages))
+    if held is None:
+        if there := [name for name in writes if (folder / name).exists()]:
+            raise UserError(
+                f"{folder} holds {', '.join(there)}, which no {kind} of this program has written; "
+                "choose another folder with output=..."
+            )
+    elif held.kind not in (kind, *HOSTS.get(kind, ())) or not _go_together(held.stages, stages):
+        raise UserError(
+            f"{folder} holds another run ({held}; this is {new}); "
+            "choose another folder with output=..."
+        )
 
 
-def _described(kind: str, stages: Sequence[str]) -> str:
-    return f"{kind} of {', '.join(stages)}" if stages else kind
+def _go_together(former: Sequence[str], stages: Sequence[str]) -> bool:
+    if not former or not stages:
+        return True
+    return (len(former) > 1) == (len(stages) > 1) and not {*former}.isdisjoint(stages)
 
 
 def mark_folder(folder: Path, kind: str, stages: Sequence[str] = ()) -> None:
-    """Write down in ``folder``, made if need be, what it holds."""
+    """Write down in ``folder``, made if need be, what it holds; tidy up after killed processes."""
     folder.mkdir(parents=True, exist_ok=True)
-    former = (read_json(folder / MARK) or {}).get("stages", [])
-    values = {"kind": kind} | ({"stages": [*dict.fromkeys([*former, *stages])]} if stages else {})
+    held = held_by(folder) or Held(kind)
+    if held.kind != kind:
+        # A guest: the folder stays what it is.
+        return
+    remove_leftovers(folder)
+    names = [*dict.fromkeys([*held.stages, *stages])]
+    values = {"kind": kind} | ({"stages": names} if names else {})
     if read_json(folder / MARK) != values:
         write_json(folder / MARK, values)

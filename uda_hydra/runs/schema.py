@@ -25,12 +25,14 @@ class RunSchema:
     seed: int
     init: str | None
     output: str | None = field(metadata=NEUTRAL)
+    fingerprint: str = field(metadata=NEUTRAL)
     objective: Any = field(metadata=NEUTRAL)
     ensemble: list[MemberSettings] = field(metadata=NEUTRAL)
     input: str | None = field(metadata=NEUTRAL)
     layout: str | None = field(metadata=NEUTRAL)
     published: str | None = field(metadata=NEUTRAL)
     table: str | None = field(metadata=NEUTRAL)
+    controls: list[str] = field(metadata=NEUTRAL)
     model: Any
     dataset: Any
     method: Any

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from uda_hydra.errors import UserError
-from uda_hydra.files import read_json
+from uda_hydra.files import mask, read_json
+from uda_hydra.runs.results import RESULT
 from uda_hydra.studies import liveness, storage
-from uda_hydra.studies.queue import is_interrupted
+from uda_hydra.studies.queue import is_interrupted, own_trials
 from uda_hydra.studies.records import Study, Trial
 from uda_hydra.studies.space import point_key
 
@@ -31,32 +30,32 @@ def load_study(folder: Path, url: str | None = None) -> Study:
 
     ``url`` is ``hydra.sweeper.storage``; None for the file in the folder.
     """
+    where = storage.url_of(folder, url)
     if url is None and not (folder / storage.FILE).is_file():
-        raise UserError(f"there is no study in {folder}; run the same command without task=report")
-    database = storage.open_database(storage.url_of(folder, url))
+        raise UserError(_absent(folder, url))
+    database = storage.open_database(where)
     try:
-        where = optuna.storages.get_storage(database)
-        return read_study(optuna.load_study(study_name=folder.name, storage=where), folder)
-    except KeyError:
-        raise UserError(
-            f"there is no study {folder.name} in {storage.hide_password(str(url))}; "
-            "run the same command without task=report"
-        ) from None
-    except (SQLAlchemyError, StorageInternalError) as error:
-        raise UserError(
-            f"{storage.hide_password(storage.url_of(folder, url))} cannot be read "
-            f"({str(error).splitlines()[0]}); restore it from a backup, or choose another folder "
-            "with output=..."
-        ) from error
+        with storage.readable(where):
+            try:
+                database.get_study_id_from_name(folder.name)
+            except KeyError:
+                raise UserError(_absent(folder, url)) from None
+            cached = optuna.storages.get_storage(database)
+            return read_study(optuna.load_study(study_name=folder.name, storage=cached), folder)
     finally:
         database.remove_session()
         database.engine.dispose()
 
 
+def _absent(folder: Path, url: str | None) -> str:
+    where = f"in {folder}" if url is None else f"{folder.name} in {mask(url)}"
+    return f"there is no study {where}; run the same command without task=report"
+
+
 def read_study(study: optuna.Study, folder: Path) -> Study:
     """An open study as plain values, trainings that have not begun included."""
     about = study.user_attrs
-    trials = study.get_trials(deepcopy=False)
+    trials = own_trials(study)
     followers = {t.user_attrs["continues"]: t.number for t in trials if "continues" in t.user_attrs}
     known = [_trial(t, folder, followers.get(t.number)) for t in trials]
     return Study(
@@ -84,7 +83,7 @@ def _trial(trial: FrozenTrial, folder: Path, follower: int | None) -> Trial:
         state, note = "waiting", "killed; the command of the sweep resumes it"
     if is_interrupted(trial) and follower is not None:
         note = f"{note}, continued as trial {follower}"
-    result = (read_json(folder / attrs["folder"] / "result.json") or {}) if complete else {}
+    result = (read_json(folder / attrs["folder"] / RESULT) or {}) if complete else {}
     if complete and not result:
         note = note or "result.json is missing or damaged"
     return Trial(

@@ -10,9 +10,12 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.config import TPESamplerConfig
-from omegaconf import MISSING, DictConfig
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from uda_hydra.config import plain
+from uda_hydra.errors import UserError
+from uda_hydra.files import masked
+from uda_hydra.settings import NOT_NEGATIVE, POSITIVE, check_ranges
 from uda_hydra.studies.keys import divide, split_line
 
 NAME = "hydra_plugins.uda_hydra.StudySweeper"
@@ -50,21 +53,21 @@ class StudyOptions:
     """Swept key to choice(...), range(...), logspace(low, high, n), interval(...), tag(log,
     interval(...)) or a list. ``a | b``: the first of these keys that the chosen method has, where
     ``a*`` stands for every key of this form; ``a | none``: left out where the method has none."""
-    seeds: list[int] | None = None
+    seeds: list[int] | None = field(default=None, metadata=NOT_NEGATIVE)
     """Every point is trained once with each seed; None for the run's own seed."""
-    n_trials: int | None = None
+    n_trials: int | None = field(default=None, metadata=POSITIVE)
     """Number of trainings in the whole study; None for all points of a grid, else 20 points."""
     directions: list[str] | None = None
     """maximize or minimize, one per objective; None for what suits the objective."""
     storage: str | None = None
     """URL of a database that several machines share; None for a file in the study's folder."""
-    n_jobs: int = 1
+    n_jobs: int = field(default=1, metadata=POSITIVE)
     """Number of trainings that the launcher gets at once."""
-    max_failures_in_a_row: int = 3
+    max_failures_in_a_row: int = field(default=3, metadata=POSITIVE)
     """The sweep stops after this number of failed trainings in a row."""
     retry_failed: bool = False
     """Try failed trainings once more."""
-    robust_within: float = 1.0
+    robust_within: float = field(default=1.0, metadata=NOT_NEGATIVE)
     """Points of mIoU below the best within which a value is robust."""
     sampler: Any = MISSING
     """auto is a grid where all values are listed, and TPE elsewhere."""
@@ -97,6 +100,10 @@ class StudySweeper(Sweeper):
         if self._config.table is not None:
             self._run_one_by_one(arguments)
             return
+        try:
+            check_ranges("hydra.sweeper", self._options)
+        except ValueError as error:
+            raise UserError(str(error)) from error
         # A mistyped key is reported before anything slow is imported.
         overrides = divide(self._options.params, arguments, self._config)
         from uda_hydra.studies.sweeper import sweep
@@ -116,9 +123,11 @@ class StudySweeper(Sweeper):
 
         given = {split_line(argument)[0] for argument in arguments}
         params = {k: v for k, v in (self._options.params or {}).items() if k not in given}
-        plain = BasicSweeper(max_batch_size=None, params=params)
-        plain.setup(hydra_context=self._context, task_function=self._task, config=self._config)
-        plain.sweep(arguments)
+        basic = BasicSweeper(max_batch_size=None, params=params)
+        basic.setup(hydra_context=self._context, task_function=self._task, config=self._config)
+        # It writes its config into a file; the launcher has its own.
+        basic.config = OmegaConf.create(masked(OmegaConf.to_container(self._config, resolve=False)))
+        basic.sweep(arguments)
 
 
 def register_sweeper() -> None:

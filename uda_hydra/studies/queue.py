@@ -62,7 +62,7 @@ class TrialQueue:
     ) -> None:
         self._folder, self._url = folder, url
         self._design, self._sampler = design, sampler
-        with storage.exclusive(folder, url):
+        with storage.exclusive(folder, url), storage.readable(url):
             self._backend = storage.open_database(url)
             self._storage = optuna.storages.get_storage(self._backend)
             self.study = optuna.create_study(
@@ -71,20 +71,23 @@ class TrialQueue:
                 directions=[*directions],
                 load_if_exists=True,
             )
-        self._id = self._storage.get_study_id_from_name(folder.name)
-        self._first = len(self.trials())
+            self._id = self._storage.get_study_id_from_name(folder.name)
+            self._first = self._next_number()
         self._mine: set[int] = set()
 
     def trials(self) -> list[FrozenTrial]:
         """All trials of all processes, as they are now."""
-        return self.study.get_trials(deepcopy=False)
+        return own_trials(self.study)
+
+    def _next_number(self) -> int:
+        return max((trial.number + 1 for trial in self.trials()), default=0)
 
     def describe(self, facts: dict[str, Any]) -> None:
         """Store what the report needs to know besides the trials.
 
         Raises UserError if the folder holds a study of another ``recipe``.
         """
-        with storage.exclusive(self._folder, self._url):
+        with storage.exclusive(self._folder, self._url), storage.readable(self._url):
             known = self.study.user_attrs
             if known.get("recipe", facts["recipe"]) != facts["recipe"]:
                 raise UserError(
@@ -171,11 +174,11 @@ class TrialQueue:
                 return self._create(trial.params, trial.user_attrs["seed"], before=trial)
         for point, seed in self._planned(attempts):
             if (point_key(point), seed) not in attempts:
-                return self._create(point, seed, number=len(trials))
+                return self._create(point, seed, number=self._next_number())
         if self._design.grid or not self._has_room(attempts):
             return None
         drawn = self._draw(trials, {point for point, _ in attempts})
-        return drawn and self._create(drawn.params, seeds[0], len(trials), like=drawn)
+        return drawn and self._create(drawn.params, seeds[0], self._next_number(), like=drawn)
 
     def _has_room(self, attempts: dict[Any, FrozenTrial]) -> bool:
         return len(attempts) < self._design.total
@@ -236,6 +239,12 @@ class TrialQueue:
         trial_id = self._storage.create_new_trial(self._id, template)
         number = self._storage.get_trial(trial_id).number
         return Job(number, trial_id, dict(point), seed, attrs["folder"], attrs.get("continues"))
+
+
+def own_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials of a study without those that another program has put there."""
+    trials = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if {"seed", "folder"} <= trial.user_attrs.keys()]
 
 
 def latest_attempts(trials: Sequence[FrozenTrial]) -> dict[Any, FrozenTrial]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from uda_hydra.config import check_values
 from uda_hydra.errors import UserError
 from uda_hydra.files import is_number
 from uda_hydra.studies.keys import Overrides, composed_value, split_line
@@ -65,18 +67,30 @@ def parse_space(overrides: Overrides, config: DictConfig) -> tuple[Space, list[i
     distributions, known = {}, True
     for name, override in swept.items():
         if override.is_interval_sweep():
+            ends = override.value().start, override.value().end
+            _check_swept(name, [*ends])
+            if not ends[0] < ends[1]:
+                raise UserError(f"{override.input_line}: the first end must be the smaller one")
             known &= _widen(override, references[name])
             distributions[name] = create_optuna_distribution_from_override(override)
         else:
-            distributions[name] = CategoricalDistribution(_listed(override, references[name]))
+            listed = _listed(override, references[name])
+            _check_swept(name, listed)
+            distributions[name] = CategoricalDistribution(listed)
     space = Space(values, distributions, references if known else None)
     return space, None if seeds is None else _whole_numbers(seeds)
+
+
+def _check_swept(name: str, values: list[Value]) -> None:
+    """Raise UserError for a value that the key, of all stages or of one, cannot hold."""
+    check_values({re.sub(r"^\+*stage\.[^.]+\.", "", name): values})
 
 
 def _whole_numbers(seeds: Override) -> list[int]:
     found = _listed(seeds)
     if not all(is_number(seed) and isinstance(seed, int) for seed in found):
         raise UserError(f"{seeds.input_line}: seeds are whole numbers")
+    check_values({"seed": found})
     return found
 
 

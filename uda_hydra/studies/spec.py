@@ -19,6 +19,7 @@ from uda_hydra.files import digest_of
 from uda_hydra.provenance import command
 from uda_hydra.runs.checks import check_stages
 from uda_hydra.runs.identity import identity
+from uda_hydra.runs.layout import check_folder
 from uda_hydra.runs.stages import plan
 from uda_hydra.studies import storage
 from uda_hydra.studies.keys import Overrides, split_line
@@ -30,7 +31,6 @@ SWEEPS = Path(__file__).parents[2] / "sweeps"
 MINIMIZED = {"seconds", "peak_memory_gb"}
 POINTS = 20
 """Number of points of a study that draws them, where ``n_trials`` is not given."""
-QUOTES = "'\""
 SET_BY_US = ("seed", "output", "start.folder", "trial")
 
 
@@ -95,9 +95,17 @@ class StudySpec:
 
     def check(self) -> None:
         """Raise UserError for what can be known before anything is run or written."""
+        check_folder(self.folder, "study")
         check_stages(plan(self.config, self.fixed))
         if self.options.storage is not None:
             storage.check_database(self.options.storage)
+        for group in ("sampler", "pruner"):
+            target = str(getattr(self.options, group).get("_target_"))
+            if not target.startswith(f"optuna.{group}s."):
+                raise UserError(
+                    f"hydra.sweeper.{group}._target_={target} is not a {group} of Optuna; choose "
+                    f"one by name, hydra/sweeper/{group}=..."
+                )
         if self.pruned and [*self.objectives] not in (["miou/last"], ["miou/best"]):
             raise UserError(
                 "hydra/sweeper/pruner ends trainings of low mIoU: it needs objective=miou/last, "
@@ -110,7 +118,7 @@ class StudySpec:
             )
 
     def facts(self, facts: dict[str, str]) -> dict[str, Any]:
-        """What the report shows of the study beside its trials."""
+        """What the report shows of the study besides its trials."""
         space = self.design.space
         method = self.choices["method"]
         planned = self.design.planned() if self.design.grid else []
@@ -172,19 +180,13 @@ def parse_study(overrides: Overrides, options: StudyOptions, config: DictConfig)
 
 
 def _command(given: Sequence[str], choices: dict[str, str | None]) -> str:
-    """The command line without what Hydra and a report add to it, and without a password."""
-    lines = []
-    for line in given:
-        name, value = split_line(line)
-        if name == "hydra.sweeper.storage":
-            line = quoted(f"{name}={storage.hide_password(value.strip(QUOTES))}")
-        if name not in ("hydra.mode", "task"):
-            lines.append(line)
+    """The command line without what Hydra and a report add to it, and without passwords."""
+    lines = [line for line in given if split_line(line)[0] not in ("hydra.mode", "task")]
     return command(lines if choices.get("sweep") else ["-m", *lines])
 
 
 def _recipe(config: DictConfig, fixed: list[str]) -> dict[str, Any]:
-    """What decides the numbers of all trials, beside point and seed."""
+    """What decides the numbers of all trials, except point and seed."""
     values = identity(config) | {"start": settings(config.start).__dict__ | {"folder": None}}
     addressed = [line for line in fixed if line.lstrip("+").startswith("stage.")]
     return {name: value for name, value in values.items() if name != "seed"} | {"to": addressed}

@@ -20,13 +20,20 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from uda_hydra.errors import UserError
-from uda_hydra.files import locked
+from uda_hydra.files import locked, mask
 from uda_hydra.studies.optuna2 import repair
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 FILE = "study.db"
+UNUSABLE = (SQLAlchemyError, StorageInternalError)
+"""Errors of a database that does not answer."""
+DAMAGE = (
+    *(*UNUSABLE, ImportError, RuntimeError),
+    *(LookupError, ValueError, TypeError, AttributeError, AssertionError),
+)
+"""What Optuna also raises where a table, a row or the JSON in it is not what it has written."""
 WAITS = (1.0, 5.0, 30.0)
 """Seconds before each new attempt to write what must not be lost."""
 PATIENCE = 60
@@ -48,15 +55,16 @@ def open_database(url: str) -> RDBStorage:
     # A server closes connections that are idle while a network is trained.
     sqlite = url.startswith("sqlite")
     options = {"connect_args": {"timeout": PATIENCE}} if sqlite else {"pool_pre_ping": True}
-    try:
+    with readable(url):
         return RDBStorage(url, engine_kwargs=options)
-    except (SQLAlchemyError, ImportError) as error:
-        raise UserError(_refusal(url, error)) from error
 
 
 def check_database(url: str) -> None:
-    """Raise UserError unless a database answers at ``hydra.sweeper.storage``."""
+    """Raise UserError unless a database answers at ``hydra.sweeper.storage`` and keeps a study."""
     try:
+        address = make_url(url)
+        if address.get_backend_name() == "sqlite" and _is_in_memory(address.database):
+            raise ArgumentError("a database in memory ends with its process")
         engine = create_engine(url, poolclass=NullPool)
         with engine.connect():
             pass
@@ -64,20 +72,33 @@ def check_database(url: str) -> None:
         raise UserError(_refusal(url, error)) from error
 
 
+def _is_in_memory(database: str | None) -> bool:
+    """Whether the database part of a SQLite URL names no file."""
+    return not database or ":memory:" in database or "mode=memory" in database
+
+
+@contextmanager
+def readable(url: str, errors: tuple[type[Exception], ...] = DAMAGE) -> Iterator[None]:
+    """Turn ``errors``, by which a database does not answer or is damaged, into a UserError."""
+    try:
+        yield
+    except errors as error:
+        raise UserError(_refusal(url, error)) from error
+
+
 def _refusal(url: str, error: Exception) -> str:
-    reason = str(error).splitlines()[0]
+    reason = mask((str(error) or repr(error)).splitlines()[0])
+    file = Path(make_url(url).database or "") if url.startswith("sqlite") else None
+    if file is not None and file.is_file():
+        return (
+            f"the study in {file} cannot be used ({reason}). If it is damaged, restore it from a "
+            "backup, or move it away and start the same command again: the folders of finished "
+            "trainings are found, and these are not repeated"
+        )
     return (
-        f"hydra.sweeper.storage={hide_password(url)} cannot be used ({reason}); "
+        f"hydra.sweeper.storage={mask(url)} cannot be used ({reason}); "
         "give the URL of a database that answers, or null for a file"
     )
-
-
-def hide_password(url: str) -> str:
-    """The URL without its password."""
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return url
 
 
 def insist(action: Callable[[], Result], *, waits: Sequence[float] = WAITS) -> Result:
@@ -89,7 +110,7 @@ def insist(action: Callable[[], Result], *, waits: Sequence[float] = WAITS) -> R
         try:
             return action()
         except (SQLAlchemyError, StorageInternalError, OSError) as error:
-            reason = str(error).splitlines()[0]
+            reason = mask(str(error).splitlines()[0])
             if wait is None:
                 raise UserError(
                     f"the database of the study does not answer ({reason}); the same command "

@@ -21,9 +21,11 @@ from optuna.trial import TrialState
 
 from uda_hydra.config import quoted
 from uda_hydra.engine.device import free_memory
-from uda_hydra.errors import Stopped, UserError
-from uda_hydra.files import is_number
+from uda_hydra.errors import Stopped, UserError, print_error
+from uda_hydra.files import is_number, mask, printable
 from uda_hydra.provenance import provenance
+from uda_hydra.runs.layout import mark_folder
+from uda_hydra.studies import storage
 from uda_hydra.studies.keys import Overrides
 from uda_hydra.studies.liveness import Heartbeat
 from uda_hydra.studies.load import load_study, read_study
@@ -66,7 +68,8 @@ def sweep(
         print(f"{report.text}\nreport: {report.page}")
         return
     spec.check()
-    spec.folder.mkdir(parents=True, exist_ok=True)
+    launcher = _launcher(spec, config, context, task)
+    mark_folder(spec.folder, "study")
     queue = TrialQueue(
         spec.folder,
         spec.url,
@@ -74,8 +77,9 @@ def sweep(
         design=spec.design,
         sampler=spec.sampler,
     )
-    queue.describe(spec.facts(provenance([])))
-    _run_and_report(spec, queue, _launcher(spec, config, context, task))
+    with storage.readable(spec.url, storage.UNUSABLE):
+        queue.describe(spec.facts(provenance([])))
+        _run_and_report(spec, queue, launcher)
 
 
 def _launcher(
@@ -142,7 +146,7 @@ def run_trials(spec: StudySpec, queue: TrialQueue, launcher: Any) -> list[Outcom
     """Ask for the next trials, launch them, record how they ended; none when none is left."""
     jobs = queue.take(spec.options.n_jobs)
     for job in jobs:
-        print(f"\ntrial {job.number} of {spec.folder.name}: {spec.describe(job)}")
+        print(mask(printable(f"\ntrial {job.number} of {spec.folder.name}: {spec.describe(job)}")))
     if not jobs:
         return []
     returned: Sequence[JobReturn] = ()
@@ -168,7 +172,7 @@ def _record(spec: StudySpec, queue: TrialQueue, job: Job, returned: JobReturn) -
             queue.record(job, TrialState.COMPLETE, values, "")
             return Outcome()
         value = UserError(f"{missing[0]} of the result is not a finite number")
-    note = (str(value) or repr(value)).splitlines()[0]
+    note = mask(printable((str(value) or repr(value)).splitlines()[0]))
     if isinstance(value, Pruned):
         queue.record(job, TrialState.PRUNED, None, note)
         print(f"trial {job.number}: {note}")
@@ -177,10 +181,10 @@ def _record(spec: StudySpec, queue: TrialQueue, job: Job, returned: JobReturn) -
         queue.interrupt(job, f"interrupted: {note}")
         return Outcome(stopped=value)
     queue.record(job, TrialState.FAIL, None, note)
-    print(f"trial {job.number} failed: {note}", file=sys.stderr)
+    print_error(f"trial {job.number} failed: {note}")
     folder = spec.folder / job.folder
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "error.txt").write_text("".join(traceback.format_exception(value)))
+    (folder / "error.txt").write_text(mask("".join(traceback.format_exception(value))))
     return Outcome(failure=note)
 
 

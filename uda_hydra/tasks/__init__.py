@@ -7,12 +7,13 @@ import pkgutil
 
 from omegaconf import DictConfig
 
-from uda_hydra.config import settings
+from uda_hydra.config import check_values, settings
 from uda_hydra.errors import UserError, nearest
 
 TASKS = {
     "train": "uda_hydra.tasks.train:train",
     "evaluate": "uda_hydra.tasks.evaluate:evaluate",
+    "adabn": "uda_hydra.tasks.adabn:adabn",
     "predict": "uda_hydra.tasks.predict:predict",
     "convert": "uda_hydra.tasks.convert:convert",
     "check_data": "uda_hydra.tasks.check_data:check_data",
@@ -27,6 +28,7 @@ def run(config: DictConfig, overrides: list[str]) -> float | list[float] | None:
     """Run ``config.task``."""
     if config.task not in TASKS:
         raise UserError(f"there is no task {config.task!r}{nearest(config.task, TASKS)}")
+    check_values(config)
     for group in ("trainer", "optimizer", "evaluation", "tracking"):
         settings(config[group])
     known = multiprocessing.get_all_start_methods()

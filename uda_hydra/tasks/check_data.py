@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from uda_hydra import build
 from uda_hydra.data.check import check
-from uda_hydra.data.pool import count_up
+from uda_hydra.data.counting import Count
 from uda_hydra.errors import UserError
 
 
@@ -33,7 +32,7 @@ def check_data(config: DictConfig, overrides: list[str]) -> None:
             images,
             workers=config.trainer.workers,
             journal=Path("outputs/check_data") / f"{pair.name}-{part}.jsonl",
-            progress=partial(count_up, part),
+            progress=Count(part),
         )
         print(f"{part}: {report.text()}")
         if not report.ok:

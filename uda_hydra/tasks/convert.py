@@ -18,6 +18,7 @@ from uda_hydra.models.checkpoints.export import (
 )
 from uda_hydra.models.checkpoints.names import abbreviate
 from uda_hydra.models.checkpoints.reading import read_checkpoint
+from uda_hydra.runs.layout import check_folder
 
 
 def convert(config: DictConfig, overrides: list[str]) -> None:
@@ -62,4 +63,5 @@ def _output(config: DictConfig) -> Path:
         )
     if target.is_dir():
         raise UserError(f"output={target} is a folder; give the file to write")
+    check_folder(target.parent, "conversion")
     return target

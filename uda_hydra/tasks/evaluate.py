@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -13,9 +14,10 @@ from uda_hydra.data.pair import Pair
 from uda_hydra.engine.device import find_device, uses_bfloat16
 from uda_hydra.engine.evaluator import evaluate as score
 from uda_hydra.engine.scores import MEAN, Scores
-from uda_hydra.files import write_json
+from uda_hydra.files import move_aside, read_json, write_json
 from uda_hydra.provenance import provenance
 from uda_hydra.published import Row, published
+from uda_hydra.runs.layout import check_folder, mark_folder
 
 FILE = "evaluation.json"
 """The result's name; result.json in the same folder is that of a training."""
@@ -24,8 +26,10 @@ FILE = "evaluation.json"
 def evaluate(config: DictConfig, overrides: list[str]) -> float:
     """Print the per-class table beside published rows, and return the mean IoU.
 
-    With ``output`` also write ``evaluation.json`` there.
+    With ``output`` also write ``evaluation.json`` there; one of another evaluation is kept.
     """
+    if config.output is not None:
+        check_folder(Path(config.output), "evaluation")
     build.check_predictor(config)
     pair = build.pair(config)
     scores = _score(config, pair)
@@ -35,11 +39,20 @@ def evaluate(config: DictConfig, overrides: list[str]) -> float:
     result = scores.result()
     if config.output is not None:
         facts = provenance(overrides) | {"dataset": pair.name} | _weights(config)
-        path = Path(config.output) / FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, result | facts | {"published": [asdict(row) for row in rows]})
-        print(f"written to {path}")
+        facts |= {"published": [asdict(row) for row in rows]}
+        _write(Path(config.output), result | facts)
     return result[MEAN]
+
+
+def _write(folder: Path, result: dict[str, Any]) -> None:
+    mark_folder(folder, "evaluation")
+    path = folder / FILE
+    former = read_json(path)
+    # The same command also differs in the versions of what it ran with.
+    if former is not None and former.get("command") != result["command"]:
+        print(f"the evaluation that was there is now {move_aside(path)}")
+    write_json(path, result)
+    print(f"written to {path}")
 
 
 def _score(config: DictConfig, pair: Pair) -> Scores:

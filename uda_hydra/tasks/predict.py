@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-import time
+import os
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,18 +16,25 @@ from omegaconf import DictConfig
 from uda_hydra import build
 from uda_hydra.augment.resize import resize_image
 from uda_hydra.config import settings
+from uda_hydra.data.counting import Count
 from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.data.labels import label_space
-from uda_hydra.data.readers import read_rgb
+from uda_hydra.data.pictures import ENDINGS, UnreadableFile, read_rgb
+from uda_hydra.data.walk import files_below
 from uda_hydra.engine.device import find_device, uses_bfloat16
 from uda_hydra.engine.evaluator import check_classes
 from uda_hydra.engine.protocols import input_sizes, label_map, look
 from uda_hydra.errors import UserError
-from uda_hydra.files import write_atomically, write_json
+from uda_hydra.files import read_json, write_atomically, write_json
+from uda_hydra.inputs import shown
+from uda_hydra.runs.layout import check_folder, mark_folder
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-PERIOD = 15.0
-"""Seconds between two lines of progress in a pipe."""
+PARTS = ("labels", "colours", "overlays")
+"""Folders of the results."""
+RECORD = "predictions.json"
+"""Names the folder of the images, and the result of each."""
+LONGEST = 240
+"""Bytes of a file's name; file systems take 255, and a temporary one is a little longer."""
 
 
 @torch.inference_mode()
@@ -37,59 +44,108 @@ def predict(config: DictConfig, overrides: list[str]) -> None:
     The network is that of task=evaluate and is shown the images as ``evaluation`` says. Label maps
     are of the images' own size and hold the class numbers of the label space, which
     ``classes.json`` names. An image that cannot be read fails alone; a UserError lists all such.
+    The same command again replaces its own results.
     """
     build.check_predictor(config)
     if config.input is None:
         raise UserError("task=predict needs input=FOLDER: the images to predict")
     source = Path(config.input)
     folder = Path(config.output or f"outputs/predictions/{source.resolve().name}")
+    check_folder(folder, "prediction", writes=[*PARTS, "classes.json", RECORD])
     names = name_outputs(find_images(source, folder), source)
+    former = _former(folder, source)
     space = label_space(config.dataset.classes)
     label_image = _predictor(config, space)
-    failed, printed = [], time.monotonic()
+    mark_folder(folder, "prediction")
+    _record(folder, source, names, former)
+    failed, count = [], Count("predict")
     for done, (path, name) in enumerate(names.items(), 1):
-        try:
-            image = read_rgb(path)
-        except (UserError, OSError) as error:
-            failed.append(str(error))
-        else:
-            _write(folder, name, image, label_image(image), space)
-        printed = _show(done, len(names), printed)
+        problem = _predict(path, folder, name, label_image, space)
+        if problem is not None:
+            failed.append(problem)
+        count(done, len(names))
     write_json(folder / "classes.json", dict(enumerate(space.names)))
-    print(f"{len(names) - len(failed)} of {len(names)} images predicted, in {folder}")
+    print(f"{len(names) - len(failed)} of {len(names)} images predicted, in {shown(folder)}")
     if failed:
         raise UserError("\n".join([f"no prediction for {len(failed)} images:", *failed]))
 
 
 def find_images(source: Path, folder: Path) -> list[Path]:
-    """Images below ``source``, sorted, without hidden files and what lies in ``folder``."""
+    """Images below ``source``, without hidden files and what lies in ``folder``.
+
+    Prints how many files were left out and why, so that none is missed.
+    """
     if not source.is_dir():
-        raise UserError(f"input={source}: there is no such folder")
-    written = [(folder / part).resolve() for part in ("labels", "colours", "overlays")]
-    files = [
-        path
-        for path in sorted(source.rglob("*"))
-        if path.suffix.lower() in ENDINGS
-        and not any(part.startswith(".") for part in path.relative_to(source).parts)
-        and not any(path.resolve().is_relative_to(one) for one in written)
-    ]
-    if not files:
-        raise UserError(f"input={source} holds no image ({', '.join(ENDINGS)})")
-    return files
+        raise UserError(f"input={shown(source)}: there is no such folder")
+    written = [(folder / part).resolve() for part in PARTS]
+    images, hidden, others = [], [], []
+    for path in files_below(source, leaving_out=written):
+        if any(part.startswith(".") for part in path.relative_to(source).parts):
+            hidden.append(path.name)
+        elif path.suffix.lower().removeprefix(".") in ENDINGS:
+            images.append(path)
+        else:
+            others.append(path.name)
+    for what, names in (("hidden files", hidden), ("files that are no images", others)):
+        if names:
+            print(f"{what} ignored: {len(names)}, such as {shown(names[0])}")
+    if not images:
+        endings = ", ".join(f".{ending}" for ending in ENDINGS)
+        raise UserError(f"input={shown(source)} holds no image ({endings})")
+    return images
 
 
 def name_outputs(files: list[Path], source: Path) -> dict[Path, Path]:
     """Relative path of each image's PNGs.
 
     It is that of the image with the ending .png. Where two images would share one, as x.png and
-    x.jpg would, .png is appended to the whole names of all images.
+    x.jpg would, .png is appended to the whole names of all images, and a number to those that still
+    differ by case alone, which some file systems do not tell apart.
     """
     names = [path.relative_to(source) for path in files]
     short = [name.with_suffix(".png") for name in names]
-    # Compared without case: some file systems know none.
-    if len({str(name).lower() for name in short}) < len(short):
-        short = [name.with_name(f"{name.name}.png") for name in names]
-    return dict(zip(files, short, strict=True))
+    if len({*map(_folded, short)}) == len(short):
+        return dict(zip(files, short, strict=True))
+    taken: set[str] = set()
+    outputs = {}
+    for path, name in zip(files, names, strict=True):
+        output, number = name.with_name(f"{name.name}.png"), 2
+        while _folded(output) in taken:
+            output, number = name.with_name(f"{name.name}~{number}.png"), number + 1
+        taken.add(_folded(output))
+        outputs[path] = output
+    return outputs
+
+
+def _folded(name: Path) -> str:
+    """The same for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", str(name)).casefold()
+
+
+def _former(folder: Path, source: Path) -> set[str]:
+    """Names of the results of an earlier prediction of ``source`` in ``folder``.
+
+    Raises UserError where they are results of other images.
+    """
+    record = read_json(folder / RECORD) or {}
+    if record and record.get("input") != str(source.resolve()):
+        raise UserError(
+            f"output={shown(folder)} holds the predictions of {shown(record.get('input'))}; choose "
+            "another folder"
+        )
+    files = record.get("files")
+    return {str(name) for name in files.values()} if isinstance(files, dict) else set()
+
+
+def _record(folder: Path, source: Path, names: dict[Path, Path], former: set[str]) -> None:
+    """Write down whose results will be here; those of images that have gone since are removed."""
+    files = {str(path.relative_to(source)): str(name) for path, name in names.items()}
+    for name in former - {*files.values()}:
+        for part in (folder / part for part in PARTS):
+            if (part / name).resolve().is_relative_to(part.resolve()):
+                (part / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RECORD, {"input": str(source.resolve()), "files": files})
 
 
 def _predictor(
@@ -112,6 +168,30 @@ def _predictor(
     return label_image
 
 
+def _predict(
+    path: Path,
+    folder: Path,
+    name: Path,
+    label_image: Callable[[UInt8[np.ndarray, "h w 3"]], UInt8[np.ndarray, "h w"]],
+    space: LabelSpace,
+) -> str | None:
+    """Predict one image; why it has no result, if it has none."""
+    if len(os.fsencode(name.name)) > LONGEST:
+        return f"{shown(path)}: the name is too long for that of a result; give it a shorter one"
+    # A result of an earlier call must not pass for that of an image that can no longer be read.
+    for part in PARTS:
+        (folder / part / name).unlink(missing_ok=True)
+    try:
+        image = read_rgb(path)
+        labels = label_image(image)
+    except UnreadableFile as error:
+        return str(error)
+    except torch.OutOfMemoryError:
+        return f"{shown(path)}: too little memory for {image.shape[1]}x{image.shape[0]} pixels"
+    _write(folder, name, image, labels, space)
+    return None
+
+
 def _write(
     folder: Path,
     name: Path,
@@ -121,22 +201,9 @@ def _write(
 ) -> None:
     colours = label_space.colourise(labels)
     overlay = cv2.addWeighted(image, 0.5, colours, 0.5, 0)
-    pictures = {"labels": labels, "colours": colours[..., ::-1], "overlays": overlay[..., ::-1]}
-    for part, picture in pictures.items():
+    pictures = (labels, colours[..., ::-1], overlay[..., ::-1])
+    for part, picture in zip(PARTS, pictures, strict=True):
         path = folder / part / name
         path.parent.mkdir(parents=True, exist_ok=True)
         data = cv2.imencode(".png", picture)[1].tobytes()
         write_atomically(path, lambda temporary, data=data: temporary.write_bytes(data))
-
-
-def _show(done: int, total: int, printed: float) -> float:
-    """Print progress where it is due; returns when it was printed last."""
-    now = time.monotonic()
-    if sys.stderr.isatty():
-        end = "\n" if done == total else "\r"
-        print(f"{done}/{total}", end=end, file=sys.stderr, flush=True)
-    elif now - printed >= PERIOD:
-        print(f"{done}/{total}", file=sys.stderr, flush=True)
-    else:
-        return printed
-    return now

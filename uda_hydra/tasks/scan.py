@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from uda_hydra import build
-from uda_hydra.data.pool import count_up
+from uda_hydra.data.counting import Count
 from uda_hydra.data.samplers import SCANS
 from uda_hydra.data.scan import Statistics
 from uda_hydra.data.scan import scan as count
 from uda_hydra.errors import UserError
 from uda_hydra.files import write_text
+from uda_hydra.runs.layout import check_folder, mark_folder
 
 
 def scan(config: DictConfig, overrides: list[str]) -> None:
@@ -22,15 +22,17 @@ def scan(config: DictConfig, overrides: list[str]) -> None:
     What was read is remembered beside it, so that an interrupted scan resumes where it stopped.
     Target labels are not looked at: no sampler may know them.
     """
+    folder = Path(config.output or SCANS)
+    check_folder(folder, "scan")
     pair = build.pair(config)
     if pair.oracle:
         raise UserError("task=scan counts the source; set dataset.oracle=false")
-    folder = Path(config.output or SCANS)
+    mark_folder(folder, "scan")
     found = count(
         pair.source.images,
         workers=config.trainer.workers,
         journal=folder / f"{pair.name}.jsonl",
-        progress=partial(count_up, "scan"),
+        progress=Count("scan"),
     )
     path = folder / pair.scan_file.name
     write_text(path, found.to_json())

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,24 +14,33 @@ from uda_hydra import build
 from uda_hydra.config import plain, settings
 from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair
-from uda_hydra.engine.checkpoint import Checkpoints
 from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.lock import locked
 from uda_hydra.engine.trainer import Trainer
-from uda_hydra.errors import Stopped, Unfinished, UserError
-from uda_hydra.files import digest_of, read_json, write_json, write_text
+from uda_hydra.errors import Stopped, Unfinished, UserError, print_error
+from uda_hydra.files import digest_of, masked, read_json, write_json, write_text
 from uda_hydra.provenance import provenance
 from uda_hydra.published import Row, published
 from uda_hydra.report import browse, comparison, summary
-from uda_hydra.runs.checks import check_init, check_labels, check_stages, check_table
-from uda_hydra.runs.identity import RECORD, changes, paths_below, record
+from uda_hydra.runs.checks import (
+    check_init,
+    check_labels,
+    check_stages,
+    check_statistics,
+    check_table,
+)
+from uda_hydra.runs.identity import RECORD, fingerprints, paths_below, record
 from uda_hydra.runs.layout import RunLayout
+from uda_hydra.runs.results import (
+    RESULT,
+    Result,
+    archive_changed_stage,
+    finished_result,
+    write_result,
+)
 from uda_hydra.runs.stages import Stage, plan
 from uda_hydra.studies.pruning import pruning_of_trial
-from uda_hydra.table import kinds, write
 from uda_hydra.tracking.mlflow import close_parent, open_parent
-
-Result = dict[str, Any]
 
 FAILURES = (UserError, OSError, RuntimeError, ValueError)
 """What may end one training of a table without ending those that do not need it."""
@@ -55,10 +62,12 @@ def train(config: DictConfig, overrides: list[str]) -> float | list[float]:
         rows = [*dict.fromkeys(rows)]
         print(comparison(results, rows) if layout.grouped else summary(*results.values(), rows))
     else:
-        try:
+        # Late: statistics take a second to import.
+        from uda_hydra.table.keep import kept
+
+        lists, controls = config.stages, config.controls
+        with kept(Path(config.table), stages, lists=lists, controls=controls):
             results = train_stages(stages, layout, overrides)
-        finally:
-            print(write(Path(config.table), kinds(stages, config.stages)), end="")
     print(browse(layout.top, config.tracking.uri if config.tracking.enabled else None))
     outcome = results[stages[-1].name]
     if isinstance(config.objective, str):
@@ -75,17 +84,21 @@ def train_stages(stages: list[Stage], layout: RunLayout, overrides: list[str]) -
         for stage in unfinished:
             check_init(stage.config)
         # Data that is not there must be known before anything is written.
-        check_labels(open_pair(unfinished[0].config))
+        pair = open_pair(unfinished[0].config)
+        check_statistics(pair)
+        check_labels(pair)
         # Another process may still be at work on a trial that was thought to be dead.
         with locked(layout.top, wait=layout.study is not None):
             layout.mark()
+            if results[stages[-1].name] is None:
+                (layout.top / RESULT).unlink(missing_ok=True)
             with parent_run(stages[-1], layout, overrides) as outcome:
                 results = _train_in_turn(stages, layout, open_pair, overrides)
                 outcome |= results[stages[-1].name]
     else:
         print(f"{layout.top} holds this run, finished; nothing to do")
-    if read_json(layout.top / "result.json") != results[stages[-1].name]:
-        write_json(layout.top / "result.json", results[stages[-1].name])
+    if read_json(layout.top / RESULT) != results[stages[-1].name]:
+        write_json(layout.top / RESULT, results[stages[-1].name])
     return results
 
 
@@ -101,18 +114,6 @@ def pair_opener() -> Callable[[DictConfig], Pair]:
         return opened[read]
 
     return open_pair
-
-
-def finished_result(stage: Stage, open_pair: Callable[[DictConfig], Pair]) -> Result | None:
-    """The result of a stage that has finished with this very config, files and data, else None."""
-    result = read_json(stage.folder / "result.json")
-    if result is None or not (stage.folder / RECORD).exists():
-        return None
-    checkpoints = Checkpoints(stage.folder)
-    if not checkpoints.intact(checkpoints.last):
-        return None
-    differs = changes(stage.folder, record(stage.config, open_pair(stage.config).fingerprint()))
-    return None if differs else result
 
 
 @contextmanager
@@ -178,9 +179,9 @@ def _train_in_turn(
             if stage.config.table is None:
                 raise
             failed[stage.name] = str(error)
-            print(f"{stage.name} failed: {error}", file=sys.stderr)
+            print_error(f"{stage.name} failed: {error}")
             if not isinstance(error, UserError | OSError):
-                traceback.print_exception(error)
+                print_error("".join(traceback.format_exception(error)))
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
         raise Unfinished(
@@ -193,13 +194,13 @@ def _train_in_turn(
 def train_stage(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str]) -> Result:
     """Train one stage from its first step or from its last checkpoint; returns its result."""
     folder = stage.folder
-    identity = record(stage.config, pair.fingerprint())
-    archive_changed_stage(stage, identity)
+    archive_changed_stage(stage, pair)
+    identity = record(stage.config, fingerprints(pair, stage.config.fingerprint))
     pair.prepare()
     trainer = build.trainer(stage.config, pair, folder, _callbacks(stage, layout))
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RECORD, identity)
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(stage.config, resolve=True))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(masked(plain(stage.config))))
     trainer.prepare()
     note = trainer.restore()
     print(f"{stage.name}: {note or 'starting'}, in {folder}")
@@ -216,19 +217,7 @@ def train_stage(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str
     )
     result = _result(trainer, facts)
     result["published"] = [asdict(row) for row in _published(stage, result)]
-    write_json(folder / "result.json", result)
-    return result
-
-
-def archive_changed_stage(stage: Stage, identity: Result) -> None:
-    """Move aside what was trained with another config, from other files or on other data."""
-    differs = changes(stage.folder, identity)
-    if not differs:
-        return
-    taken = len([*stage.folder.parent.glob(f"{stage.folder.name}.before-*")])
-    aside = stage.folder.with_name(f"{stage.folder.name}.before-{taken + 1}")
-    stage.folder.rename(aside)
-    print(f"{stage.name}: changed, retraining ({'; '.join(differs)}); previous result in {aside}")
+    return write_result(folder, result, identity)
 
 
 def _callbacks(stage: Stage, layout: RunLayout) -> list[Callback]:
@@ -241,9 +230,10 @@ def _callbacks(stage: Stage, layout: RunLayout) -> list[Callback]:
 
 def _facts(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str]) -> dict[str, str]:
     """What is kept beside the scores of a stage."""
+    data = fingerprints(pair, stage.config.fingerprint)
     facts = provenance(overrides) | {
         "dataset": pair.name,
-        "dataset fingerprint": " ".join(pair.fingerprint().values()),
+        "dataset fingerprint": "; ".join(f"{part}: {value}" for part, value in data.items()),
         "seed": str(stage.config.seed),
         "stage": stage.name,
     }

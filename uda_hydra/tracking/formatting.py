@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from uda_hydra.config import mask
+from uda_hydra.files import mask
 
 PLACES = re.compile(r"output|start\.folder|trial\..*")
 """Keys for where a run's files are; they do not change what it computes."""
@@ -15,7 +15,7 @@ PLACES = re.compile(r"output|start\.folder|trial\..*")
 
 def parameters(config: Mapping[str, Any]) -> dict[str, str]:
     """The parameters of a run: all values of its config except ``PLACES``, without passwords."""
-    return {k: masked(value) for k, value in flatten(config).items() if not PLACES.fullmatch(k)}
+    return {k: mask(value) for k, value in flatten(config).items() if not PLACES.fullmatch(k)}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -28,11 +28,6 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[legal(name)] = value if isinstance(value, str) else json.dumps(value, default=str)
     return flat
-
-
-def masked(text: str) -> str:
-    """``text`` without the passwords of the URIs in it."""
-    return re.sub(r"\S+", lambda word: mask(word[0]), text)
 
 
 def legal(name: str) -> str:

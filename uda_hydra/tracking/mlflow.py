@@ -13,9 +13,9 @@ from typing import Any
 
 from uda_hydra.config import quoted
 from uda_hydra.engine.events import Callback, Evaluation, Run
-from uda_hydra.files import read_json, write_atomically, write_json
+from uda_hydra.files import csv_cell, mask, read_json, write_atomically, write_json
 from uda_hydra.tracking import metric_log
-from uda_hydra.tracking.formatting import legal, masked, parameters
+from uda_hydra.tracking.formatting import legal, parameters
 from uda_hydra.tracking.metric_log import MetricLog
 from uda_hydra.tracking.record import FOLDER, RECORD, RunRecord
 from uda_hydra.tracking.sender import NOTES
@@ -133,7 +133,7 @@ class Tracking(Callback):
 
 def _tags(given: Mapping[str, object], folder: Path) -> dict[str, str]:
     """Tags in MLflow's form, without passwords, with the folder of the run's files."""
-    named = {legal(name): masked(str(value)) for name, value in given.items()}
+    named = {legal(name): mask(str(value)) for name, value in given.items()}
     return named | {FOLDER: str(folder.absolute())}
 
 
@@ -220,7 +220,8 @@ def write_per_class(folder: Path, evaluation: Evaluation) -> None:
 
     def write_csv(path: Path) -> None:
         with path.open("w", newline="") as file:
-            csv.writer(file).writerows([("class", "iou", "accuracy", "precision"), *rows])
+            head = ("class", "iou", "accuracy", "precision")
+            csv.writer(file).writerows([head, *(map(csv_cell, row) for row in rows)])
 
     write_atomically(folder / "per_class.csv", write_csv)
     write_json(folder / PER_CLASS, table)

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
-from uda_hydra.config import mask
-from uda_hydra.files import locked
+from uda_hydra.files import locked, mask
 from uda_hydra.tracking.database import (
     Schema,
     check_database,

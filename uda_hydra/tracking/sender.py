@@ -14,9 +14,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from uda_hydra.files import locked, printable, read_json, write_json
+from uda_hydra.files import locked, mask, printable, read_json, write_json
 from uda_hydra.tracking import metric_log, mlflow_store
-from uda_hydra.tracking.formatting import masked
 from uda_hydra.tracking.record import RECORD, STATUS, RunRecord
 
 NOTES = "mlflow.json"
@@ -193,7 +192,7 @@ def user_name() -> str:
 def reason(error: Exception) -> str:
     """An error in one line that may be printed: no password, no control characters, not long."""
     text = (str(error).strip() or repr(error)).splitlines()[0]
-    return masked(printable(text))[:LONGEST_REASON]
+    return mask(printable(text))[:LONGEST_REASON]
 
 
 def _open_parent(folder: Path) -> str:

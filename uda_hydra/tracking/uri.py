@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from uda_hydra.config import mask
 from uda_hydra.errors import nearest
+from uda_hydra.files import mask
 
 SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]*)(\?.*)?")
 """Scheme, path and options of a database that is a file."""

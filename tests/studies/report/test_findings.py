@@ -248,6 +248,17 @@ def test_findings_are_kinds_with_numbers():
     )
 
 
+def test_a_term_without_effect_is_a_caution():
+    def results(value, seed):
+        return {"zero_terms": ["loss/contrast"]} if value == 0.001 else {}
+
+    found = find_all(StudyAnalysis(curve({0.001: [40.0, 41.0], 0.01: [42.0]}, results=results)))
+    assert any(
+        str(one).startswith("In 2 trials a term") and str(one).endswith(": loss/contrast.")
+        for one in found
+    )
+
+
 def test_numbers_agree_with_their_nouns():
     values = {"others": 1, "different": 1, "verb": "differs", "names": ""}
     assert str(Finding("others", values, Metric("miou/last"))) == (

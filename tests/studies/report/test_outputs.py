@@ -218,6 +218,20 @@ def test_a_figure_that_fails_costs_that_figure_and_is_named(tmp_path, monkeypatc
     assert "The figure classes could not be drawn" in found.page.read_text()
 
 
+def test_no_text_is_a_formula_a_command_or_markup(tmp_path):
+    made = curve(
+        {"=1+2": [40.0, 41.0], "@x": [42.0, 42.5], "\033[2J<b>": [1.0, -2.0]}, reference="@x"
+    )
+    found = write(made, tmp_path)
+    sheet = found.tables[0].read_text()
+    assert "'=1+2" in sheet
+    assert "'@x" in sheet
+    assert "'-" not in sheet, "a negative number stays a number"
+    for text in (found.text, found.page.read_text()):
+        assert "\033" not in text
+        assert "<b>" not in text or text == found.text
+
+
 def test_what_is_drawn_of_many_points_is_bounded():
     analysis = StudyAnalysis(grid(300))
     axes = plot_nd.draw_parallel(analysis, analysis.points.keys).axes[0]

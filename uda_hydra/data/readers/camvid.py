@@ -11,6 +11,7 @@ from uda_hydra.data.readers.image_set import ImageSet, Layout
 from uda_hydra.data.readers.listing import (
     IMAGES,
     LABELS,
+    choices,
     ending,
     listed_once,
     pair,
@@ -67,7 +68,7 @@ def camvid(
         _files(name, [root / split for split in splits], IMAGES),
         _files(name, [root / f"{split}annot" for split in splits], LABELS) if labelled else None,
         read_list(list_file, _list_key) if list_file else None,
-        looked_for="<sequence>_<frame>.png, .jpg or .jpeg; labels <sequence>_<frame>.png",
+        looked_for=f"<sequence>_<frame>{choices(IMAGES)}; labels <sequence>_<frame>.png",
     )
     samples = with_part(name, samples, 0, sequences, known=SEQUENCES, key="sequences")
     return ImageSet(LAYOUT, root, samples, label_space)

@@ -9,7 +9,15 @@ from pathlib import Path
 from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.data.readers.city_split import GROUPS, PARTS, city_split
 from uda_hydra.data.readers.image_set import ImageSet, Layout
-from uda_hydra.data.readers.listing import IMAGES, LABELS, ending, listed_once, pair, read_list
+from uda_hydra.data.readers.listing import (
+    IMAGES,
+    LABELS,
+    choices,
+    ending,
+    listed_once,
+    pair,
+    read_list,
+)
 
 _IMAGE, _LABEL = "_leftImg8bit", "_gtFine_labelIds"
 
@@ -77,7 +85,8 @@ def cityscapes(
         images,
         labels,
         read_list(list_file, lambda line: _list_key(line, folder)) if list_file else None,
-        looked_for=f"<city>/*{_IMAGE}.png, .jpg or .jpeg; labels <city>/*{_LABEL}.png",
+        looked_for=f"<city>/*{_IMAGE}{choices(IMAGES)}; labels <city>/*{_LABEL}.png",
+        folders=(root / "leftImg8bit" / folder, root / "gtFine" / folder),
     )
     if split in PARTS:
         # By all images there are, whatever the list file leaves of them.

@@ -11,7 +11,16 @@ from uda_hydra.data.class_file import DOMAINS, LARGEST_ID
 from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.data.readers.decode import read_colour_label, read_index_label
 from uda_hydra.data.readers.image_set import ImageSet, Layout
-from uda_hydra.data.readers.listing import IMAGES, LABELS, ending, listed_once, pair, read_list
+from uda_hydra.data.readers.listing import (
+    IMAGES,
+    LABELS,
+    choices,
+    ending,
+    listed_once,
+    pair,
+    read_list,
+)
+from uda_hydra.data.walk import files_below
 
 
 def folders(
@@ -46,13 +55,14 @@ def folders(
         partners = _files(name, _folder(labels, "labels"), label_pattern)
     listed = None
     if list_file is not None:
-        listed = read_list(list_file, lambda line: _key(Path(line), image_pattern) or line)
+        listed = read_list(list_file, lambda line: _list_key(line, images, image_pattern))
     samples = pair(
         name,
         found,
         partners,
         listed,
-        looked_for=f"{image_name} (.png, .jpg, .jpeg), labels {label_name} (.png)",
+        looked_for=f"{image_name} ({choices(IMAGES)}), labels {label_name} (.png)",
+        folders=(images, labels),
     )
     root = Path(os.path.commonpath([images, labels or images]))
     return ImageSet(_layout(label_space, values), root, samples, label_space)
@@ -105,8 +115,16 @@ def _pattern(key: str, template: str, endings: tuple[str, ...]) -> re.Pattern[st
 
 def _files(name: str, folder: Path, pattern: re.Pattern[str]) -> dict[str, Path]:
     """Key to file, of all below ``folder`` that match."""
-    found = ((_key(path.relative_to(folder), pattern), path) for path in sorted(folder.rglob("*")))
+    found = ((_key(path.relative_to(folder), pattern), path) for path in files_below(folder))
     return listed_once(name, ((key, path) for key, path in found if key is not None))
+
+
+def _list_key(line: str, images: Path, pattern: re.Pattern[str]) -> str:
+    """``line`` may be a path below ``images``, absolute or not, with or without the ending."""
+    path = Path(os.path.normpath(line))
+    if path.is_absolute() and path.is_relative_to(images):
+        path = path.relative_to(images)
+    return _key(path, pattern) or path.as_posix()
 
 
 def _key(path: Path, pattern: re.Pattern[str]) -> str | None:

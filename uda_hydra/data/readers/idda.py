@@ -14,6 +14,7 @@ from uda_hydra.data.readers.image_set import ImageSet, Layout
 from uda_hydra.data.readers.listing import (
     IMAGES,
     LABELS,
+    choices,
     ending,
     listed_once,
     pair,
@@ -122,7 +123,7 @@ def idda(
         _files(name, LAYOUT.folder(root / "images"), IMAGES),
         _files(name, LAYOUT.folder(root / "labels"), LABELS) if labelled else None,
         _listed(root, splits, list_file),
-        looked_for="<number>_<town>_<weather>_<car>.jpg, .jpeg or .png; labels .png",
+        looked_for=f"<number>_<town>_<weather>_<car>{choices(IMAGES)}; labels .png",
     )
     chosen = {"towns": (towns, TOWNS), "weathers": (weathers, WEATHERS), "cars": (cars, CARS)}
     for place, (key, (wanted, known)) in enumerate(chosen.items(), start=1):

@@ -15,7 +15,7 @@ from jaxtyping import Integer, UInt8
 
 from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.data.readers.decode import read_index_label, read_rgb
-from uda_hydra.files import digest
+from uda_hydra.files import remembered_digest
 from uda_hydra.types import IGNORE
 
 
@@ -139,7 +139,7 @@ class ImageSet:
 
     def _state(self, file: Path, content: bool) -> str:
         if content:
-            return f" {digest(file)}"
+            return f" {remembered_digest(file)}"
         if self.generated is not None:
             return ""
         state = file.stat()

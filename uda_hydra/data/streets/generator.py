@@ -26,6 +26,8 @@ GENERATOR_VERSION = 2
 """To be raised with every change of what is drawn or written; old folders stay as they are."""
 
 _SMALLEST, _LARGEST = 64, 1024
+_MOST = 1_000_000
+"""Images of a part; a million take days to draw."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,12 @@ class Recipe:
             raise ValueError(
                 f"dataset.height must lie in {_SMALLEST}..{_LARGEST}, got {self.height}"
             )
-        for name in ("seed", "source", "synthia", "target", "validation"):
-            if asdict(self)[name] < 0:
-                raise ValueError(f"dataset.{name} must not be negative, got {asdict(self)[name]}")
+        if self.seed < 0:
+            raise ValueError(f"dataset.seed must not be negative, got {self.seed}")
+        for name in ("source", "synthia", "target", "validation"):
+            count = asdict(self)[name]
+            if not (isinstance(count, int) and 0 <= count <= _MOST):
+                raise ValueError(f"dataset.counts.{name} must lie in 0..{_MOST}, got {count}")
 
     @property
     def folder(self) -> str:

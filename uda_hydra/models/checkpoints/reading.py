@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
+from uda_hydra.inputs import InputError, open_regular, shown
 from uda_hydra.models.checkpoints.containers import Unwrapped, unwrap
+from uda_hydra.models.checkpoints.guard import LARGEST_FILE, Unsafe, check_torch_file
 from uda_hydra.models.checkpoints.layouts import Layout
 from uda_hydra.models.checkpoints.names import rename
 from uda_hydra.models.checkpoints.recognition import Recognised, identify
@@ -41,19 +42,25 @@ def read_checkpoint(
 ) -> Checkpoint:
     """Open ``file``, recognise its layout, and give its tensors our names.
 
-    ``known`` tells the layout of files that only the network itself knows. Raises ValueError,
-    naming file and remedy, for what cannot be read or recognised.
+    Its content tells whether it is a torch or a safetensors file; ``known`` tells the layout of
+    files that only the network itself knows. Raises ValueError, naming file and remedy, for what
+    cannot be read or recognised.
     """
     path = Path(file)
-    if not path.is_file():
-        raise ValueError(f"init={file}: no such file")
-    safetensors = path.suffix == ".safetensors"
-    found = _read_safetensors(path) if safetensors else unwrap(_read_torch(path), str(file))
+    if not path.exists():
+        raise ValueError(f"init={shown(file)}: no such file")
+    try:
+        found = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
+    except InputError as error:
+        raise _unusable(path, error.reason) from error
+    except Unsafe as error:
+        raise _unusable(path, str(error)) from error
+    _check_tensors(path, found.tensors)
     own = known(found.tensors) if known and found.container != "uda_hydra" else None
     layout, tensors = (
         Recognised(own, found.tensors)
         if own
-        else identify(found.tensors, str(file), container=found.container)
+        else identify(found.tensors, shown(file), container=found.container)
     )
     ours = rename(tensors, layout)
     return Checkpoint(
@@ -66,8 +73,14 @@ def read_checkpoint(
     )
 
 
-def _read_torch(path: Path) -> object:
-    """The content of a file written by any ``torch.save``."""
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins with the length of a header (8 bytes) and an opening brace."""
+    with open_regular(path, largest=LARGEST_FILE) as file:
+        return file.read(9)[8:] == b"{" or path.suffix == ".safetensors"
+
+
+def _read_torch(path: Path) -> Unwrapped:
+    """The tensors of a file written by any ``torch.save``."""
     # ProDA and MaxSquare store a numpy number with the weights; numpy 2 moved what makes it.
     scalar = np.float64(0).__reduce__()[0]
     dtypes = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]
@@ -77,30 +90,59 @@ def _read_torch(path: Path) -> object:
         np.dtype,
         *dtypes,
     ]
-    # Files from before torch 1.6 are not zip archives and cannot be mapped into memory.
-    mmap = zipfile.is_zipfile(path)
     try:
+        # Files from before torch 1.6 are not zip archives and cannot be mapped into memory.
+        mmap = check_torch_file(path)
         with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except (InputError, Unsafe):
+        raise
     except Exception as error:
         # What torch raises depends on where the damage is: a dozen types, even AssertionError.
-        raise _unreadable(path, error) from error
+        raise _damaged(path, error) from error
+    return unwrap(content, shown(path))
 
 
 def _read_safetensors(path: Path) -> Unwrapped:
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = json.loads(metadata[NAMES]) if NAMES in metadata else [*file.keys()]
+            metadata, names = file.metadata() or {}, [*file.keys()]
+            if NAMES in metadata:
+                ordered = json.loads(metadata[NAMES])
+                if not isinstance(ordered, list) or {*map(str, ordered)} != {*names}:
+                    raise Unsafe(f"names other tensors in its {NAMES} than it holds")
+                names = ordered
             tensors = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+    except Unsafe:
+        raise
+    except Exception as error:
+        raise _damaged(path, error) from error
     return Unwrapped(tensors, "uda_hydra" if NAMES in metadata else "flat", ())
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    return ValueError(
-        f"init={path}: cannot be read as weights ({type(error).__name__}); it is truncated, not a "
-        "torch or safetensors file, or holds more than tensors and numbers; download or write "
-        "it again"
+def _check_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Plain numbers that lie in the file: a view can claim any size, and so can a new tensor."""
+    held: dict[int, int] = {}
+    for name, tensor in tensors.items():
+        plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
+        if not plain or tensor.is_quantized or tensor.is_complex():
+            raise _unusable(path, f"holds {shown(name)}, which is not a plain tensor of numbers")
+        storage = tensor.untyped_storage()
+        held[storage.data_ptr()] = storage.nbytes()
+        if tensor.nbytes > storage.nbytes():
+            raise _unusable(path, f"claims more values for {shown(name)} than it holds")
+    if sum(held.values()) > path.stat().st_size:
+        raise _unusable(path, "claims more values than it holds")
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    kind = type(error).__name__
+    return _unusable(
+        path,
+        f"cannot be read as weights ({kind}); it is truncated, altered, not a torch or safetensors "
+        "file, or holds more than tensors and numbers",
     )
+
+
+def _unusable(path: Path, reason: str) -> ValueError:
+    return ValueError(f"init={shown(path)}: {reason}; download or write it again")

@@ -59,6 +59,8 @@ SENTENCES = {
     "averaged over points); the border of a range is no sharper than that.",
     "caution: unequal seeds": "Compared are the {compared} of {points:point} that have seeds "
     "{names}, over these seeds; the others are shown hollow.",
+    "caution: zero terms": "In {trials:trial} a term of the loss with a weight was 0 in every step "
+    "and had no part in the training: {names}.",
     "caution: pruned": "Pruned trials are not responses: they are listed, and left out otherwise.",
     "caution: best": "miou/best is selected on target labels: the best of many evaluations, which "
     "cannot be chosen without these labels. miou/last is not.",

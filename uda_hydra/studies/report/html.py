@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as escape_markup
 
+from uda_hydra.files import printable
 from uda_hydra.studies.report import tables
 from uda_hydra.studies.report.analyse import StudyAnalysis
 from uda_hydra.studies.report.selection import choices
@@ -35,6 +36,11 @@ th { background: var(--shade); } th:first-child, td:first-child { text-align: le
 pre { background: var(--shade); border: 1px solid var(--line); border-radius: 6px;
   padding: .6rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 """
+
+
+def escape(text: str) -> str:
+    """Text for a page: no markup, and no control characters."""
+    return escape_markup(printable(text))
 
 
 @dataclass(frozen=True)

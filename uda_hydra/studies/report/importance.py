@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import warnings
 from functools import lru_cache
 from typing import Any
@@ -11,10 +13,13 @@ from uda_hydra.studies.records import Value
 from uda_hydra.studies.report.analyse import StudyAnalysis
 from uda_hydra.studies.report.statistics import Estimate, estimate
 
+log = logging.getLogger(__name__)
 FEWEST = 10
 """The number of complete trials below which importance is not estimated."""
 FORESTS = 3
 """The number of random forests, whose spread is shown."""
+MOST = 1000
+"""Trials that the forests are grown on, drawn from more: Optuna copies each many times."""
 DEPTH = 6
 """Depth of the trees. Optuna's 64 takes minutes for 1000 trials and moves a share by 0.02."""
 
@@ -23,7 +28,8 @@ DEPTH = 6
 def importance(analysis: StudyAnalysis) -> dict[str, Estimate]:
     """Share of the objective's variance over the space that each key explains, largest first.
 
-    In 0..1, over several random forests; empty with one varied key or fewer than ten trials.
+    In 0..1, over several random forests; empty with one varied key, fewer than ten trials, or
+    values of which no forest can be grown.
     Hutter et al., ICML 2014, as Optuna computes it.
     """
     keys = [key for key in analysis.points.keys if len(analysis.points.tried(key)) > 1]
@@ -32,9 +38,14 @@ def importance(analysis: StudyAnalysis) -> dict[str, Estimate]:
         return {}
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-    study = _study(analysis, keys)
     forests = [FanovaImportanceEvaluator(max_depth=DEPTH, seed=seed) for seed in range(FORESTS)]
-    shares = [get_param_importances(study, evaluator=forest) for forest in forests]
+    try:
+        study = _study(analysis, keys)
+        shares = [get_param_importances(study, evaluator=forest) for forest in forests]
+    # Swept values are the user's: whatever a forest makes of them costs the importance alone.
+    except Exception:
+        log.debug("the importance of the keys cannot be estimated", exc_info=True)
+        return {}
     means = {key: estimate([float(share[key]) for share in shares]) for key in keys}
     return dict(sorted(means.items(), key=lambda item: -item[1].mean))
 
@@ -45,9 +56,11 @@ def _study(analysis: StudyAnalysis, keys: list[str]) -> Any:
     from optuna.exceptions import ExperimentalWarning
 
     optuna2.repair()
-    places = {
-        key: [_place(analysis, key, t.params[key]) for t in analysis.complete] for key in keys
-    }
+    trials = analysis.complete
+    if len(trials) > MOST:
+        # At random: in equal steps through a grid a key might always have the same value.
+        trials = random.Random(0).sample(trials, MOST)
+    places = {key: [_place(analysis, key, t.params[key]) for t in trials] for key in keys}
     spaces = {key: optuna2.interval(min(places[key]), max(places[key])) for key in keys}
     verbosity = optuna.logging.get_verbosity()
     # Optuna would announce the study on the terminal.
@@ -57,7 +70,7 @@ def _study(analysis: StudyAnalysis, keys: list[str]) -> Any:
     with warnings.catch_warnings():
         # Optuna 2 calls the making of trials experimental; later versions do not.
         warnings.simplefilter("ignore", ExperimentalWarning)
-        for i, trial in enumerate(analysis.complete):
+        for i, trial in enumerate(trials):
             params = {key: places[key][i] for key in keys}
             value = analysis.value(trial, analysis.key)
             study.add_trial(

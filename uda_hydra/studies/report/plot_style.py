@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from uda_hydra.files import printable
 from uda_hydra.studies.records import Value
 from uda_hydra.studies.report.metrics import shown_value
 from uda_hydra.studies.report.points import StudyPoints
@@ -32,8 +33,8 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def literal(text: str) -> str:
-    """Text for matplotlib: a ``$`` is a dollar sign and never begins a formula."""
-    return text.replace("$", r"\$")
+    """Text for matplotlib: a ``$`` never begins a formula, and control characters are escaped."""
+    return printable(text).replace("$", r"\$")
 
 
 def png(figure: Figure) -> bytes:

@@ -40,7 +40,8 @@ def find_all(analysis: StudyAnalysis) -> list[Finding]:
     if analysis.best is None:
         return [make_finding(analysis, "no trials")]
     if not analysis.points.keys:
-        return [_seeds_alone(analysis, analysis.best), *_cautions_of_objective(analysis)]
+        alone = _seeds_alone(analysis, analysis.best)
+        return [alone, *_zero_terms(analysis), *_cautions_of_objective(analysis)]
     return [
         *_front(analysis),
         _best(analysis, analysis.best),
@@ -190,7 +191,17 @@ def _cautions(analysis: StudyAnalysis) -> list[Finding]:
         )
     if any(trial.state == "pruned" for trial in analysis.study.trials):
         found.append(make_finding(analysis, "caution: pruned"))
-    return found + _cautions_of_objective(analysis)
+    return found + _zero_terms(analysis) + _cautions_of_objective(analysis)
+
+
+def _zero_terms(analysis: StudyAnalysis) -> list[Finding]:
+    """The terms of the loss that were 0 throughout a training, though their weight is not."""
+    terms = [trial.result.get("zero_terms") for trial in analysis.complete]
+    idle = [names for names in terms if isinstance(names, list) and names]
+    if not idle:
+        return []
+    names = shown_list([*dict.fromkeys(str(name) for one in idle for name in one)])
+    return [make_finding(analysis, "caution: zero terms", trials=len(idle), names=names)]
 
 
 def _cautions_of_objective(analysis: StudyAnalysis) -> list[Finding]:

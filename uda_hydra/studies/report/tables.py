@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from uda_hydra.files import is_number
+from uda_hydra.files import csv_cell, is_number
 from uda_hydra.published import Curve, sensitivity
 from uda_hydra.studies.records import Trial
 from uda_hydra.studies.report.analyse import StudyAnalysis
@@ -154,7 +154,7 @@ def as_csv(rows: Rows) -> str:
     """Comma-separated, - left empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([["" if cell == "-" else cell for cell in row] for row in rows])
+    writer.writerows([["" if cell == "-" else csv_cell(cell) for cell in row] for row in rows])
     return text.getvalue()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten, wrap
 
-from uda_hydra.files import write_atomically, write_text
+from uda_hydra.files import printable, write_atomically, write_text
 from uda_hydra.studies.records import Study, Value
 from uda_hydra.studies.report import summary, tables
 from uda_hydra.studies.report.analyse import WITHIN, StudyAnalysis
@@ -66,7 +66,7 @@ def write(study: Study, folder: Path | None = None, tolerance: float = WITHIN) -
         page,
         figures,
         tuple(files),
-        "\n".join([_text(analysis), *failures]),
+        printable("\n".join([_text(analysis), *failures])),
         dict(best.params) if best else {},
         analysis.mean(best).mean / analysis.objective.scale if best else None,
         " ".join(map(str, summary.find_ranges(analysis))),
@@ -92,7 +92,7 @@ def _text(analysis: StudyAnalysis) -> str:
     sentences = [*map(str, [*summary.find_all(analysis), *chosen])]
     sentences += tables.legend(analysis) if analysis.best else []
     room = MOST_LINES - len(head) - len(rows) - len(faults)
-    return "\n".join([*head, *rows, *_wrapped(sentences, room), *faults])
+    return printable("\n".join([*head, *rows, *_wrapped(sentences, room), *faults]))
 
 
 def _points(analysis: StudyAnalysis) -> list[str]:

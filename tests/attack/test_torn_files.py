@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -58,38 +59,39 @@ DAMAGES: list[Callable[[Path, random.Random], None]] = [
 
 @pytest.fixture(scope="module")
 def finished(arena) -> Path:
-    """A training that has ended."""
-    undisturbed(arena / "finished", COMMAND)
-    return arena / "finished"
+    """A copy of a training that has ended."""
+    undisturbed(arena / "torn", COMMAND)
+    return (arena / "torn").rename(arena / "finished")
 
 
 @pytest.fixture(scope="module")
 def interrupted(arena, finished) -> Path:
-    """One that was killed where it began to write its second checkpoint."""
-    folder = arena / "interrupted"
-    for change in range(10, 1000, 5):
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(finished / "data", folder / "data")
-        process = Attacked(folder, COMMAND, dies_before=change)
-        process.finish()
-        if [*folder.rglob("previous.pt")]:
-            return folder
-    raise AssertionError("it was never interrupted between two checkpoints")
+    """A copy of one that was killed after its second checkpoint."""
+    folder = arena / "torn"
+    folder.mkdir()
+    process = Attacked(folder, COMMAND)
+    while not [*folder.rglob("previous.pt")]:
+        assert process.wait(0) is None, process.said
+        time.sleep(0.01)
+    process.kill(group=False)
+    return folder.rename(arena / "interrupted")
 
 
 @pytest.mark.parametrize("state", ["finished", "interrupted"])
 def test_a_torn_file_costs_no_result(state, arena, finished, draw, request):
     began, wanted = request.getfixturevalue(state), files(finished)
+    # Where the training was: what is stored of data is named after where they are.
+    folder = arena / "torn"
     faults = []
     for number in range(request.config.getoption("--attack-count") // 8):
-        folder = arena / f"torn {state} {number}"
         shutil.copytree(began, folder)
         victim = choose_file(folder, draw)
         damage = draw.choice(DAMAGES)
         damage(victim, draw)
         wrong = finish_torn(folder, wanted, torn=str(victim.relative_to(folder)))
         if wrong:
-            faults.append("\n".join([f"{damage.__name__} {victim}", *wrong]))
+            kept = folder.rename(arena / f"torn {state} {number}")
+            faults.append("\n".join([f"{damage.__name__} {victim}, now in {kept}", *wrong]))
         else:
             shutil.rmtree(folder)
     assert not faults, "\n\n".join(faults)

@@ -22,7 +22,7 @@ DATED = (
 """Files that must be there and may differ: they hold times, numbers, states that a kill skips."""
 MEASURED = (
     *("seconds", "peak_memory_gb", "speed/", "memory/", "system/"),
-    *("git commit", "command", "trial"),
+    *("git commit", "command", "trial", "checksum"),
 )
 """Beginnings of the names of values that depend on machine, moment, or the number of a trial."""
 

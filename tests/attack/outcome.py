@@ -46,11 +46,14 @@ def files(folder: Path) -> Outcome:
         inside = path.relative_to(folder)
         if path.is_dir() or any(fnmatch(part, one) for part in inside.parts for one in UNCOMPARED):
             continue
-        # A cached file's name holds when its source was made.
-        name = re.sub(r"@\d+-\d+$", "", str(inside))
         if "trials" not in inside.parts:
-            found[name] = content(path)
+            found[name_of(inside)] = content(path)
     return found
+
+
+def name_of(path: Path) -> str:
+    """A path without the time that the name of a cached file holds."""
+    return re.sub(r"@\d+-\d+$", "", str(path))
 
 
 def content(path: Path) -> object:

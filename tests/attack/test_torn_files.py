@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.attack.conftest import refused, undisturbed
-from tests.attack.outcome import Outcome, difference, files
+from tests.attack.outcome import Outcome, difference, files, name_of
 from tests.attack.processes import Attacked
 from tests.attack.targets import TARGETS, TINY
 
@@ -88,7 +88,7 @@ def test_a_torn_file_costs_no_result(state, arena, finished, draw, request):
         victim = choose_file(folder, draw)
         damage = draw.choice(DAMAGES)
         damage(victim, draw)
-        wrong = finish_torn(folder, wanted, torn=str(victim.relative_to(folder)))
+        wrong = finish_torn(folder, wanted, torn=name_of(victim.relative_to(folder)))
         if wrong:
             kept = folder.rename(arena / f"torn {state} {number}")
             faults.append("\n".join([f"{damage.__name__} {victim}, now in {kept}", *wrong]))

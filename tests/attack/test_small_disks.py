@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -56,15 +55,15 @@ def fill_a_disk(command: Command, folder: Path, size: int, largest: int) -> Outc
 
 
 @pytest.mark.parametrize("name", FILLED)
-def test_a_full_disk_costs_no_result(name, arena, draw: random.Random, request):
-    command = FILLED[name]
-    whole = arena / f"{name} with room"
-    undisturbed(whole, command)
-    wanted = outcome(whole)
-    sizes = [path.stat().st_size for path in whole.rglob("*") if path.is_file()]
+def test_a_full_disk_costs_no_result(name, arena, draw, request):
+    # One place for all: what is stored of data is named after where they are.
+    command, folder, whole = FILLED[name], arena / f"{name} on a disk", arena / f"{name} with room"
+    undisturbed(folder, command)
+    wanted = outcome(folder)
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    folder.rename(whole)
     faults = []
-    for number in range(max(1, request.config.getoption("--attack-count") // 25)):
-        folder = arena / f"{name} on a small disk {number}"
+    for _ in range(max(1, request.config.getoption("--attack-count") // 25)):
         size = draw.randrange(100_000, sum(sizes) + max(sizes))
         largest = draw.randrange(1000, max(sizes))
         try:
@@ -72,5 +71,6 @@ def test_a_full_disk_costs_no_result(name, arena, draw: random.Random, request):
         except AssertionError as error:
             wrong = [str(error)]
         if wrong:
-            faults.append("\n".join([f"{size} bytes, {folder}", *wrong]))
+            faults.append("\n".join([f"a disk of {size} bytes, else files of {largest}", *wrong]))
+        shutil.rmtree(folder)
     assert not faults, "\n\n".join(faults)

@@ -1,4 +1,4 @@
-"""What may have become of a JSON file beside a run."""
+"""What may have become of a JSON file of a run."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import json
-import os
-
 from uda_hydra.published import Row
-from uda_hydra.report import browse, comparison, spread, summary
+from uda_hydra.report import browse, comparison, summary
 
 BEFORE = {"iou/road": 0.5, "iou/train": None, "miou/last": 0.25, "miou/best": 0.26}
 BEFORE |= {"miou/best_step": 3}
@@ -56,17 +53,3 @@ def test_the_command_to_browse_names_the_store(tmp_path):
     assert "--backend-store-uri sqlite:///x.db" in browse(tmp_path, "sqlite:///x.db")
     assert "mlflow" not in browse(tmp_path, None)
     assert "browse: http://me:***@host" in browse(tmp_path, "http://me:secret@host")
-
-
-def test_spread_is_over_first_and_last_stage(tmp_path):
-    for seed, (first, last) in enumerate([(0.1, 0.3), (0.2, 0.6)]):
-        for number, (stage, value) in enumerate((("source", first), ("caco", last))):
-            folder = tmp_path / f"seed{seed}" / stage
-            folder.mkdir(parents=True)
-            path = folder / "result.json"
-            path.write_text(json.dumps({"miou/last": value}))
-            os.utime(path, (number, number))
-    lines = spread([tmp_path / "seed0", tmp_path / "seed1"]).splitlines()
-    assert lines[1].split() == ["seed0", "10.00", "30.00", "+20.00"]
-    assert lines[3].split() == ["mean", "15.00", "45.00", "30.00"]
-    assert lines[4].split()[3] == "14.14"

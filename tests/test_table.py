@@ -21,6 +21,8 @@ from uda_hydra.data.labels import label_space
 from uda_hydra.engine.events import Panel
 from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.errors import Unfinished, UserError
+from uda_hydra.files import write_json
+from uda_hydra.runs.results import write_result
 from uda_hydra.table import curves, selection
 from uda_hydra.table.analyse import TableAnalysis
 from uda_hydra.table.rows import Kind, collect
@@ -54,9 +56,9 @@ class Table:
         folder.mkdir(parents=True)
         result = {"miou/last": miou, "steps": 9, "seconds": 60.0, "peak_memory_gb": 1.0}
         result |= {"dataset": "streets", "seed": str(seed), "git commit": "abc"} | more
-        (folder / "result.json").write_text(json.dumps(result))
         trained = {"a": a, "seed": seed, "init": "<file>", "file": "${stage:warmup}/last.pt"}
-        (folder / "identity.json").write_text(json.dumps({"config": trained}))
+        write_json(folder / "identity.json", {"config": trained})
+        write_result(folder, result, {"config": trained})
         return folder
 
     def analysis(self) -> tuple[TableAnalysis, list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,8 @@ RANGES = {
 }
 LARGEST = 2**63 - 1
 """The largest whole number that PyTorch, NumPy and databases take."""
+LARGEST_REAL = 3.4e38
+"""The largest number of 32-bit arithmetic."""
 MOST_PIXELS = 2**26
 """Of a picture that a network sees: 8192 x 8192."""
 PICTURES = ("size", "crop", "scale_base")
@@ -45,9 +46,9 @@ def plain(node: Any) -> Any:
 def check_values(values: DictConfig | Mapping[str, Any]) -> None:
     """Raise UserError for the first value that its key cannot hold; ``values`` may be nested.
 
-    Whatever the key: numbers are finite and of at most 64 bits, seeds and weights of losses not
-    negative, pictures have at most ``MOST_PIXELS``, and no path begins with ~/, which only a shell
-    expands. Ranges that only a constructor knows are left to it.
+    Whatever the key: numbers are finite, whole ones of at most 64 bits, seeds and weights of losses
+    not negative, pictures have at most ``MOST_PIXELS``, and no path begins with ~/, which only a
+    shell expands. Ranges that only a constructor knows are left to it.
     """
     if isinstance(values, DictConfig):
         # An interpolation is checked where its number was written.
@@ -66,7 +67,10 @@ def check_values(values: DictConfig | Mapping[str, Any]) -> None:
 
 def _ranges_of(key: str) -> Iterator[Range]:
     """What a number of ``key`` must be, the most general first."""
-    yield Range("a finite number of at most 64 bits", lambda number: abs(number) <= LARGEST)
+    yield Range(
+        "a finite number, whole ones of at most 64 bits",
+        lambda number: abs(number) <= (LARGEST if isinstance(number, int) else LARGEST_REAL),
+    )
     group, _, name = key.rpartition(".")
     if name in ("seed", "seeds") or group == "loss":
         yield NOT_NEGATIVE["range"]
@@ -80,13 +84,3 @@ def settings(node: DictConfig) -> Any:
         return OmegaConf.to_object(node)
     except ValueError as error:
         raise UserError(str(error)) from error
-
-
-def quoted(line: str) -> str:
-    """``key=text`` with the text quoted where Hydra's grammar would read something else in it."""
-    key, _, text = line.partition("=")
-    if text.isascii() and text.replace("/", "").replace("_", "").isalnum():
-        return line
-    # A backslash counts only before a quote, and at the end.
-    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
-    return f"{key}='{escaped}'"

@@ -21,7 +21,7 @@ TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], *, size: int = 0) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, force it to disk, and rename it.
+    """Let ``write`` fill a temporary file next to ``path``, force it to disk, and rename it.
 
     Whatever happens, ``path`` is either the old file or the whole new one. Raises OSError naming
     the folder when the disk is full or not writable; ``size`` is about how many bytes it takes.
@@ -183,6 +183,16 @@ def masked(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [masked(item) for item in value]
     return mask(value) if isinstance(value, str) else value
+
+
+def quoted(line: str) -> str:
+    """``key=text`` with the text quoted where Hydra's grammar would read something else in it."""
+    key, _, text = line.partition("=")
+    if text.isascii() and text.replace("/", "").replace("_", "").isalnum():
+        return line
+    # A backslash counts only before a quote, and at the end.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
+    return f"{key}='{escaped}'"
 
 
 @contextmanager

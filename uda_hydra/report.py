@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from uda_hydra.engine.scores import MEAN, heading, subset_metrics
@@ -56,7 +53,7 @@ def _table(columns: dict[str, Result], rows: Sequence[Row]) -> list[str]:
     ours = [*columns.values()]
     classes = {key: key.removeprefix("iou/") for key in ours[0] if key.startswith("iou/")}
     means = {MEAN: "miou"} | {metric: metric for metric in subset_metrics(ours[0])}
-    beside = [row.column() for row in rows if row.iou]
+    extra = [row.column() for row in rows if row.iou]
     heads = [*columns, *([""] if len(ours) == 2 else []), *_numbers(rows)]
     widths = [max(10, len(head) + 2) for head in heads]
     first = max(16, *(len(name) + 1 for name in classes.values()))
@@ -69,7 +66,7 @@ def _table(columns: dict[str, Result], rows: Sequence[Row]) -> list[str]:
         cells = [_percent(value) for value in values]
         if len(values) == 2:
             cells.append("" if None in values else f"{100 * (values[1] - values[0]):+.2f}")
-        cells += [_percent(column.get(name)) for column in beside]
+        cells += [_percent(column.get(name)) for column in extra]
         return f"{label:<{first}}{aligned(cells)}"
 
     return [
@@ -127,32 +124,3 @@ def browse(folder: Path, uri: str | None) -> str:
         lines.append(f"browse: mlflow ui --workers 1 --backend-store-uri {store}   (or: make ui)")
         lines.append(f"        and open {PAGE}")
     return "\n".join(lines)
-
-
-def spread(folders: list[Path]) -> str:
-    """First and last stage of several runs of one kind: each run, then mean and spread.
-
-    The spread is the standard deviation of a sample (divisor n - 1).
-    """
-    rows = [f"{'run':<40}{'first':>8}{'last':>8}{'gain':>8}"]
-    columns = []
-    for folder in folders:
-        stages = sorted(folder.glob("*/result.json"), key=lambda path: path.stat().st_mtime)
-        stages = [path for path in stages if ".before-" not in path.parent.name]
-        if len(stages) < 2:
-            raise SystemExit(f"{folder} holds no finished run of several stages")
-        first, last = (100 * json.loads(path.read_text())[MEAN] for path in (stages[0], stages[-1]))
-        columns.append((first, last, last - first))
-        rows.append(f"{folder.name:<40}{first:8.2f}{last:8.2f}{last - first:+8.2f}")
-    for name, reduce in (("mean", mean), ("spread", stdev)):
-        if len(columns) > 1:
-            rows.append(
-                f"{name:<40}" + "".join(f"{reduce(c):8.2f}" for c in zip(*columns, strict=True))
-            )
-    return "\n".join(rows)
-
-
-if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: python -m uda_hydra.report RUN [RUN ...]   (folders of finished runs)")
-    print(spread([Path(name) for name in sys.argv[1:]]))

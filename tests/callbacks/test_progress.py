@@ -114,7 +114,7 @@ def test_a_pipe_gets_few_lines_and_the_file_all(tmp_path):
 
 
 def test_a_terminal_line_is_rewritten_in_place_and_never_wraps(tmp_path, monkeypatch):
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((30, 20)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((30, 20)))
     stream, clock = Terminal(), Clock()
     progress = Progress(stream, clock=clock)
     progress.on_start(run(tmp_path))

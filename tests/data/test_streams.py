@@ -8,7 +8,7 @@ from uda_hydra.data.streams import Steps, TrainingSet, load, order, seed_of
 
 
 class Numbered:
-    """Images whose pixels tell their number."""
+    """Images whose pixels hold their number."""
 
     def __init__(self, count):
         self.keys = tuple(f"image {i}" for i in range(count))

@@ -1,4 +1,4 @@
-"""Checkpoints survive kills and damage: what was saved is found, or the loss is told."""
+"""Checkpoints survive kills and damage: what was saved is found, or the loss is reported."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from uda_hydra.models.checkpoints.containers import CONTAINERS, unwrap
 from uda_hydra.models.checkpoints.export import official, ours, write_official, write_ours
-from uda_hydra.models.checkpoints.layouts import BY_NAME, LAYOUTS, OURS, Layout
+from uda_hydra.models.checkpoints.layouts import BY_NAME, LAYOUTS, OURS, WeightLayout
 from uda_hydra.models.checkpoints.names import order, rename
 from uda_hydra.models.checkpoints.reading import Checkpoint, read_checkpoint
 from uda_hydra.models.checkpoints.recognition import identify
@@ -23,7 +23,7 @@ OFFICIAL = [layout for layout in LAYOUTS if layout is not OURS]
 SEGMENTERS = [layout for layout in OFFICIAL if "main_head." in str(layout.pairs)]
 
 
-def sample(layout: Layout) -> dict[str, Tensor]:
+def sample(layout: WeightLayout) -> dict[str, Tensor]:
     """Small tensors under the names of a layout, in its order."""
     names = []
     for theirs, _ in layout.pairs:

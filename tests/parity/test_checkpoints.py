@@ -30,7 +30,7 @@ manifest = cache(read_manifest)
 
 @cache
 def layouts() -> dict[str, str]:
-    """Layout of every manifest, those included that the reference does not rename."""
+    """WeightLayout of every manifest, those included that the reference does not rename."""
     apart = ("proca_projhead_convmlp", "proca_projhead_linear", "cfcontra_decoder")
     return manifest("renaming")["layout_of_manifest"] | {name: name for name in apart}
 

@@ -1,4 +1,4 @@
-"""Damaged files beside a run: it counts as not finished, or one line says what to do."""
+"""Damaged files of a run: it counts as not finished, or one line says what to do."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def mark(folder: Path, damage: Callable[[Path], None]) -> None:
     (stage / "config.yaml").write_text("")
     mark_folder(folder, "training", ["caco"])
     damage(folder / MARK)
-    # The folders of the stages tell what it holds.
+    # The folders of the stages show what it holds.
     with pytest.raises(UserError, match="holds another run"):
         check_folder(folder, "study")
     check_folder(folder, "training", ["caco"])
@@ -91,7 +91,7 @@ def scan(folder: Path, damage: Callable[[Path], None]) -> None:
     found = Statistics("GTA5", ("road", "sky"), (("a.png", 3),), np.array([[1, 2]]))
     (folder / "scan.json").write_text(found.to_json())
     damage(folder / "scan.json")
-    # Which the sampler tells as an error of the user.
+    # Which the sampler reports as an error of the user.
     with pytest.raises(ValueError):
         Statistics.from_json((folder / "scan.json").read_text())
 

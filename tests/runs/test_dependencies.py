@@ -251,7 +251,7 @@ def test_a_result_of_another_training_does_not_count(run, tmp_path, capsys):
     # Without its identity a training is no one's.
     (stage / "identity.json").unlink()
     run("method=source_only", "seed=1")
-    assert "identity.json is missing beside last.pt" in capsys.readouterr().out
+    assert "identity.json is missing, though last.pt is there" in capsys.readouterr().out
     assert moved_aside(tmp_path / "run") == ["source_only.before-1", "source_only.before-2"]
 
 

@@ -123,7 +123,7 @@ def visit(browser, site):
 
 
 def trials(study: Path) -> str:
-    """The page that the study's description in MLflow tells how to find."""
+    """The page that the study's description in MLflow says how to find."""
     search = quote(f"tags.study = '{study.name}' and tags.trial != ''")
     order = quote("metrics.`miou/last`", safe="")
     return (

@@ -218,9 +218,9 @@ def test_a_damaged_database_is_one_line(opened, tmp_path, share, content):
         with contextlib.suppress(UserError):
             use()
     path.write_bytes(whole[:100] + content * 9000)
-    with pytest.raises(UserError, match=r"study\.db cannot be used .*move it away") as told:
+    with pytest.raises(UserError, match=r"study\.db cannot be used .*move it away") as refused:
         opened(seeds=(0,))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_study_without_its_database_begins_again(opened, tmp_path):

@@ -1,4 +1,4 @@
-"""Validation images beside their truth, prediction and confidence, on one sheet."""
+"""Validation images next to their truth, prediction and confidence, on one sheet."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def _missing(stores: Iterable[Store]) -> list[Store]:
 
 def _check_space(missing: list[Store], folder: Path) -> None:
     """Print what the missing entries will take; an error if the disk has less."""
-    # Files of one store are of one size, or nearly: one tells for all.
+    # Files of one store are of one size, or nearly: one stands for all.
     needed = sum(len(store.files) * store.decode(store.samples, 0).numel() for store in missing)
     free = shutil.disk_usage(folder).free
     if needed > free:

@@ -3,7 +3,7 @@
 PNG, JPEG, WebP, BMP and TIFF are read, told apart by their content. A picture is shown upright, as
 its EXIF orientation says. Grey levels, palettes and 16 bits become RGB of 8 bits (the upper ones),
 transparency is dropped. Several pictures in one file are refused, and so are colours that are not
-RGB (CMYK, LAB) and numbers beyond 16 bits: how these look is nothing a file alone could tell.
+RGB (CMYK, LAB) and numbers beyond 16 bits: a file alone does not say how these look.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from uda_hydra.data.damage import Damaged, first_jpeg, whole_png
+from uda_hydra.data.damage import Damaged, check_strips, first_jpeg, whole_png
 from uda_hydra.errors import UserError
 from uda_hydra.inputs import InputError, read_bytes, shown
 
 ENDINGS = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff")
-"""Endings of the names of pictures; upper case counts too. What a file is, its content tells."""
+"""Endings of the names of pictures; upper case counts too. The content decides what a file is."""
 MOST_PIXELS = 80_000_000
 """No picture of more is decoded: a small file can claim to be enormous."""
 LARGEST_FILE = 1_000_000_000
@@ -98,18 +98,21 @@ def read_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """A picture as RGB of 8 bits, upright; ``UnreadableFile`` where it is not whole."""
     data, kind = _content(path)
     if kind is PngImageFile:
-        # OpenCV is faster than Pillow here, and turns the picture by itself.
-        return cv2.cvtColor(_png(path, data).decode(cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        # OpenCV is faster than Pillow, refuses what lacks rows, and turns the picture by itself.
+        png = _png(path, data, count_pixels=False)
+        return cv2.cvtColor(png.decode(cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     try:
         if kind is JpegImageFile:
             data = first_jpeg(data)
         with warnings.catch_warnings(action="ignore"), kind(io.BytesIO(data)) as image:
             _check_header(path, image)
+            if isinstance(image, TiffImageFile):
+                check_strips(image.tag_v2, image.size)
             return _rgb(image)
-    except Damaged as error:
-        raise unreadable(path, str(error)) from error
     except UnreadableFile:
         raise
+    except Damaged as error:
+        raise unreadable(path, str(error)) from error
     except Exception as error:
         raise _undecodable(path, error) from error
 
@@ -119,7 +122,7 @@ def read_png(path: Path) -> Png:
     data, kind = _content(path)
     if kind is not PngImageFile:
         raise unreadable(path, "cannot be decoded: labels must be PNG files")
-    return _png(path, data)
+    return _png(path, data, count_pixels=True)
 
 
 def unreadable(path: Path, reason: str) -> UnreadableFile:
@@ -147,9 +150,10 @@ def _content(path: Path) -> tuple[bytes, type[ImageFile.ImageFile]]:
     raise unreadable(path, "cannot be decoded: it is no PNG, JPEG, WebP, BMP or TIFF")
 
 
-def _png(path: Path, data: bytes) -> Png:
+def _png(path: Path, data: bytes, *, count_pixels: bool) -> Png:
     try:
-        return Png(path, data, whole_png(data, lambda *size: _check_size(path, *size)))
+        depth = whole_png(data, lambda *size: _check_size(path, *size), count_pixels=count_pixels)
+        return Png(path, data, depth)
     except Damaged as error:
         raise unreadable(path, str(error)) from error
 
@@ -180,7 +184,7 @@ def _rgb(image: Image) -> UInt8[np.ndarray, "h w 3"]:
     if image.mode.startswith("I;16"):
         # Pillow would cut off at 255 what is above it.
         return np.stack([(np.array(image) >> 8).astype(np.uint8)] * 3, axis=-1)
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _orientation(image: Image) -> int:

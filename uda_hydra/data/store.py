@@ -1,7 +1,7 @@
 """Decoded arrays on disk, one file for each: whole and up to date, or made again.
 
 An entry is named after its source file and that file's size and time of change, and it appears
-under this name when it is complete. So the name alone tells what is missing, processes need no
+under this name when it is complete. So the names alone show what is missing, processes need no
 common index, and an interruption at any moment costs the entries that were being made.
 """
 

@@ -25,7 +25,7 @@ def _save(state: dict[str, Any], path: Path) -> None:
             try:
                 torch.save(state, file)
             except RuntimeError as error:
-                # On a full disk torch speaks of its own format, and the system in the background.
+                # On a full disk torch blames its own format; the system's error is the context.
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from error
                 raise

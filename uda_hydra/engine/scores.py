@@ -151,10 +151,10 @@ class Scores:
         counts = {"classes_scored": self.classes_scored, "classes_absent": [*self.absent]}
         return defined | counts
 
-    def table(self, beside: Mapping[str, Mapping[str, float]] = {}) -> str:
+    def table(self, extra: Mapping[str, Mapping[str, float]] = {}) -> str:
         """A line per class in percent, and the means below; ``-`` where nothing is defined.
 
-        ``beside`` are columns next to ours: heading to shares by the name of a class or a metric.
+        ``extra`` are columns next to ours: heading to shares by the name of a class or a metric.
         """
         nan = float("nan")
         share = _defined(self._truth, np.full_like(self._truth, self.confusion.sum()))
@@ -167,12 +167,12 @@ class Scores:
             means = scores.miou, scores.mean_accuracy, scores.mean_precision
             rows.append((metric, heading(metric).replace("mIoU", "mean"), *means, nan))
         width = max(len(label) for label in ("class", *(row[1] for row in rows)))
-        widths = (9, *(max(9, len(name) + 2) for name in beside), 10, 11, 9)
-        headings = zip(("IoU", *beside, "accuracy", "precision", "pixels"), widths, strict=True)
+        widths = (9, *(max(9, len(name) + 2) for name in extra), 10, 11, 9)
+        headings = zip(("IoU", *extra, "accuracy", "precision", "pixels"), widths, strict=True)
         head = f"{'class':{width}}" + "".join(f"{name:>{w}}" for name, w in headings)
         lines = []
         for key, label, iou, *others in rows:
-            values = [iou, *(column.get(key, nan) for column in beside.values()), *others]
+            values = [iou, *(column.get(key, nan) for column in extra.values()), *others]
             cells = (_percent(v, w) for v, w in zip(values, widths, strict=True))
             lines.append(f"{label:{width}}" + "".join(cells))
         lines.insert(len(self.names), rule := "-" * len(head))

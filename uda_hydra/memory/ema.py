@@ -50,7 +50,7 @@ class EmaTeacher(nn.Module):
         """Train or evaluate, see the class."""
         super().train(mode)
         if not self.drops:
-            # Only batch norm and what draws random numbers can tell the two modes apart.
+            # Only batch norm and what draws random numbers differ between the two modes.
             self.network.eval()
             for module in self.network.modules():
                 if isinstance(module, _BatchNorm):

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from uda_hydra.models.checkpoints.layouts import Layout
+from uda_hydra.models.checkpoints.layouts import WeightLayout
 
 
 class Backbone(nn.Module):
@@ -31,8 +31,8 @@ class Backbone(nn.Module):
         """How often the release's optimiser lists the parameter ``name``."""
         return 1
 
-    def layout(self, tensors: Mapping[str, Tensor]) -> Layout | None:
-        """The layout of a file with these tensors, where the network alone can tell it."""
+    def layout(self, tensors: Mapping[str, Tensor]) -> WeightLayout | None:
+        """The layout of a file with these tensors, where only the network itself knows it."""
         return None
 
     def in_order(self) -> Iterable[nn.Module]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from uda_hydra.errors import UserError, nearest
 from uda_hydra.models.backbone import Backbone
 from uda_hydra.models.batch_norm import FixedBatchNorm, Policy, StillBatchNorm, freeze
-from uda_hydra.models.checkpoints.layouts import Layout
+from uda_hydra.models.checkpoints.layouts import WeightLayout
 from uda_hydra.models.checkpoints.timm import timm_layout
 from uda_hydra.types import Normalization
 
@@ -123,7 +123,7 @@ class TimmBackbone(Backbone):
         layers = group_parameters(self.net, self.net.group_matcher(coarse=False), reverse=True)
         return {parameter: layers[name] for name, parameter in self.net.named_parameters()}
 
-    def layout(self, tensors: Mapping[str, Tensor]) -> Layout | None:
+    def layout(self, tensors: Mapping[str, Tensor]) -> WeightLayout | None:
         """How a file of timm's or of a package names this network's weights; None if neither."""
         with torch.device("meta"):
             whole = timm.create_model(self.name).state_dict()

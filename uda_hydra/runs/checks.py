@@ -29,7 +29,7 @@ SCORES = (
     *("miou/last", "miou/best", "pixel_accuracy", "mean_accuracy", "fwiou", "seconds"),
     *DIRECTIONS,
 )
-"""What ``objective`` may be, beside the IoU of a class."""
+"""What ``objective`` may be, in addition to the IoU of a class."""
 
 
 def check_stages(stages: Iterable[Stage]) -> None:
@@ -140,5 +140,5 @@ def check_labels(pair: Pair) -> None:
         if not any((labels.label(index) != IGNORE).any() for index in range(count)):
             raise UserError(
                 f"no pixel of {pair.name} has a class in the labels of the {what}. "
-                "task=check_data tells what the files hold."
+                "task=check_data shows what the files hold."
             )

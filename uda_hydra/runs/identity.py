@@ -15,7 +15,7 @@ from uda_hydra.runs.schema import RunSchema
 from uda_hydra.settings import TrainerSettings, neutral_keys
 
 RECORD = "identity.json"
-"""The file beside a training that holds its ``record``."""
+"""The file in a training's folder that holds its ``record``."""
 FINGERPRINTS = ("times", "content")
 """How a file of the data is known: by size and time of change, or by SHA-256."""
 KNOWN_BY = "known by"
@@ -92,7 +92,7 @@ def changes(folder: Path, new: Mapping[str, Any]) -> list[str]:
     """What differs between a record and the one in ``folder``; nothing if no training is there."""
     if not (folder / RECORD).exists():
         left = [name for name in TRAINED if (folder / name).exists()]
-        return [f"{folder / RECORD} is missing beside {left[0]}"] if left else []
+        return [f"{folder / RECORD} is missing, though {left[0]} is there"] if left else []
     old = read_json(folder / RECORD) or {}
     if old.keys() != new.keys() or not all(isinstance(part, dict) for part in old.values()):
         return [f"{folder / RECORD} is damaged or of an earlier version"]

@@ -3,7 +3,7 @@
 - A study in a database cannot be made with SQLAlchemy 2: the version that alembic stamps is never
   committed, and the next connection finds none.
 - Importance (fANOVA) fails with NumPy 1.24 and later: the value of a node is an array of one
-  number, which no longer becomes a float (optuna#4583, mended in Optuna 3.2).
+  number, which no longer becomes a float (optuna#4583, fixed in Optuna 3.2).
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ from hydra.core.override_parser.types import Override
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from uda_hydra.config import quoted, settings
+from uda_hydra.config import settings
 from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.errors import UserError
-from uda_hydra.files import digest_of
+from uda_hydra.files import digest_of, quoted
 from uda_hydra.provenance import command
 from uda_hydra.runs.checks import check_stages
 from uda_hydra.runs.identity import identity

@@ -19,10 +19,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 from optuna.trial import TrialState
 
-from uda_hydra.config import quoted
 from uda_hydra.engine.device import free_memory
 from uda_hydra.errors import Stopped, UserError, print_error
-from uda_hydra.files import is_number, mask, printable
+from uda_hydra.files import is_number, mask, printable, quoted
 from uda_hydra.provenance import provenance
 from uda_hydra.runs.layout import mark_folder
 from uda_hydra.studies import storage

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from uda_hydra.files import is_number, read_json
 from uda_hydra.runs.identity import RECORD, record
+from uda_hydra.runs.results import read_result
 from uda_hydra.runs.stages import Stage
 from uda_hydra.studies.report.metrics import Metric
 
@@ -82,10 +83,11 @@ def collect(folder: Path, known: Sequence[Kind]) -> tuple[list[Row], list[str]]:
     left_out = []
     for run in sorted(path for path in folder.glob("*/") if path.is_dir()):
         for kind, row in zip(known, rows, strict=True):
-            result = read_json(run / kind.name / "result.json")
+            identity = read_json(run / kind.name / RECORD) or {}
+            result = read_result(run / kind.name, identity)
             if result is None:
                 continue
-            trained = (read_json(run / kind.name / RECORD) or {}).get("config", {})
+            trained = identity.get("config", {})
             if _seedless(trained) == kind.identity:
                 row.trainings[trained["seed"]] = Training(run / kind.name, result)
             else:

@@ -24,7 +24,7 @@ FILE = "evaluation.json"
 
 
 def evaluate(config: DictConfig, overrides: list[str]) -> float:
-    """Print the per-class table beside published rows, and return the mean IoU.
+    """Print the per-class table next to published rows, and return the mean IoU.
 
     With ``output`` also write ``evaluation.json`` there; one of another evaluation is kept.
     """

@@ -19,7 +19,7 @@ from uda_hydra.runs.layout import check_folder, mark_folder
 def scan(config: DictConfig, overrides: list[str]) -> None:
     """Write ``<pair>-<classes>.json`` to ``output`` (default: outputs/scan) and print the shares.
 
-    What was read is remembered beside it, so that an interrupted scan resumes where it stopped.
+    What was read is recorded next to it, so that an interrupted scan resumes where it stopped.
     Target labels are not looked at: no sampler may know them.
     """
     folder = Path(config.output or SCANS)

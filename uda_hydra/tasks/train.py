@@ -229,7 +229,7 @@ def _callbacks(stage: Stage, layout: RunLayout) -> list[Callback]:
 
 
 def _facts(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str]) -> dict[str, str]:
-    """What is kept beside the scores of a stage."""
+    """What is kept with the scores of a stage."""
     data = fingerprints(pair, stage.config.fingerprint)
     facts = provenance(overrides) | {
         "dataset": pair.name,

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from uda_hydra.config import quoted
 from uda_hydra.engine.events import Callback, Evaluation, Run
-from uda_hydra.files import csv_cell, mask, read_json, write_atomically, write_json
+from uda_hydra.files import csv_cell, mask, quoted, read_json, write_atomically, write_json
 from uda_hydra.tracking import metric_log
 from uda_hydra.tracking.formatting import legal, parameters
 from uda_hydra.tracking.metric_log import MetricLog

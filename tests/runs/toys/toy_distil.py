@@ -11,7 +11,7 @@ from uda_hydra.methods.base import Method, Update
 
 
 class ToyDistil(Method):
-    """Supervised, and as far from its teacher's file as ``distance`` tells."""
+    """Supervised, and as far from its teacher's file as ``distance`` says."""
 
     terms = ("seg", "seg_aux")
 

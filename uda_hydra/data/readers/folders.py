@@ -50,7 +50,7 @@ def folders(
     partners = None
     if labelled:
         if labels is None:
-            raise ValueError(f"{name} needs labels: set labels=FOLDER beside images={images}")
+            raise ValueError(f"{name} needs labels: set labels=FOLDER with images={images}")
         label_pattern = _pattern("label_name", label_name, LABELS)
         partners = _files(name, _folder(labels, "labels"), label_pattern)
     listed = None

@@ -10,14 +10,14 @@ import math
 
 from torch import Tensor, nn
 
-from uda_hydra.models.checkpoints.layouts import OURS, Layout
+from uda_hydra.models.checkpoints.layouts import OURS, WeightLayout
 from uda_hydra.models.heads import AsppSum
 
 INITIAL_STD = 0.01
 
 
 def branch_warnings(
-    network: nn.Module, tensors: dict[str, Tensor], layout: Layout
+    network: nn.Module, tensors: dict[str, Tensor], layout: WeightLayout
 ) -> tuple[str, ...]:
     """Warnings if ``model.active_branches`` of ``network`` does not suit these ``tensors``."""
     heads = {name: m for name, m in network.named_modules() if isinstance(m, AsppSum)}

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from uda_hydra.models.checkpoints.containers import wrap
-from uda_hydra.models.checkpoints.layouts import BY_NAME, LAYOUTS, OURS, Layout
+from uda_hydra.models.checkpoints.layouts import BY_NAME, LAYOUTS, OURS, WeightLayout
 from uda_hydra.models.checkpoints.names import abbreviate, fit, order, rename_back
 from uda_hydra.models.checkpoints.reading import NAMES, Checkpoint
 
@@ -24,7 +24,7 @@ def ours(checkpoint: Checkpoint) -> dict[str, Tensor]:
     return checkpoint.tensors | kept
 
 
-def official(checkpoint: Checkpoint, layout: Layout) -> dict[str, Tensor]:
+def official(checkpoint: Checkpoint, layout: WeightLayout) -> dict[str, Tensor]:
     """The tensors of ``checkpoint`` under the names of ``layout``, in the order of its state dict.
 
     Raises ValueError if the layout has no name for one of them, or requires more tensors.
@@ -48,7 +48,7 @@ def official(checkpoint: Checkpoint, layout: Layout) -> dict[str, Tensor]:
     return {name: found[name] for name in order(found, layout)}
 
 
-def find_layout(name: str) -> Layout:
+def find_layout(name: str) -> WeightLayout:
     """The layout that ``layout=`` names; "/flat" after it leaves out its container."""
     base, _, flat = name.partition("/")
     if base not in BY_NAME or base == OURS.name or flat not in ("", "flat"):
@@ -70,7 +70,7 @@ def write_ours(path: Path, tensors: dict[str, Tensor]) -> None:
     path.chmod(mode)
 
 
-def write_official(path: Path, tensors: dict[str, Tensor], layout: Layout) -> None:
+def write_official(path: Path, tensors: dict[str, Tensor], layout: WeightLayout) -> None:
     """Write a file that ``torch.load`` of any version reads, as official code needs it."""
     with path.open("wb") as file:
         torch.save(wrap(tensors, layout.container), file, _use_new_zipfile_serialization=False)

@@ -16,7 +16,7 @@ class Mark(NamedTuple):
     size: int
 
 
-class Layout(NamedTuple):
+class WeightLayout(NamedTuple):
     """How one family of files names its tensors."""
 
     name: str
@@ -35,14 +35,14 @@ class Layout(NamedTuple):
 
 def _initialisation(
     name: str, title: str, pairs: Pairs, *unused: str, mark: Mark | None = None
-) -> Layout:
+) -> WeightLayout:
     """Initial weights of a backbone; ``unused`` are the prefixes of another task's head."""
     more = (*pairs, *((prefix, None) for prefix in unused))
     optional = () if mark else unused
-    return Layout(name, title, more, optional=optional, may_be_missing=HEADS, mark=mark)
+    return WeightLayout(name, title, more, optional=optional, may_be_missing=HEADS, mark=mark)
 
 
-OURS = Layout(
+OURS = WeightLayout(
     "uda_hydra",
     "a network of uda_hydra",
     (*parts.same("", "", "backbone.", *HEADS), ("unused.", None)),
@@ -58,12 +58,12 @@ BACKBONE_WRITTEN_HERE = WRITTEN_HERE._replace(may_be_missing=(*HEADS, *_FULLY_CO
 # Snapshots of networks on a Caffe-style ResNet. Of layouts that a file's names and sizes cannot
 # tell apart, the first in its container is taken.
 _CAFFE_STYLE = (
-    Layout("advent", "ADVENT, AdaptSegNet, CaCo or CFContra with two heads", TWO_HEADS),
-    Layout("adaptseg_multi", "AdaptSegNet with two heads", TWO_HEADS),
-    Layout("caco", "CaCo", TWO_HEADS),
-    Layout("cfcontra_none", "CFContra without projector", TWO_HEADS),
-    Layout("maxsquare", "MaxSquare or Adversarial-DA-Exp", TWO_HEADS, container="maxsquare"),
-    Layout(
+    WeightLayout("advent", "ADVENT, AdaptSegNet, CaCo or CFContra with two heads", TWO_HEADS),
+    WeightLayout("adaptseg_multi", "AdaptSegNet with two heads", TWO_HEADS),
+    WeightLayout("caco", "CaCo", TWO_HEADS),
+    WeightLayout("cfcontra_none", "CFContra without projector", TWO_HEADS),
+    WeightLayout("maxsquare", "MaxSquare or Adversarial-DA-Exp", TWO_HEADS, container="maxsquare"),
+    WeightLayout(
         "advent_single",
         "ADVENT with one head",
         (*RESNET, *parts.aspp_sum("layer6.", "main_head.")),
@@ -77,27 +77,27 @@ _CAFFE_STYLE = (
         "layer5.",
         mark=Mark("layer5.conv2d_list.0.bias", 0, 21),
     ),
-    Layout(
+    WeightLayout(
         "adaptseg_single",
         "AdaptSegNet with one head",
         (*RESNET, *parts.aspp_sum("layer5.", "main_head.")),
     ),
-    Layout(
+    WeightLayout(
         "cfcontra_moco",
         "CFContra with MoCo's projector",
         (*TWO_HEADS, *parts.projector("head.0.", "head.2.", ours=("fc1.", "fc2."))),
     ),
-    Layout(
+    WeightLayout(
         "cfcontra_simclr",
         "CFContra with SimCLR's projector",
         (*TWO_HEADS, *parts.projector("head.0.", "head.1.", "head.3.", "head.4.")),
     ),
-    Layout(
+    WeightLayout(
         "cfcontra_byol",
         "CFContra with BYOL's projector",
         (*TWO_HEADS, *parts.projector("head.0.", "head.1.", "head.3.")),
     ),
-    Layout(
+    WeightLayout(
         "cfcontra_linear",
         "CFContra with a linear projector",
         (
@@ -105,7 +105,7 @@ _CAFFE_STYLE = (
             *parts.renamed("head.", "projector.fc.", ("weight", "weight"), ("bias", "bias")),
         ),
     ),
-    Layout(
+    WeightLayout(
         "cacovan_advent_projector",
         "CaCo-vanilla with projector",
         (
@@ -113,7 +113,7 @@ _CAFFE_STYLE = (
             *parts.projector("projector_1.linear1.", "projector_1.bn1.", "projector_1.linear2."),
         ),
     ),
-    Layout(
+    WeightLayout(
         "cacovan_gn_se",
         "CaCo-vanilla's DeeplabMulti with squeeze and excitation",
         (
@@ -122,7 +122,7 @@ _CAFFE_STYLE = (
             *parts.aspp_cat("layer6.", "main_head."),
         ),
     ),
-    Layout(
+    WeightLayout(
         "cacovan_bn",
         "CaCo-vanilla's DeeplabMulti",
         (
@@ -131,7 +131,7 @@ _CAFFE_STYLE = (
             *parts.aspp_cat("layer6.", "main_head.", squeeze=False),
         ),
     ),
-    Layout(
+    WeightLayout(
         "proda",
         "ProDA",
         (*RESNET, *parts.aspp_cat("layer5.", "main_head."), ("bn_pretrain.", "feat_norm.")),
@@ -142,12 +142,12 @@ _CAFFE_STYLE = (
 
 _MIT = parts.same("backbone.", "backbone.", *parts.MIT)
 _OTHERS = (
-    Layout(
+    WeightLayout(
         "adaptseg_vgg16",
         "AdaptSegNet on VGG-16",
         (*parts.vgg("features."), *parts.aspp_sum("classifier.", "main_head.")),
     ),
-    Layout(
+    WeightLayout(
         "proca_vgg16",
         "ProCA on VGG-16",
         (
@@ -156,25 +156,25 @@ _OTHERS = (
         ),
         container="proca",
     ),
-    Layout(
+    WeightLayout(
         "proca",
         "ProCA",
         (*parts.PROCA_RESNET, *parts.aspp_sum("classifier.", "main_head.")),
         container="proca",
     ),
-    Layout(
+    WeightLayout(
         "proca_v3head",
         "ProCA with ProDA's head",
         (*parts.PROCA_RESNET, *parts.aspp_cat("classifier.", "main_head.")),
         container="proca",
     ),
-    Layout(
+    WeightLayout(
         "ybao_v3plus",
         "Adversarial-DA-Exp's DeepLabV3+",
         (("backbone.", "backbone."), *parts.DEEPLAB_V3PLUS),
         container="maxsquare",
     ),
-    Layout(
+    WeightLayout(
         "daformer_dlv2",
         "DAFormer's DeepLabV2",
         (
@@ -183,13 +183,13 @@ _OTHERS = (
         ),
         container="mmseg",
     ),
-    Layout(
+    WeightLayout(
         "daformer",
         "DAFormer",
         (*_MIT, *parts.DAFORMER),
         container="mmseg",
     ),
-    Layout(
+    WeightLayout(
         "segformer",
         "SegFormer in DAFormer's code",
         (*_MIT, *parts.SEGFORMER),
@@ -223,45 +223,45 @@ _INITIALISATIONS = (
 )
 
 _OTHER_NETWORKS = (
-    Layout(
+    WeightLayout(
         "disc_adaptseg_fc",
         "AdaptSegNet's discriminator",
         parts.fully_convolutional(""),
         mark=Mark("conv1.weight", 3, 4),
     ),
-    Layout(
+    WeightLayout(
         "disc_proda_fc",
         "ProDA's discriminator",
         parts.fully_convolutional(""),
         optional=("conv4.",),
     ),
-    Layout(
+    WeightLayout(
         "disc_proda_class",
         "ProDA's discriminator of classes",
         parts.fully_convolutional("discriminator."),
     ),
-    Layout(
+    WeightLayout(
         "disc_advent_fc",
         "ADVENT's discriminator",
         (*((f"{2 * i}.", f"convs.{i}.") for i in range(4)), ("8.", "classifier.")),
     ),
-    Layout(
+    WeightLayout(
         "disc_proca_pixel",
         "ProCA's discriminator",
         (("D.0.", "conv1."), ("D.2.", "conv2."), ("cls1.", "src."), ("cls2.", "tgt.")),
     ),
-    Layout("disc_cacovan_ms", "CaCo-vanilla's multi-scale discriminator", parts.MULTI_SCALE),
-    Layout(
+    WeightLayout("disc_cacovan_ms", "CaCo-vanilla's multi-scale discriminator", parts.MULTI_SCALE),
+    WeightLayout(
         "proca_projhead_convmlp",
         "ProCA's projection head",
         parts.projector("proj.0.", "proj.1.", "proj.3."),
     ),
-    Layout(
+    WeightLayout(
         "proca_projhead_linear",
         "ProCA's projection head of one layer",
         parts.renamed("proj.", "projector.fc.", ("weight", "weight"), ("bias", "bias")),
     ),
-    Layout(
+    WeightLayout(
         "cfcontra_decoder",
         "CFContra's image decoder",
         tuple((f"{j}.", f"convs.{i}.") for i, j in enumerate((1, 5, 8, 11, 14, 18, 21, 25, 28))),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from uda_hydra.models.checkpoints.branches import branch_warnings
-from uda_hydra.models.checkpoints.layouts import Layout
+from uda_hydra.models.checkpoints.layouts import WeightLayout
 from uda_hydra.models.checkpoints.names import abbreviate
 from uda_hydra.models.checkpoints.reading import Checkpoint, read_checkpoint
 
@@ -54,11 +54,11 @@ def load_weights(
     network: nn.Module,
     file: str | Path,
     *,
-    known: Callable[[Mapping[str, Tensor]], Layout | None] | None = None,
+    known: Callable[[Mapping[str, Tensor]], WeightLayout | None] | None = None,
 ) -> LoadReport:
     """Fill ``network`` from ``file``; if anything does not fit, nothing changes.
 
-    ``known`` tells the layout of files that only the network itself knows.
+    ``known`` gives the layout of files that only the network itself knows.
 
     Old files lack ``num_batches_tracked``, which becomes 0.
     Raises ValueError, naming file and remedy, for what cannot be read, recognised or fitted.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
-from uda_hydra.models.checkpoints.layouts import Layout
+from uda_hydra.models.checkpoints.layouts import WeightLayout
 from uda_hydra.models.checkpoints.parts import Pairs
 
 
@@ -20,7 +20,7 @@ class Fit(NamedTuple):
     """Names with a prefix that the layout does not have."""
 
 
-def fit(names: Iterable[str], layout: Layout) -> Fit:
+def fit(names: Iterable[str], layout: WeightLayout) -> Fit:
     """Compare ``names`` with the layout's own."""
     prefixes = _theirs(layout.pairs)
     pattern = _any(prefixes)
@@ -32,7 +32,7 @@ def fit(names: Iterable[str], layout: Layout) -> Fit:
     )
 
 
-def rename(names: Iterable[str], layout: Layout) -> dict[str, str | None]:
+def rename(names: Iterable[str], layout: WeightLayout) -> dict[str, str | None]:
     """Our name for each of a file's names; None for unknown and unused ones."""
     pattern = _any(_theirs(layout.pairs))
     ours: dict[str, str | None] = {}
@@ -43,13 +43,13 @@ def rename(names: Iterable[str], layout: Layout) -> dict[str, str | None]:
     return ours
 
 
-def rename_back(names: Iterable[str], layout: Layout) -> dict[str, str | None]:
+def rename_back(names: Iterable[str], layout: WeightLayout) -> dict[str, str | None]:
     """The layout's name for each name of ours; None where it has none."""
     pairs = tuple((ours, theirs) for theirs, ours in layout.pairs if ours is not None)
     return rename(names, layout._replace(pairs=pairs))
 
 
-def order(names: Iterable[str], layout: Layout) -> list[str]:
+def order(names: Iterable[str], layout: WeightLayout) -> list[str]:
     """``names`` in the order of the layout's state dict; stable within one part."""
     prefixes = _theirs(layout.pairs)
     stems = [prefix.partition("{")[0] for prefix in prefixes]

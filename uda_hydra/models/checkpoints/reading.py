@@ -15,7 +15,7 @@ from torch import Tensor
 from uda_hydra.inputs import InputError, open_regular, shown
 from uda_hydra.models.checkpoints.containers import Unwrapped, unwrap
 from uda_hydra.models.checkpoints.guard import LARGEST_FILE, Unsafe, check_torch_file
-from uda_hydra.models.checkpoints.layouts import Layout
+from uda_hydra.models.checkpoints.layouts import WeightLayout
 from uda_hydra.models.checkpoints.names import rename
 from uda_hydra.models.checkpoints.recognition import Recognised, identify
 
@@ -27,7 +27,7 @@ class Checkpoint(NamedTuple):
     """The content of a weight file, under our names."""
 
     file: str
-    layout: Layout
+    layout: WeightLayout
     container: str
     tensors: dict[str, Tensor]
     """The tensors that have a name of ours, by that name."""
@@ -38,11 +38,11 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(
-    file: str | Path, known: Callable[[Mapping[str, Tensor]], Layout | None] | None = None
+    file: str | Path, known: Callable[[Mapping[str, Tensor]], WeightLayout | None] | None = None
 ) -> Checkpoint:
     """Open ``file``, recognise its layout, and give its tensors our names.
 
-    Its content tells whether it is a torch or a safetensors file; ``known`` tells the layout of
+    Its content shows whether it is a torch or a safetensors file; ``known`` gives the layout of
     files that only the network itself knows. Raises ValueError, naming file and remedy, for what
     cannot be read or recognised.
     """
@@ -76,7 +76,7 @@ def read_checkpoint(
 def _is_safetensors(path: Path) -> bool:
     """Whether a file begins with the length of a header (8 bytes) and an opening brace."""
     with open_regular(path, largest=LARGEST_FILE) as file:
-        return file.read(9)[8:] == b"{" or path.suffix == ".safetensors"
+        return file.read(9)[8:] == b"{"
 
 
 def _read_torch(path: Path) -> Unwrapped:

@@ -10,7 +10,7 @@ from uda_hydra.models.checkpoints.layouts import (
     BACKBONE_WRITTEN_HERE,
     LAYOUTS,
     WRITTEN_HERE,
-    Layout,
+    WeightLayout,
 )
 from uda_hydra.models.checkpoints.names import Fit, abbreviate, fit
 from uda_hydra.models.checkpoints.parts import HEADS
@@ -22,11 +22,11 @@ TOLERANCE = 0.05
 class Recognised(NamedTuple):
     """A layout, and the tensors under its own names."""
 
-    layout: Layout
+    layout: WeightLayout
     tensors: dict[str, Tensor]
 
 
-def recognise(tensors: dict[str, Tensor], file: str) -> Layout:
+def recognise(tensors: dict[str, Tensor], file: str) -> WeightLayout:
     """The layout of a plain dictionary of ``tensors``; see ``identify``."""
     return identify(tensors, file).layout
 
@@ -50,7 +50,7 @@ def identify(tensors: dict[str, Tensor], file: str, *, container: str = "flat") 
     raise ValueError(_unknown(candidates, file))
 
 
-def _fitting(tensors: dict[str, Tensor], container: str) -> Layout | None:
+def _fitting(tensors: dict[str, Tensor], container: str) -> WeightLayout | None:
     """The layout with the fewest unknown names; the file's own container decides a tie."""
     best: tuple[int, bool] | None = None
     found = None
@@ -64,7 +64,7 @@ def _fitting(tensors: dict[str, Tensor], container: str) -> Layout | None:
     return found
 
 
-def _marked(tensors: dict[str, Tensor], layout: Layout) -> bool:
+def _marked(tensors: dict[str, Tensor], layout: WeightLayout) -> bool:
     if layout.mark is None:
         return True
     name, dimension, size = layout.mark
@@ -97,6 +97,6 @@ def _unknown(candidates: list[dict[str, Tensor]], file: str) -> str:
     )
 
 
-def _distance(layout: Layout, fitting: Fit, count: int) -> float:
+def _distance(layout: WeightLayout, fitting: Fit, count: int) -> float:
     needed = len(layout.pairs) - len(layout.optional)
     return len(fitting.lacking) / needed + len(fitting.unknown) / count

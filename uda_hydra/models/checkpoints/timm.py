@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from uda_hydra.models.checkpoints.layouts import Layout
+from uda_hydra.models.checkpoints.layouts import WeightLayout
 from uda_hydra.models.checkpoints.parts import HEADS, Pairs
 
 COUNTER = "num_batches_tracked"
@@ -16,7 +16,7 @@ FIRST = "_conv_stem.weight"
 
 def timm_layout(
     name: str, whole: Mapping[str, Tensor], kept: Iterable[str], tensors: Mapping[str, Tensor]
-) -> Layout | None:
+) -> WeightLayout | None:
     """The layout of a file with ``tensors`` for timm's network ``name``; None for other files.
 
     ``whole`` is the state dict of the network with its classifier, ``kept`` are the names that the
@@ -34,9 +34,9 @@ def timm_layout(
     return None
 
 
-def _initialisation(name: str, title: str, names: Iterable[tuple[str, str]]) -> Layout:
+def _initialisation(name: str, title: str, names: Iterable[tuple[str, str]]) -> WeightLayout:
     pairs: Pairs = tuple((their, f"backbone.net.{our}") for their, our in names)
-    return Layout(name, title, (*pairs, ("", None)), optional=("",), may_be_missing=HEADS)
+    return WeightLayout(name, title, (*pairs, ("", None)), optional=("",), may_be_missing=HEADS)
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -65,7 +65,7 @@ def _change(analysis: StudyAnalysis, point: PointResults, key: str) -> float:
 
 
 def _name_rows(axes: Axes, keys: Sequence[str], height: float) -> None:
-    """Names beside the rows, in letters that fit; every second, third ... row where none do."""
+    """Names of the rows, in letters that fit; every second, third ... row where none do."""
     points_per_row = 72 * height / len(keys)
     step = int(np.ceil(SMALLEST_FONT / points_per_row))
     size = float(np.clip(points_per_row * step * 0.85, SMALLEST_FONT, 9))

@@ -136,7 +136,7 @@ def _pareto(analysis: StudyAnalysis) -> _Plan:
 
 
 def _classes(analysis: StudyAnalysis) -> Iterator[_Plan]:
-    """A heat map for every curve; for many keys the paper's point beside the best."""
+    """A heat map for every curve; for many keys the paper's point next to the best."""
     axis, points = analysis.points.axis, analysis.points
     maps: list[tuple[str, tuple[PointResults, ...]]]
     if axis:

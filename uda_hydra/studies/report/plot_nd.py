@@ -33,7 +33,7 @@ GRID = 60
 MOST_SLICES, MOST_LINES, MOST_SMOOTHED = 12, 200, 500
 """Panels of slices, lines of parallel coordinates, and points that enter the smoothed ground."""
 FEW = 8
-"""Up to this many values of a key are written beside its axis; of more, only the ends."""
+"""Up to this many values of a key are written along its axis; of more, only the ends."""
 
 
 def draw_importance(shares: dict[str, Estimate]) -> Figure:
@@ -193,7 +193,7 @@ def _heights(analysis: StudyAnalysis, key: str) -> dict[PointResults, float]:
 
 
 def _write_values(axes: Axes, place: int, heights: dict[PointResults, float], key: str) -> None:
-    """The values of a key beside its axis: all of a few, the ends of many."""
+    """The values of a key along its axis: all of a few, the ends of many."""
     named = {height: shown_value(point.params[key]) for point, height in heights.items()}
     if len(named) > FEW:
         named = {height: named[height] for height in (min(named), max(named))}

@@ -13,10 +13,13 @@ from typing import Any
 from uda_hydra.files import digest
 from uda_hydra.studies.load import load_study
 
-UNCOMPARED = ("*.lock", "mlflow.db*", "study.db*", "mlflow-artifacts")
-"""Files and folders that are no result, or whose names are drawn at random."""
+UNCOMPARED = ("*.lock", "mlflow.db*", "study.db*", "mlflow-artifacts", "cost.json")
+"""Files and folders that are no result, or whose names are drawn at random.
+
+A training that is killed between its last checkpoint and ``cost.json`` has none.
+"""
 DATED = (
-    *("previous.pt", "checksums.txt", "config.yaml", "cost.json", "tracking.json", "mlflow.json"),
+    *("previous.pt", "checksums.txt", "config.yaml", "tracking.json", "mlflow.json"),
     *("*.log", "*.html", "*.csv", "streets.jsonl"),
 )
 """Files that must be there and may differ: they hold times, numbers, states that a kill skips."""

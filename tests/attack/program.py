@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pkgutil
 import resource
@@ -71,6 +72,8 @@ def run_in(
     """
     os.setsid()
     os.chdir(folder)
+    # A fork server's child would start its own workers by another one; from a shell they are forked.
+    multiprocessing.set_start_method("fork", force=True)
     with log.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -72,7 +72,7 @@ def run_in(
     """
     os.setsid()
     os.chdir(folder)
-    # A fork server's child would start its own workers by another one; from a shell they are forked.
+    # From a shell workers are forked; a fork server's child would ask another server for them.
     multiprocessing.set_start_method("fork", force=True)
     with log.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)

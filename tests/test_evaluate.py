@@ -78,6 +78,17 @@ def test_protocols_differ_and_the_common_one_is_the_trainers(run, make_trainer):
     assert shrunk["pixel_accuracy"] != common["pixel_accuracy"]
 
 
+def test_an_official_file_scores_as_ours(run, make_trainer, tmp_path):
+    trainer = make_trainer("method=proca/adapt", "model=proca_tiny")
+    trainer.save()
+    ours, official = trainer.checkpoints.last, tmp_path / "model_best.pth"
+    tasks.run(composed("task=convert", f"init={ours}", "layout=proca", f"output={official}"), [])
+    results = [run("evaluate", "model=proca_tiny", f"init={file}") for file in (ours, official)]
+    own = ("init", "command")
+    scores, others = ({k: v for k, v in one.items() if k not in own} for one in results)
+    assert scores == others
+
+
 def other_weights(make_trainer, tmp_path):
     trainer = make_trainer("method=source_only", "seed=1", folder=tmp_path / "other")
     trainer.save()

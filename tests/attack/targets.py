@@ -52,6 +52,13 @@ TARGETS = {
             *("augmentation=weak_strong", "augmentation.crop=[48,32]", "augmentation.width=96"),
         )
     ),
+    # Prototypes, thresholds and labels are made by passes and handed from stage to stage.
+    "handed on": Target(
+        (
+            *(*TINY, *SHARED, *UNTRACKED, "trainer.steps=4", "output=run", "method=proca"),
+            "method.threshold=0.0",
+        )
+    ),
     "cache": Target(
         (
             *(*TINY, SHARED[0], *UNTRACKED, "method=source_only", "output=run", "trainer.steps=2"),

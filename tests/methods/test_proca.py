@@ -7,10 +7,12 @@ import math
 import pytest
 import torch
 
+from tests.conftest import composed
 from tests.runs.test_stages import planned
+from uda_hydra import tasks
 from uda_hydra.engine.events import Run
 from uda_hydra.errors import UserError
-from uda_hydra.types import Step
+from uda_hydra.types import IGNORE, Step
 
 
 def finished(trainer):
@@ -56,6 +58,81 @@ def test_prototypes_are_handed_on(make_trainer, tmp_path):
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"method\.prototypes=.*last\.pt"):
         read.prepare()
+
+
+def test_the_releases_prototypes_are_read_and_written(make_trainer, tmp_path):
+    made = finished(make_trainer("method=proca/prototype_init", folder=tmp_path / "made"))
+    official, ours = [], []
+    for level in made.method.prototypes:
+        official.append(tmp_path / f"prototype_{level}_dist.pth")
+        ours.append(tmp_path / f"{level}.safetensors")
+        convert(made.folder / "last.pt", official[-1], f"layout=proca_prototypes_{level}")
+        convert(official[-1], ours[-1])
+    content = torch.load(official[1], weights_only=True)
+    assert [*content] == ["Proto", "Amount"]
+    assert {tensor.dtype for tensor in content.values()} == {torch.float32}
+    for number, files in enumerate((official, ours)):
+        listed = ",".join(map(str, files))
+        folder = tmp_path / str(number)
+        reading = make_trainer("method=proca/adapt", f"method.prototypes=[{listed}]", folder=folder)
+        reading.prepare()
+        for level, table in reading.method.prototypes.items():
+            assert table.mean.equal(made.method.prototypes[level].mean)
+            assert table.count.equal(made.method.prototypes[level].count)
+    reading.method.files = official[::-1]
+    with pytest.raises(ValueError, match=r"method\.prototypes=.*out_dist.*where feat needs"):
+        reading.prepare()
+    official[0].write_bytes(official[0].read_bytes()[:100])
+    reading.method.files = official
+    with pytest.raises(ValueError, match=r"method\.prototypes=.*feat_dist.*cannot be read"):
+        reading.prepare()
+
+
+def convert(file, output, *overrides):
+    tasks.run(composed("task=convert", f"init={file}", f"output={output}", *overrides), [])
+
+
+@pytest.mark.parametrize("method", ["proca/memory_bank", "sdca/adapt", "fada/adapt"])
+def test_the_others_do_without_a_confident_cell_too(make_trainer, method):
+    threshold = [] if method == "fada/adapt" else ["method.threshold=1e9"]
+    trainer = make_trainer(f"method={method}", *threshold, "trainer.steps=1")
+    trainer.prepare()
+    values = trainer.step(*next(trainer.batches()), Step(0, 0.0))
+    assert all(value.isfinite() for value in values.values())
+    assert all(p.isfinite().all() for p in trainer.method.parameters())
+
+
+def test_a_class_that_neither_domain_shows_has_no_prototype(make_trainer):
+    trainer = make_trainer("method=proca/adapt", "method.threshold=0.0", "trainer.steps=1")
+    method = trainer.method
+    trainer.prepare()
+    with torch.no_grad():
+        for branch in method.segmenter.main_head.branches:
+            branch.bias[0] = -1e4
+        for table in method.prototypes.values():
+            table.mean[0], table.count[0] = 0, 0
+    source, target = next(trainer.batches())
+    source = source._replace(label=source.label.where(source.label != 0, IGNORE))
+    values = trainer.step(source, target, Step(0, 0.0))
+    assert all(value.isfinite() for value in values.values())
+    assert all(p.isfinite().all() for p in method.parameters())
+    for table in method.prototypes.values():
+        assert table.count[0] == 0
+        assert not table.mean[0].any()
+        assert table.count.sum() > 0
+    assert method.monitor()["pseudo_share/0"] == 0
+
+
+def test_self_training_on_images_without_a_label(make_trainer):
+    trainer = make_trainer("method=proca/ssl", "trainer.steps=1", "optimizer.weight_decay=0")
+    trainer.prepare()
+    source, target = next(trainer.batches())
+    nothing = torch.full_like(target.stored["labels"], IGNORE)
+    before = {name: p.detach().clone() for name, p in trainer.method.named_parameters()}
+    values = trainer.step(source, target._replace(stored={"labels": nothing}), Step(0, 0.0))
+    assert all(value == 0 for value in values.values())
+    assert all(p.equal(before[name]) for name, p in trainer.method.named_parameters())
+    assert trainer.method.monitor()["pseudo_share/all"] == 0
 
 
 def test_without_a_confident_cell_the_target_adds_nothing(make_trainer):

@@ -9,7 +9,12 @@ from uda_hydra.losses.class_threshold import (
     values_in_bins,
 )
 from uda_hydra.losses.consistency import consistency, disagreement
-from uda_hydra.losses.contrast import category_contrast, gaussian_contrast, prototype_contrast
+from uda_hydra.losses.contrast import (
+    category_contrast,
+    from_chance,
+    gaussian_contrast,
+    prototype_contrast,
+)
 from uda_hydra.losses.entropy import (
     class_prior,
     entropy,

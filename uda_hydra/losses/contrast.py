@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -97,6 +99,15 @@ def gaussian_contrast(
     valid = (label != IGNORE).flatten(1)
     own = scatter.gather(1, label.flatten(1).where(valid, 0).long()[:, None])[:, 0] * valid
     return cell_entropy(scores, label) + own.sum() / valid.sum().clamp(min=1)
+
+
+def from_chance(contrasts: Mapping[str, Tensor], choices: int) -> dict[str, Tensor]:
+    """Each contrast minus its value where all ``choices`` are equally likely, ln of their number.
+
+    By names for ``Method.monitor``; 0 means that the contrast has not learned anything.
+    """
+    chance = math.log(choices)
+    return {f"from_chance/{name}": value.detach() - chance for name, value in contrasts.items()}
 
 
 class Cosines(torch.autograd.Function):

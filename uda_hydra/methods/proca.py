@@ -5,8 +5,7 @@ Two methods: the pass that makes the first prototypes, and the adaptation that m
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from uda_hydra.methods.base import (
     require_fraction,
     require_positive,
 )
-from uda_hydra.models.checkpoints.buffers import read_buffers
+from uda_hydra.models.checkpoints.buffers import read_buffers, read_tables
 from uda_hydra.types import Source, Step, Target
 
 
@@ -62,7 +61,7 @@ class ProCA(Method):
         self,
         segmenter: nn.Module,
         *,
-        prototypes: str | None,
+        prototypes: str | Sequence[str] | None,
         temperature: float,
         threshold: float,
         mask_on: str,
@@ -77,7 +76,7 @@ class ProCA(Method):
         require_fraction(rho=rho)
         require_choice("mask_on", mask_on, *L.MASKS)
         require_choice("update_from", update_from, "both", "source")
-        self.file = prototypes
+        self.files = prototypes
         self.temperature = temperature
         self.threshold = threshold
         self.mask_on = mask_on
@@ -88,11 +87,13 @@ class ProCA(Method):
         self.seen: dict[str, Tensor] = {}
 
     def prepare(self, passes: Passes) -> None:
-        """The first prototypes: those of the file, or of the weights to begin with."""
-        if self.file is None:
+        """The first prototypes: those of the files, or of the weights to begin with."""
+        if self.files is None:
             fill(self.prototypes, self.segmenter, passes)
+        elif isinstance(self.files, str):
+            read_buffers(self.prototypes, Path(self.files), "prototypes", key="method.prototypes")
         else:
-            read_buffers(self.prototypes, Path(self.file), "prototypes", key="method.prototypes")
+            read_tables(self.prototypes, self.files, key="method.prototypes")
 
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """Each domain is normalised by itself; running statistics see the target last."""
@@ -122,9 +123,8 @@ class ProCA(Method):
             )
             for domain in maps
         }
-        chance = math.log(len(table.mean))
-        for domain, loss in losses.items():
-            self.seen[f"from_chance/{level}_{domain}"] = loss.detach() - chance
+        named = {f"{level}_{domain}": loss for domain, loss in losses.items()}
+        self.seen |= L.from_chance(named, len(table.mean))
         return losses["source"] + losses["target"]
 
     def monitor(self) -> dict[str, Tensor]:

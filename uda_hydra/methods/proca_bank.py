@@ -6,8 +6,6 @@ what it does literally once it is given a temperature.
 
 from __future__ import annotations
 
-import math
-
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -126,7 +124,7 @@ class MemoryBank(Method):
         # Chance: one positive among all slots of the other classes, all equally far.
         classes, length = self.bank.mean.shape[:2]
         others = 2 * classes * length - (length if self.official else 2 * length)
-        self.seen[f"from_chance/{domain}"] = loss.detach() - math.log(1 + others)
+        self.seen |= L.from_chance({domain: loss}, 1 + others)
         return loss / len(embedding) if self.official else loss
 
     def monitor(self) -> dict[str, Tensor]:

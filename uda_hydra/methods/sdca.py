@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import partial
 
@@ -94,9 +93,8 @@ class Sdca(Method):
                 )
                 for domain in maps
             ]
-            for domain, loss in zip(maps, losses, strict=True):
-                chance = math.log(len(table.mean))
-                self.seen[f"from_chance/{level}_{domain}"] = loss.detach() - chance
+            named = {f"{level}_{d}": loss for d, loss in zip(maps, losses, strict=True)}
+            self.seen |= L.from_chance(named, len(table.mean))
             terms[level] = sum(losses)
         self.seen |= L.label_shares(own, self.segmenter.num_classes)
         yield Update("segmenter", **terms)

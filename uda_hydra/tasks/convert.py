@@ -16,6 +16,7 @@ from uda_hydra.models.checkpoints.export import (
     write_official,
     write_ours,
 )
+from uda_hydra.models.checkpoints.layouts import OURS
 from uda_hydra.models.checkpoints.names import abbreviate
 from uda_hydra.models.checkpoints.reading import read_checkpoint
 from uda_hydra.runs.layout import check_folder
@@ -30,7 +31,7 @@ def convert(config: DictConfig, overrides: list[str]) -> None:
     build.check_init(config)
     try:
         layout = None if config.layout is None else find_layout(config.layout)
-        checkpoint = read_checkpoint(config.init)
+        checkpoint = read_checkpoint(config.init, take=(layout or OURS).take)
         tensors = ours(checkpoint) if layout is None else official(checkpoint, layout)
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -30,7 +30,7 @@ class Container(NamedTuple):
 
 
 CONTAINERS = (
-    Container("uda_hydra", (Part(("method",)),), take="segmenter."),
+    Container("uda_hydra", (Part(("method",)),)),
     Container("proda", (Part(("ResNet101", "model_state")),)),
     Container(
         "proca",
@@ -44,6 +44,8 @@ CONTAINERS = (
     Container("maxsquare", (Part(("state_dict",)),)),
     Container("model", (Part(("model",)),)),
     Container("flat", (Part(()),)),
+    # Written in another way and read as a flat one.
+    Container("proca_prototypes", (Part(()),)),
 )
 """Every known structure; the first one that fits a file is used."""
 
@@ -57,9 +59,14 @@ class Unwrapped(NamedTuple):
     """Keys of the file that hold something other than the wanted tensors."""
 
 
-def unwrap(content: object, file: str) -> Unwrapped:
-    """Find the tensors; their names lose "module.", which several GPUs put before them."""
+def unwrap(content: object, file: str, *, take: str = "segmenter.") -> Unwrapped:
+    """Find the tensors; their names lose "module.", which several GPUs put before them.
+
+    Of a method's checkpoint only names with the prefix ``take`` are taken, and they lose it.
+    """
     for container in CONTAINERS:
+        if container.name == "uda_hydra":
+            container = container._replace(take=take)
         tensors = _taken(content, container)
         if tensors:
             used = {part.path[0] for part in container.parts if part.path}
@@ -86,6 +93,9 @@ def wrap(tensors: dict[str, Tensor], container: str) -> dict[str, object]:
             "feature_extractor": _inside(tensors, "feature_extractor."),
             "classifier": _inside(tensors, "classifier."),
         }
+    if container == "proca_prototypes":
+        # Its products with features need one precision; we count in double.
+        return {name: tensor.float() for name, tensor in tensors.items()}
     if container == "mmseg":
         return {"meta": {}, "state_dict": {f"model.{name}": t for name, t in tensors.items()}}
     if container == "maxsquare":

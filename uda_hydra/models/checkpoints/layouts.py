@@ -31,6 +31,8 @@ class WeightLayout(NamedTuple):
     may_be_missing: tuple[str, ...] = ("projector.",)
     """Prefixes of our names that may stay as initialised when such a file is loaded."""
     mark: Mark | None = None
+    take: str = "segmenter."
+    """Prefix of what is written in this layout, among the names of a method's checkpoint."""
 
 
 def _initialisation(
@@ -222,6 +224,19 @@ _INITIALISATIONS = (
     ),
 )
 
+_PROCA_PROTOTYPES = WeightLayout(
+    "proca_prototypes_feat",
+    "ProCA's prototypes",
+    (("Proto", "mean"), ("Amount", "count")),
+    container="proca_prototypes",
+    take="prototypes.feat.",
+)
+"""Of the features; its file of the logits' prototypes has the same names."""
+_OTHER_FILES = (
+    _PROCA_PROTOTYPES,
+    _PROCA_PROTOTYPES._replace(name="proca_prototypes_out", take="prototypes.out."),
+)
+
 _OTHER_NETWORKS = (
     WeightLayout(
         "disc_adaptseg_fc",
@@ -268,5 +283,5 @@ _OTHER_NETWORKS = (
     ),
 )
 
-LAYOUTS = (OURS, *_CAFFE_STYLE, *_OTHERS, *_INITIALISATIONS, *_OTHER_NETWORKS)
+LAYOUTS = (OURS, *_CAFFE_STYLE, *_OTHERS, *_INITIALISATIONS, *_OTHER_NETWORKS, *_OTHER_FILES)
 BY_NAME = {layout.name: layout for layout in LAYOUTS}

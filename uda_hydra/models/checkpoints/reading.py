@@ -15,7 +15,7 @@ from torch import Tensor
 from uda_hydra.inputs import InputError, open_regular, shown
 from uda_hydra.models.checkpoints.containers import Unwrapped, unwrap
 from uda_hydra.models.checkpoints.guard import LARGEST_FILE, Unsafe, check_torch_file
-from uda_hydra.models.checkpoints.layouts import WeightLayout
+from uda_hydra.models.checkpoints.layouts import OURS, WeightLayout
 from uda_hydra.models.checkpoints.names import rename
 from uda_hydra.models.checkpoints.recognition import Recognised, identify
 
@@ -38,19 +38,23 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(
-    file: str | Path, known: Callable[[Mapping[str, Tensor]], WeightLayout | None] | None = None
+    file: str | Path,
+    known: Callable[[Mapping[str, Tensor]], WeightLayout | None] | None = None,
+    *,
+    take: str = OURS.take,
 ) -> Checkpoint:
     """Open ``file``, recognise its layout, and give its tensors our names.
 
     Its content shows whether it is a torch or a safetensors file; ``known`` gives the layout of
-    files that only the network itself knows. Raises ValueError, naming file and remedy, for what
-    cannot be read or recognised.
+    files that only the network itself knows; ``take`` is the prefix of what is wanted of a
+    method's checkpoint. Raises ValueError, naming file and remedy, for what cannot be read or
+    recognised.
     """
     path = Path(file)
     if not path.exists():
         raise ValueError(f"init={shown(file)}: no such file")
     try:
-        found = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path)
+        found = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path, take)
     except InputError as error:
         raise _unusable(path, error.reason) from error
     except Unsafe as error:
@@ -79,7 +83,7 @@ def _is_safetensors(path: Path) -> bool:
         return file.read(9)[8:] == b"{"
 
 
-def _read_torch(path: Path) -> Unwrapped:
+def _read_torch(path: Path, take: str) -> Unwrapped:
     """The tensors of a file written by any ``torch.save``."""
     # ProDA and MaxSquare store a numpy number with the weights; numpy 2 moved what makes it.
     scalar = np.float64(0).__reduce__()[0]
@@ -100,7 +104,7 @@ def _read_torch(path: Path) -> Unwrapped:
     except Exception as error:
         # What torch raises depends on where the damage is: a dozen types, even AssertionError.
         raise _damaged(path, error) from error
-    return unwrap(content, shown(path))
+    return unwrap(content, shown(path), take=take)
 
 
 def _read_safetensors(path: Path) -> Unwrapped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -64,15 +65,15 @@ def test_the_releases_prototypes_are_read_and_written(make_trainer, tmp_path):
     made = finished(make_trainer("method=proca/prototype_init", folder=tmp_path / "made"))
     official, ours = [], []
     for level in made.method.prototypes:
-        official.append(tmp_path / f"prototype_{level}_dist.pth")
-        ours.append(tmp_path / f"{level}.safetensors")
+        official.append(str(tmp_path / f"prototype_{level}_dist.pth"))
+        ours.append(str(tmp_path / f"{level}.safetensors"))
         convert(made.folder / "last.pt", official[-1], f"layout=proca_prototypes_{level}")
         convert(official[-1], ours[-1])
     content = torch.load(official[1], weights_only=True)
     assert [*content] == ["Proto", "Amount"]
     assert {tensor.dtype for tensor in content.values()} == {torch.float32}
     for number, files in enumerate((official, ours)):
-        listed = ",".join(map(str, files))
+        listed = ",".join(files)
         folder = tmp_path / str(number)
         reading = make_trainer("method=proca/adapt", f"method.prototypes=[{listed}]", folder=folder)
         reading.prepare()
@@ -82,7 +83,8 @@ def test_the_releases_prototypes_are_read_and_written(make_trainer, tmp_path):
     reading.method.files = official[::-1]
     with pytest.raises(ValueError, match=r"method\.prototypes=.*out_dist.*where feat needs"):
         reading.prepare()
-    official[0].write_bytes(official[0].read_bytes()[:100])
+    torn = Path(official[0])
+    torn.write_bytes(torn.read_bytes()[:100])
     reading.method.files = official
     with pytest.raises(ValueError, match=r"method\.prototypes=.*feat_dist.*cannot be read"):
         reading.prepare()

@@ -68,8 +68,7 @@ def kinds(stages: Sequence[Stage], lists: Mapping[str, Sequence[str]]) -> list[K
 
 def _note(name: str, overrides: Sequence[str]) -> str:
     """How a row differs from its method alone."""
-    own = (line for line in overrides if not line.startswith(GIVEN) and "${stage:" not in line)
-    changed = ", ".join(own)
+    changed = ", ".join(line for line in overrides if not line.startswith(GIVEN))
     return f"tuned on other data: {changed}" if name.endswith(TUNED) else changed
 
 

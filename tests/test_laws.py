@@ -21,6 +21,7 @@ from uda_hydra.types import Step
 # What lets every term of a method come into play within six steps.
 LIVELY = {
     "caco/contrast": ["method.gate=none", "method.key_threshold=0.1"],
+    "cfcontra/contrast": ["method.margin=0.0"],
     "maxsquare/adapt": ["method.threshold=0.1"],
     "minent": ["method.prior_strictness=0.5"],
     SelfTrained: ["augmentation=weak_strong", "augmentation.crop=[48,32]", "augmentation.width=96"],

@@ -2,7 +2,14 @@
 
 from uda_hydra.losses.adversarial import GANS, SOURCE, TARGET, adversarial, gan
 from uda_hydra.losses.consistency import consistency, disagreement
-from uda_hydra.losses.contrast import category_contrast
+from uda_hydra.losses.contrast import (
+    Similarities,
+    category_contrast,
+    centre_contrast,
+    cosines,
+    dot_products,
+    lengths,
+)
 from uda_hydra.losses.entropy import (
     class_prior,
     entropy,
@@ -14,5 +21,12 @@ from uda_hydra.losses.entropy import (
 )
 from uda_hydra.losses.max_square import class_weights, image_wise, max_square, pixel_weights
 from uda_hydra.losses.precision import full_precision, logits, probabilities
-from uda_hydra.losses.pseudo_label import confident_label, guiding_label
+from uda_hydra.losses.pseudo_label import (
+    agreeing_label,
+    confident_label,
+    guiding_label,
+    nearest_centre,
+    network_label,
+    per_channel,
+)
 from uda_hydra.losses.segmentation import segmentation, supervised

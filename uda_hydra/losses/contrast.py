@@ -1,6 +1,8 @@
-"""Contrast between pixels and the keys of a category dictionary."""
+"""Contrast between pixels and what is remembered of each class: keys, or one centre."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,14 @@ from uda_hydra.losses.precision import full_precision
 
 EMPTY_SLOT = -1e30
 """Logarithm of the weight of an empty slot: nothing after exp, yet finite, so gradients are too."""
+
+SHORTEST = 1e-12
+"""Vectors are divided by their length, or by this if they are shorter."""
+SMALLEST = 1e-6
+"""What CFContra's release adds to a sum of exponentials, and to a probability under the logarithm.
+
+The second one caps the loss at 13.8 = -ln 1e-6.
+"""
 
 
 def category_contrast(
@@ -53,3 +63,71 @@ def category_contrast(
     divisor = count.clamp(min=1) if mean == "positives" else filled.sum().clamp(min=1)
     cells = label.numel()
     return -(temperature / base_temperature) * (attraction * own / divisor).sum() / cells
+
+
+def dot_products(
+    features: Float[Tensor, "b d h w"], centres: Float[Tensor, "c d"]
+) -> Float[Tensor, "b c h w"]:
+    """Of every pixel with every centre, in float32 at least; centres are constants."""
+    with torch.autocast(features.device.type, enabled=False):
+        features = full_precision(features)
+        return (centres.detach().to(features.dtype) @ features.flatten(2)).unflatten(
+            2, features.shape[-2:]
+        )
+
+
+def lengths(features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b 1 h w"]:
+    """Euclidean length of every pixel's features."""
+    return torch.linalg.vector_norm(full_precision(features), dim=1, keepdim=True)
+
+
+def cosines(
+    dot: Float[Tensor, "b c h w"], length: Float[Tensor, "b 1 h w"]
+) -> Float[Tensor, "b c h w"]:
+    """Of the angles between features of ``length`` and unit centres, from their products."""
+    return dot / length.clamp(min=SHORTEST)
+
+
+class Similarities:
+    """How the features of images lie to centres of unit length: one product serves every use."""
+
+    def __init__(self, features: Float[Tensor, "b d h w"], centres: Float[Tensor, "c d"]) -> None:
+        self.features = features
+        self.size = tuple(features.shape[-2:])
+        self.dot = dot_products(features, centres)
+        self.length = lengths(features)
+        self.cosines = cosines(self.dot, self.length)
+
+    def with_gradient_of(self, *centres: Float[Tensor, "_ d"]) -> Float[Tensor, "b c h w"]:
+        """The cosines, with the gradient that other centres would give them."""
+        others = cosines(dot_products(self.features, torch.cat(centres)), self.length)
+        return others + (self.cosines - others).detach()
+
+
+def centre_contrast(
+    cosine: Float[Tensor, "b c h w"],
+    label: Integer[Tensor, "b h w"],
+    temperature: float,
+    *,
+    stable: bool = False,
+) -> Float[Tensor, ""]:
+    """Draws each pixel towards the centre of its class and away from all others; in [0, 13.8].
+
+    CFContra (arXiv 2103.12371), as released. With v = cosine / temperature and m the mean of all v,
+    q_c = exp(v_c - m) / (sum_k exp(v_k - m) + 1e-6), and the loss is the mean of
+    -ln(q + 1e-6) at the labels. Under q = 1e-6 its gradient vanishes. ``stable``: cross-entropy of
+    v instead, in [0, inf). At chance level either is ln c.
+
+    Labels outside 0..c-1 do not count; without any other the loss is 0, and so is its gradient.
+    """
+    classes = cosine.shape[1]
+    known = (label >= 0) & (label < classes)
+    scores = full_precision(cosine) / temperature
+    log_total = scores.logsumexp(dim=1)
+    own = scores.gather(1, label.where(known, 0)[:, None])[:, 0] - log_total
+    if not stable:
+        # 1 / (1 + 1e-6 exp(m - log_total)) is what the first 1e-6 does; as a sigmoid it cannot
+        # overflow, whatever the temperature.
+        damped = torch.sigmoid(log_total - scores.mean() - math.log(SMALLEST))
+        own = (own.exp() * damped + SMALLEST).log()
+    return -own.where(known, 0.0).sum() / known.sum().clamp(min=1)

@@ -1,4 +1,11 @@
 """State that outlives a step: modules made of buffers, saved and restored with the method."""
 
 from uda_hydra.memory.category_queue import CategoryQueue
+from uda_hydra.memory.class_centres import (
+    ClassMemory,
+    class_centres,
+    fill_missing,
+    image_means,
+    whole_centres,
+)
 from uda_hydra.memory.ema import EmaTeacher, ema_momentum

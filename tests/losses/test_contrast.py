@@ -153,7 +153,20 @@ def centre_problem():
 
 
 def cosines(features, centres):
-    return L.cosines(L.dot_products(features, centres), L.lengths(features))
+    return L.similarity(features, centres).cosine
+
+
+def test_similarity_and_its_gradient_are_those_of_normalised_features():
+    features, _, centres = centre_problem()
+    features = features.detach().double().requires_grad_()
+    cosine, length = L.similarity(features, centres)
+    plain = F.normalize(features, dim=1)[:, None] * centres[None, :, :, None, None].double()
+    torch.testing.assert_close(cosine, plain.sum(dim=2))
+    torch.testing.assert_close(length, features.norm(dim=1, keepdim=True))
+    assert not length.requires_grad
+    weight = torch.arange(cosine.numel()).view_as(cosine) / 10
+    one, other = (torch.autograd.grad((weight * c).sum(), features) for c in (cosine, plain.sum(2)))
+    torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("temperature", [0.07, 0.5])

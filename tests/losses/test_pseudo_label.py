@@ -23,8 +23,7 @@ def test_either_head_may_be_the_confident_one_and_both_vote():
 
 
 def nearest(features, centres, threshold):
-    dot, length = L.dot_products(features, centres), L.lengths(features)
-    return L.nearest_centre(dot, length, centres, threshold)
+    return L.nearest_centre(L.similarity(features, centres), centres, threshold)
 
 
 def test_nearest_centre_by_hand():
@@ -49,3 +48,10 @@ def test_a_missing_centre_is_never_the_nearest():
 def test_channels_are_divided_by_their_own_norm():
     features = torch.tensor([[3.0, 4.0], [0.0, 0.0]]).view(1, 2, 1, 2)
     assert L.per_channel(features).flatten().tolist() == pytest.approx([0.6, 0.8, 0.0, 0.0])
+
+
+def test_shares_of_labels_count_every_pixel():
+    label = torch.tensor([[[0, 0, 2, IGNORE]]])
+    shares = {name: share.item() for name, share in L.label_shares(label, 3).items()}
+    expected = {"all": 0.75, "0": 0.5, "1": 0.0, "2": 0.25}
+    assert shares == {f"pseudo_share/{name}": share for name, share in expected.items()}

@@ -39,7 +39,7 @@ def terms_of(method, step=STEP, count=1):
 
 
 def test_contrasts_are_those_of_the_memories_before_the_step():
-    method, (source, target) = made(margin=0.0), batch()
+    method, (source, target) = made(margin=0.0, stable=True), batch()
     own, other = method.source_memory.centres.clone(), method.target_memory.centres.clone()
     terms = terms_of(method)
     seen = method.segmenter(source.image).features
@@ -59,8 +59,8 @@ def test_contrasts_are_those_of_the_memories_before_the_step():
 def test_memories_follow_after_the_step(cross_update):
     method, (source, target) = made(margin=0.0, cross_update=cross_update), batch()
     before = method.source_memory.centres.clone()
-    dot = L.dot_products(features := method.segmenter(target.image).features, before)
-    pseudo_label = L.nearest_centre(dot, L.lengths(features), before, None)
+    features = method.segmenter(target.image).features
+    pseudo_label = L.nearest_centre(L.similarity(features, before), before, None)
     found = [class_centres(features, pseudo_label, 3)] if cross_update else []
     features = method.segmenter(source.image).features
     found.append(class_centres(features, shrink_label(source.label, features.shape[-2:]), 3))
@@ -96,13 +96,13 @@ def test_without_any_confident_pixel_the_target_contrasts_are_zero(grad_memory):
     assert terms_of(made(margin=1e6, reject=False))["contrast_t"] > 0
 
 
-def test_what_is_logged_says_how_far_below_chance_and_which_pixels_have_labels():
+def test_what_is_logged_says_how_far_from_chance_and_which_pixels_have_labels():
     method = made(margin=0.01)
     terms = terms_of(method)
     shown = method.monitor()
     for name in ("contrast_s", "contrast_t", "contrast_s2t", "contrast_t2s"):
-        assert shown[f"below_chance/{name}"].item() == pytest.approx(
-            math.log(3) - terms[name].item()
+        assert shown[f"from_chance/{name}"].item() == pytest.approx(
+            terms[name].item() - math.log(3)
         )
     shares = [shown[f"pseudo_share/{c}"].item() for c in range(3)]
     assert shown["pseudo_share/all"].item() == pytest.approx(sum(shares))

@@ -22,8 +22,7 @@ def close(actual: Tensor, expected: object, *, rtol: float = 1e-4, atol: float =
 
 
 def nearest(features: Tensor, centres: Tensor, threshold: float | None) -> Tensor:
-    dot, length = L.dot_products(features, centres), L.lengths(features)
-    return L.nearest_centre(dot, length, centres, threshold)
+    return L.nearest_centre(L.similarity(features, centres), centres, threshold)
 
 
 @pytest.mark.parametrize("name", ["pseudo_euclid", "pseudo_normeuclid"])
@@ -38,7 +37,8 @@ def test_nearest_centre(reference, name):
     everything = nearest(features, centres, None)
     assert everything.equal(case.out["distance"].argmin(dim=1))
 
-    squared = L.lengths(features) ** 2 - 2 * L.dot_products(features, centres)
+    cosine, length = L.similarity(features, centres)
+    squared = length**2 - 2 * length * cosine
     distance = (squared + centres.square().sum(dim=1)[:, None, None]).sqrt()
     close(distance, case.out["distance"])
     # A label is kept just under its margin and rejected just over it.
@@ -141,7 +141,7 @@ def test_memory(reference, name, precision):
     kept = ClassMemory(*memory.shape).to(precision)
     kept.centres.copy_(memory)
 
-    cosine = L.cosines(L.dot_products(features, kept.centres), L.lengths(features))
+    cosine = L.similarity(features, kept.centres).cosine
     label = case.inputs["labels"][None, :, None]
     loss = L.centre_contrast(cosine, label, case.args["temp"])
     loss.backward()

@@ -3,12 +3,10 @@
 from uda_hydra.losses.adversarial import GANS, SOURCE, TARGET, adversarial, gan
 from uda_hydra.losses.consistency import consistency, disagreement
 from uda_hydra.losses.contrast import (
-    Similarities,
+    Similarity,
     category_contrast,
     centre_contrast,
-    cosines,
-    dot_products,
-    lengths,
+    similarity,
 )
 from uda_hydra.losses.entropy import (
     class_prior,
@@ -25,6 +23,7 @@ from uda_hydra.losses.pseudo_label import (
     agreeing_label,
     confident_label,
     guiding_label,
+    label_shares,
     nearest_centre,
     network_label,
     per_channel,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -65,43 +66,52 @@ def category_contrast(
     return -(temperature / base_temperature) * (attraction * own / divisor).sum() / cells
 
 
-def dot_products(
-    features: Float[Tensor, "b d h w"], centres: Float[Tensor, "c d"]
-) -> Float[Tensor, "b c h w"]:
-    """Of every pixel with every centre, in float32 at least; centres are constants."""
+class Similarity(NamedTuple):
+    """Of the cells of features to centres."""
+
+    cosine: Float[Tensor, "b c h w"]
+    length: Float[Tensor, "b 1 h w"]
+    """Of the features; a constant."""
+
+
+def similarity(features: Float[Tensor, "b d h w"], centres: Float[Tensor, "c d"]) -> Similarity:
+    """Cosine of every cell with every centre, of length 1 or 0; in float32 at least.
+
+    Centres are constants. One matrix product, which labels and losses can share.
+    """
     with torch.autocast(features.device.type, enabled=False):
-        features = full_precision(features)
-        return (centres.detach().to(features.dtype) @ features.flatten(2)).unflatten(
-            2, features.shape[-2:]
-        )
+        rows = full_precision(features).flatten(2)
+        found = Cosines.apply(rows, centres.detach().to(rows.dtype))
+    return Similarity(*(one.unflatten(2, features.shape[-2:]) for one in found))
 
 
-def lengths(features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b 1 h w"]:
-    """Euclidean length of every pixel's features."""
-    return torch.linalg.vector_norm(full_precision(features), dim=1, keepdim=True)
+class Cosines(torch.autograd.Function):
+    """Cosines (b, k, n) of features (b, d, n) with keys of length 1, and the features' lengths.
 
+    Differentiable by the features alone. The product is divided by the lengths, not the features
+    before it, so nothing of the features' size is made but their gradient.
+    """
 
-def cosines(
-    dot: Float[Tensor, "b c h w"], length: Float[Tensor, "b 1 h w"]
-) -> Float[Tensor, "b c h w"]:
-    """Of the angles between features of ``length`` and unit centres, from their products."""
-    return dot / length.clamp(min=SHORTEST)
+    @staticmethod
+    def forward(
+        ctx: Any, features: Float[Tensor, "b d n"], keys: Float[Tensor, "k d"]
+    ) -> tuple[Float[Tensor, "b k n"], Float[Tensor, "b 1 n"]]:
+        """A cell of length 0 has the cosine 0 with every key."""
+        # In parts that stay in the cache.
+        square = sum(part.square().sum(dim=1, keepdim=True) for part in features.split(64, dim=1))
+        length = square.sqrt().clamp(min=SHORTEST)
+        cosine = keys @ features / length
+        ctx.save_for_backward(features, keys, length, cosine)
+        ctx.mark_non_differentiable(length)
+        return cosine, length
 
-
-class Similarities:
-    """How the features of images lie to centres of unit length: one product serves every use."""
-
-    def __init__(self, features: Float[Tensor, "b d h w"], centres: Float[Tensor, "c d"]) -> None:
-        self.features = features
-        self.size = tuple(features.shape[-2:])
-        self.dot = dot_products(features, centres)
-        self.length = lengths(features)
-        self.cosines = cosines(self.dot, self.length)
-
-    def with_gradient_of(self, *centres: Float[Tensor, "_ d"]) -> Float[Tensor, "b c h w"]:
-        """The cosines, with the gradient that other centres would give them."""
-        others = cosines(dot_products(self.features, torch.cat(centres)), self.length)
-        return others + (self.cosines - others).detach()
+    @staticmethod
+    def backward(ctx: Any, gradient: Float[Tensor, "b k n"], _: Tensor) -> tuple[Tensor, None]:
+        """(key - cosine * unit feature) / length, weighted by the gradient."""
+        features, keys, length, cosine = ctx.saved_tensors
+        gradient = gradient / length
+        along = (gradient * cosine).sum(dim=1, keepdim=True) / length
+        return (keys.T @ gradient).addcmul_(features, along, value=-1), None
 
 
 def centre_contrast(

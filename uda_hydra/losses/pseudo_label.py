@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from uda_hydra.losses.contrast import SHORTEST
+from uda_hydra.losses.contrast import SHORTEST, Similarity
 from uda_hydra.losses.precision import full_precision
 from uda_hydra.types import IGNORE, shrink_label, upsample
 
@@ -37,22 +37,29 @@ def guiding_label(
     return (main + aux).argmax(dim=1).where(confident, IGNORE)
 
 
+def label_shares(label: Integer[Tensor, "b h w"], num_classes: int) -> dict[str, Float[Tensor, ""]]:
+    """Shares of all pixels that carry a pseudo label: of any class, and of each by its number."""
+    index = label.flatten().long()
+    index = index.where(index != IGNORE, num_classes)
+    count = torch.zeros(num_classes + 1, dtype=torch.long, device=label.device)
+    shares = count.scatter_add_(0, index, torch.ones_like(index))[:-1] / label.numel()
+    named = {f"pseudo_share/{number}": share for number, share in enumerate(shares)}
+    return {"pseudo_share/all": shares.sum()} | named
+
+
 def nearest_centre(
-    dot: Float[Tensor, "b c h w"],
-    length: Float[Tensor, "b 1 h w"],
-    centres: Float[Tensor, "c d"],
-    threshold: float | None,
+    seen: Similarity, centres: Float[Tensor, "c d"], threshold: float | None
 ) -> Integer[Tensor, "b h w"]:
     """The class of the nearest centre, ignored where the second is less than ``threshold`` farther.
 
-    CFContra (arXiv 2103.12371). ``dot`` are the features' products with the centres, ``length``
-    their lengths. Distances are Euclidean, of features as they are. None rejects no pixel. A
-    centre of zeros stands for a class without one and is never the nearest; equal distances give
-    the lower class.
+    CFContra (arXiv 2103.12371). Distances are Euclidean, of features that are not normalised;
+    ``seen`` is their similarity to the centres. None rejects no pixel. A row of zeros is a class
+    without a centre, which is never the nearest; equal distances give the lower class.
     """
-    norm = centres.to(dot.dtype).square().sum(dim=1)[:, None, None]
+    norm = centres.square().sum(dim=1)[:, None, None]
+    cosine, length = seen.cosine.detach(), seen.length
     # Squared distances without the pixel's own length, so that the margin suffers no cancellation.
-    offset = (norm - 2 * dot).where(norm > 0, torch.inf)
+    offset = (norm - 2 * length * cosine).where(norm > 0, torch.inf)
     label = offset.argmin(dim=1)
     first, second = offset.topk(2, dim=1, largest=False).values.unbind(1)
     known = first < torch.inf

@@ -50,7 +50,7 @@ class Problem:
         coarse = torch.randint(0, CLASSES + 1, (1, 1, 8, 12), generator=generator)
         label = F.interpolate(coarse.float(), size=size, mode="nearest")[0].long()
         centres = torch.rand(2 * CLASSES, sizes.dim, generator=generator)
-        around = centres[label.clamp(max=CLASSES - 1)].movedim(3, 1)
+        around = centres[label.clamp(max=CLASSES - 1)].movedim(3, 1).contiguous()
         features = around + 0.1 * torch.rand(1, sizes.dim, *size, generator=generator)
         self.features = features.to(device).requires_grad_()
         self.label = label.where(label < CLASSES, IGNORE).to(device)

@@ -21,6 +21,7 @@ from uda_hydra.types import Step
 # What lets every term of a method come into play within six steps.
 LIVELY = {
     "caco/contrast": ["method.gate=none", "method.key_threshold=0.1"],
+    "cfcontra/contrast": ["method.margin=0.0"],
     "maxsquare/adapt": ["method.threshold=0.1"],
     "proca/adapt": ["method.threshold=0.0"],
     "proca/memory_bank": ["method.threshold=0.0", "method.min_samples=2"],

@@ -37,7 +37,7 @@ NOTES = {"ours": "x=3"}
 TINY = ("experiment=table", *SMALL, "trainer.steps=2", "trainer.save_every=1")
 LEFT_OUT = (
     *("longer", "statistics", "adabn", "adaptsegnet", "advent", "maxsquare", "caco"),
-    *("proca", "proca_labels", "proca_ssl", "proca_bank", "sdca", "fada"),
+    *("proca", "proca_labels", "proca_ssl", "proca_bank", "sdca", "fada", "cfcontra"),
 )
 WITHOUT = tuple(f"~stages.{name}" for name in LEFT_OUT)
 TUNED = "['method=minent','init=${stage:source}/last.pt','loss.lambda_ent=0.5']"

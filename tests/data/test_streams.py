@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from uda_hydra.augment.style import Restyle
 from uda_hydra.augment.training import AS_THEY_ARE
 from uda_hydra.data.streams import Steps, TrainingSet, load, order, seed_of
 
@@ -69,3 +70,14 @@ def test_a_batch_holds_image_label_and_key_of_the_same_sample():
         assert key == f"image {image[0, 0, 0]}" == f"image {label[0, 0]}"
     assert target.image.shape == (3, 3, 4, 6)
     assert not hasattr(target, "label")
+
+
+def test_a_source_image_takes_the_style_of_the_target_image_at_its_place():
+    restyle = Restyle(transfer="fda", beta=0.1, window="symmetric", probability=1.0)
+    plain = steps_of(5, 3, seed=1, batch_size=2)
+    styled = steps_of(5, 3, seed=1, batch_size=2, augmentation=restyle)
+    for step in range(3):
+        (before, _), (source, target) = plain[step], styled[step]
+        # Of images of one colour, FDA exchanges the colours.
+        assert source.image.equal(target.image)
+        assert source.label.equal(before.label) and source.key == before.key

@@ -131,3 +131,75 @@ def test_autocast_does_not_lower_the_precision():
     plain = L.category_contrast(query, label, keys, weight, **SHARP)
     with torch.autocast("cpu", torch.bfloat16):
         assert L.category_contrast(query, label, keys, weight, **SHARP).equal(plain)
+
+
+def centre_terms(features, label, centres, temperature):
+    """CFContra's loss as its release writes it: exponentials around the mean of all scores."""
+    rows = F.normalize(features.permute(0, 2, 3, 1).flatten(0, 2), dim=1)
+    scores = rows @ centres.T / temperature
+    exponential = (scores - scores.mean()).exp()
+    q = exponential / (exponential.sum(dim=1, keepdim=True) + 1e-6)
+    known = label.flatten() < len(centres)
+    own = q[known].gather(1, label.flatten()[known][:, None])
+    return -(own + 1e-6).log().mean()
+
+
+def centre_problem():
+    torch.manual_seed(0)
+    features = torch.randn(2, 6, 3, 4, requires_grad=True)
+    label = torch.randint(0, 5, (2, 3, 4))
+    label[0, 0] = IGNORE
+    return features, label, F.normalize(torch.randn(5, 6), dim=1)
+
+
+def cosines(features, centres):
+    return L.similarity(features, centres).cosine
+
+
+def test_similarity_and_its_gradient_are_those_of_normalised_features():
+    features, _, centres = centre_problem()
+    features = features.detach().double().requires_grad_()
+    cosine, length = L.similarity(features, centres)
+    plain = F.normalize(features, dim=1)[:, None] * centres[None, :, :, None, None].double()
+    torch.testing.assert_close(cosine, plain.sum(dim=2))
+    torch.testing.assert_close(length, features.norm(dim=1, keepdim=True))
+    assert not length.requires_grad
+    weight = torch.arange(cosine.numel()).view_as(cosine) / 10
+    one, other = (torch.autograd.grad((weight * c).sum(), features) for c in (cosine, plain.sum(2)))
+    torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+def test_centre_contrast_is_the_releases(temperature):
+    features, label, centres = centre_problem()
+    ours = L.centre_contrast(cosines(features, centres), label, temperature)
+    plain = centre_terms(features, label, centres, temperature)
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-6)
+    one, other = (torch.autograd.grad(loss, features)[0] for loss in (ours, plain))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_centre_contrast_is_finite_where_the_release_overflows():
+    features, label, centres = centre_problem()
+    for temperature in (0.001, 0.02):
+        loss = L.centre_contrast(cosines(features, centres), label, temperature)
+        (gradient,) = torch.autograd.grad(loss, features)
+        assert 0 <= loss <= 13.82 and gradient.isfinite().all()
+
+
+def test_stable_centre_contrast_is_cross_entropy_and_equal_cosines_are_chance():
+    features, label, centres = centre_problem()
+    cosine = cosines(features, centres)
+    ours = L.centre_contrast(cosine, label, 0.07, stable=True)
+    expected = F.cross_entropy(cosine / 0.07, label, ignore_index=IGNORE)
+    torch.testing.assert_close(ours, expected)
+    for stable in (True, False):
+        chance = L.centre_contrast(torch.zeros(1, 5, 3, 4), label[:1], 0.07, stable=stable)
+        assert chance.item() == pytest.approx(math.log(5), rel=1e-5)
+
+
+def test_centre_contrast_without_labels_is_zero():
+    features, label, centres = centre_problem()
+    loss = L.centre_contrast(cosines(features, centres), torch.full_like(label, IGNORE), 0.07)
+    (gradient,) = torch.autograd.grad(loss, features)
+    assert loss == 0 and (gradient == 0).all()

@@ -14,6 +14,7 @@ import torch
 
 from uda_hydra import benchmark
 from uda_hydra.benchmark import (
+    class_centres,
     confusion,
     dictionary,
     evaluation,
@@ -34,6 +35,7 @@ COMPARISONS: dict[str, Callable[[Setting], list[Measurement]]] = {
     "methods": methods.compare,
     "dictionary": dictionary.compare,
     "prototypes": prototypes.compare,
+    "class_centres": class_centres.compare,
     "sample": sample.compare,
     "confusion": confusion.compare,
     "upsampling": upsampling.compare,

@@ -15,7 +15,8 @@ class Ordered(Dataset):
     """Item i is the i-th batch of uint8 images of "source" or "target"; the last may be smaller.
 
     Only source batches have labels. ``size`` is (width, height), or None for that of training,
-    where the cache is used; ``mirror`` exchanges left and right in images and labels.
+    where the cache is used; ``mirror`` exchanges left and right in images and labels. ``count``
+    takes so many images at most, evenly spread over the domain's list.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class Ordered(Dataset):
         batch: int,
         size: tuple[int, int] | None = None,
         mirror: bool = False,
+        count: int | None = None,
     ) -> None:
         if domain not in ("source", "target"):
             raise ValueError(f'a pass goes over "source" or "target", not over {domain!r}')
@@ -38,9 +40,11 @@ class Ordered(Dataset):
         )
         self.labelled = domain == "source"
         self.mirror = mirror
-        keys = self.samples.keys
-        self.keys = [keys[start : start + batch] for start in range(0, len(keys), batch)]
-        self.batch = batch
+        total = len(self.samples.keys)
+        count = total if count is None else min(count, total)
+        chosen = [position * total // count for position in range(count)]
+        self.indices = [chosen[start : start + batch] for start in range(0, count, batch)]
+        self.keys = [tuple(self.samples.keys[i] for i in group) for group in self.indices]
 
     def fill(self) -> None:
         """Decode what the cache lacks."""
@@ -51,7 +55,7 @@ class Ordered(Dataset):
 
     def __getitem__(self, number: int) -> Source | Target:
         keys = self.keys[number]
-        indices = range(number * self.batch, number * self.batch + len(keys))
+        indices = self.indices[number]
         image = torch.stack([self.samples.image(i) for i in indices])
         image = image.flip(-1) if self.mirror else image
         if not self.labelled:

@@ -69,6 +69,7 @@ class Passes:
         size: tuple[int, int] | None = None,
         batch: int = 1,
         mirror: bool = False,
+        count: int | None = None,
         train: bool = False,
         depends_on: Mapping[str, Any] | None = None,
     ) -> dict[str, Artifact]:
@@ -80,7 +81,8 @@ class Passes:
         batches. Its settings belong into ``depends_on``, as plain values: where they, the data,
         the method's weights or the other arguments change, the pass is made again.
 
-        ``size`` (width, height) replaces the size of training. ``train``: normalise with the
+        ``size`` (width, height) replaces the size of training. ``count`` images at most are taken,
+        evenly spread over the domain's list. ``train``: normalise with the
         statistics of the batch; buffers are as before afterwards. Only batches with a missing or
         damaged item are computed. Raises Interrupted after the batch in which a signal came.
         """
@@ -89,6 +91,7 @@ class Passes:
             "size": size,
             "batch": batch,
             "mirror": mirror,
+            "count": count,
             "train": train,
             "depends_on": dict(depends_on or {}),
             "data": self.pair.fingerprint()[over],
@@ -101,7 +104,7 @@ class Passes:
             name: Artifact(self.folder / name, identity=identity, stored=Stored(**stored))
             for name, stored in artifacts.items()
         }
-        images = Ordered(self.pair, over, batch=batch, size=size, mirror=mirror)
+        images = Ordered(self.pair, over, batch=batch, size=size, mirror=mirror, count=count)
         keys = [key for group in images.keys for key in group]
         missing = {name: {*artifact.keys_missing(keys)} for name, artifact in opened.items()}
         wanted = set[str]().union(*missing.values())
@@ -154,6 +157,11 @@ class Passes:
                 "start the same command again."
             )
         return found
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names, in the order of the logits."""
+        return tuple(self.pair.label_space.names)
 
     def source_statistics(self) -> Statistics:
         """Pixels of each class in each label file of the source; each file is counted once."""

@@ -10,10 +10,13 @@ from uda_hydra.losses.class_threshold import (
 )
 from uda_hydra.losses.consistency import consistency, disagreement
 from uda_hydra.losses.contrast import (
+    Similarity,
     category_contrast,
+    centre_contrast,
     from_chance,
     gaussian_contrast,
     prototype_contrast,
+    similarity,
 )
 from uda_hydra.losses.entropy import (
     class_prior,
@@ -30,9 +33,13 @@ from uda_hydra.losses.max_square import class_weights, image_wise, max_square, p
 from uda_hydra.losses.precision import full_precision, logits, probabilities
 from uda_hydra.losses.pseudo_label import (
     MASKS,
+    agreeing_label,
     confident_label,
     guiding_label,
     label_shares,
+    nearest_centre,
+    network_label,
     own_label,
+    per_channel,
 )
 from uda_hydra.losses.segmentation import segmentation, supervised

@@ -1,10 +1,10 @@
-"""Contrast between pixels and the keys of a category dictionary or the prototypes of classes."""
+"""Contrast between pixels and what is remembered of each class: keys, or one centre."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,14 @@ from uda_hydra.types import IGNORE
 
 EMPTY_SLOT = -1e30
 """Logarithm of the weight of an empty slot: nothing after exp, yet finite, so gradients are too."""
+
+SHORTEST = 1e-12
+"""Vectors are divided by their length, or by this if they are shorter."""
+SMALLEST = 1e-6
+"""What CFContra's release adds to a sum of exponentials, and to a probability under the logarithm.
+
+The second one caps the loss at 13.8 = -ln 1e-6.
+"""
 
 
 def category_contrast(
@@ -74,7 +82,7 @@ def prototype_contrast(
     """
     with torch.autocast(features.device.type, enabled=False):
         features, keys = unit_keys(features, prototypes)
-        scores = Cosines.apply(features, keys) / temperature
+        scores = Cosines.apply(features, keys)[0] / temperature
     return cell_entropy(scores, label)
 
 
@@ -110,27 +118,47 @@ def from_chance(contrasts: Mapping[str, Tensor], choices: int) -> dict[str, Tens
     return {f"from_chance/{name}": value.detach() - chance for name, value in contrasts.items()}
 
 
-class Cosines(torch.autograd.Function):
-    """Cosines (b, k, n) of features (b, d, n), differentiable by these, with keys of length 1.
+class Similarity(NamedTuple):
+    """Of the cells of features to centres."""
 
-    Cells are divided by their lengths after the product, so nothing of the features' size is made
-    but their gradient: on a CPU a third of the time of ``F.normalize`` and a product.
+    cosine: Float[Tensor, "b c h w"]
+    length: Float[Tensor, "b 1 h w"]
+    """Of the features; a constant."""
+
+
+def similarity(features: Float[Tensor, "b d h w"], centres: Float[Tensor, "c d"]) -> Similarity:
+    """Cosine of every cell with every centre, of length 1 or 0; in float32 at least.
+
+    Centres are constants. One matrix product, which labels and losses can share.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        rows = full_precision(features).flatten(2)
+        found = Cosines.apply(rows, centres.detach().to(rows.dtype))
+    return Similarity(*(one.unflatten(2, features.shape[-2:]) for one in found))
+
+
+class Cosines(torch.autograd.Function):
+    """Cosines (b, k, n) of features (b, d, n) with keys of length 1, and the features' lengths.
+
+    Differentiable by the features alone. The product is divided by the lengths, not the features
+    before it, so nothing of the features' size is made but their gradient.
     """
 
     @staticmethod
     def forward(
         ctx: Any, features: Float[Tensor, "b d n"], keys: Float[Tensor, "k d"]
-    ) -> Float[Tensor, "b k n"]:
+    ) -> tuple[Float[Tensor, "b k n"], Float[Tensor, "b 1 n"]]:
         """A cell of length 0 has the cosine 0 with every key."""
         # In parts that stay in the cache.
         square = sum(part.square().sum(dim=1, keepdim=True) for part in features.split(64, dim=1))
-        length = square.sqrt().clamp(min=1e-12)
+        length = square.sqrt().clamp(min=SHORTEST)
         cosine = keys @ features / length
         ctx.save_for_backward(features, keys, length, cosine)
-        return cosine
+        ctx.mark_non_differentiable(length)
+        return cosine, length
 
     @staticmethod
-    def backward(ctx: Any, gradient: Float[Tensor, "b k n"]) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Float[Tensor, "b k n"], _: Tensor) -> tuple[Tensor, None]:
         """(key - cosine * unit feature) / length, weighted by the gradient."""
         features, keys, length, cosine = ctx.saved_tensors
         gradient = gradient / length
@@ -153,3 +181,32 @@ def cell_entropy(
     label = label.flatten(1).long()
     total = F.cross_entropy(scores, label, ignore_index=IGNORE, reduction="sum")
     return total / (label != IGNORE).sum().clamp(min=1)
+
+
+def centre_contrast(
+    cosine: Float[Tensor, "b c h w"],
+    label: Integer[Tensor, "b h w"],
+    temperature: float,
+    *,
+    stable: bool = False,
+) -> Float[Tensor, ""]:
+    """Draws each pixel towards the centre of its class and away from all others; in [0, 13.8].
+
+    CFContra (arXiv 2103.12371), as released. With v = cosine / temperature and m the mean of all v,
+    q_c = exp(v_c - m) / (sum_k exp(v_k - m) + 1e-6), and the loss is the mean of
+    -ln(q + 1e-6) at the labels. Under q = 1e-6 its gradient vanishes. ``stable``: cross-entropy of
+    v instead, in [0, inf). At chance level either is ln c.
+
+    Labels outside 0..c-1 do not count; without any other the loss is 0, and so is its gradient.
+    """
+    classes = cosine.shape[1]
+    known = (label >= 0) & (label < classes)
+    scores = full_precision(cosine) / temperature
+    log_total = scores.logsumexp(dim=1)
+    own = scores.gather(1, label.where(known, 0)[:, None])[:, 0] - log_total
+    if not stable:
+        # 1 / (1 + 1e-6 exp(m - log_total)) is what the first 1e-6 does; as a sigmoid it cannot
+        # overflow, whatever the temperature.
+        damped = torch.sigmoid(log_total - scores.mean() - math.log(SMALLEST))
+        own = (own.exp() * damped + SMALLEST).log()
+    return -own.where(known, 0.0).sum() / known.sum().clamp(min=1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from uda_hydra.losses.contrast import SHORTEST, Similarity
 from uda_hydra.losses.precision import full_precision
-from uda_hydra.types import IGNORE
+from uda_hydra.types import IGNORE, shrink_label, upsample
 
 
 def confident_label(
@@ -59,3 +62,50 @@ def label_shares(label: Integer[Tensor, "b h w"], num_classes: int) -> dict[str,
     shares = count.scatter_add_(0, index, torch.ones_like(index))[:-1] / label.numel()
     named = {f"pseudo_share/{number}": share for number, share in enumerate(shares)}
     return {"pseudo_share/all": shares.sum()} | named
+
+
+def nearest_centre(
+    seen: Similarity, centres: Float[Tensor, "c d"], threshold: float | None
+) -> Integer[Tensor, "b h w"]:
+    """The class of the nearest centre, ignored where the second is less than ``threshold`` farther.
+
+    CFContra (arXiv 2103.12371). Distances are Euclidean, of features that are not normalised;
+    ``seen`` is their similarity to the centres. None rejects no pixel. A row of zeros is a class
+    without a centre, which is never the nearest; equal distances give the lower class.
+    """
+    norm = centres.square().sum(dim=1)[:, None, None]
+    cosine, length = seen.cosine.detach(), seen.length
+    # Squared distances without the pixel's own length, so that the margin suffers no cancellation.
+    offset = (norm - 2 * length * cosine).where(norm > 0, torch.inf)
+    label = offset.argmin(dim=1)
+    first, second = offset.topk(2, dim=1, largest=False).values.unbind(1)
+    known = first < torch.inf
+    if threshold is not None:
+        squared = length[:, 0].square()
+        distances = [(squared + near).clamp(min=0).sqrt() for near in (first, second)]
+        margin = (second - first) / sum(distances)
+        # The only class that has a centre has no rival.
+        known &= (second == torch.inf) | (margin >= threshold)
+    return label.where(known, IGNORE)
+
+
+def per_channel(features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
+    """Every channel divided by its Euclidean norm over all pixels of the batch (CFContra)."""
+    norm = torch.linalg.vector_norm(full_precision(features), dim=(0, 2, 3), keepdim=True)
+    return features / norm.clamp(min=SHORTEST)
+
+
+def network_label(
+    logits: Float[Tensor, "b c h w"], image_size: Sequence[int], size: Sequence[int]
+) -> Integer[Tensor, "b h2 w2"]:
+    """The main head's class on the features' grid, by way of the image's size as in the release."""
+    label = upsample(full_precision(logits), tuple(image_size)).argmax(dim=1)
+    return shrink_label(label, tuple(size))
+
+
+def agreeing_label(
+    logits: Float[Tensor, "b c h w"], label: Integer[Tensor, "b h2 w2"]
+) -> Integer[Tensor, "b h w"]:
+    """The label on the logits' grid where the prediction is right, ignored elsewhere."""
+    small = shrink_label(label, tuple(logits.shape[-2:]))
+    return small.where(small == logits.argmax(dim=1), IGNORE)

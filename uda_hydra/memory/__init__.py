@@ -2,6 +2,13 @@
 
 from uda_hydra.memory.category_queue import CategoryQueue
 from uda_hydra.memory.cells import sample_anchors
+from uda_hydra.memory.class_centres import (
+    ClassMemory,
+    class_centres,
+    fill_missing,
+    image_means,
+    whole_centres,
+)
 from uda_hydra.memory.ema import EmaTeacher, ema_momentum
 from uda_hydra.memory.pixel_bank import PixelBank
 from uda_hydra.memory.prototypes import Gaussians, Prototypes

@@ -68,6 +68,10 @@ class Passes(Protocol):
     shown: int
     """How many samples of each domain the training shows."""
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names, in the order of the logits."""
+
     def run(self, name: str, *, over: str, compute: Callable[..., Item], **options: Any) -> Store:
         """What ``compute`` makes of each image of "source" or "target", made once and stored."""
 

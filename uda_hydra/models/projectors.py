@@ -46,6 +46,7 @@ class Projector(nn.Module):
     def __init__(self, kind: ProjectorKind, channels: int, hidden: int) -> None:
         super().__init__()
         out = kind.out or hidden
+        self.channels = out
         self.single, self.unit = kind.layers == 1, kind.unit
         if self.single:
             self.fc = _layer(kind, channels, out)

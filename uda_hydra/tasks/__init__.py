@@ -17,6 +17,7 @@ TASKS = {
     "predict": "uda_hydra.tasks.predict:predict",
     "convert": "uda_hydra.tasks.convert:convert",
     "check_data": "uda_hydra.tasks.check_data:check_data",
+    "stylize": "uda_hydra.tasks.stylize:stylize",
     "scan": "uda_hydra.tasks.scan:scan",
     "sync": "uda_hydra.tasks.sync:sync",
     "report": "uda_hydra.tasks.report:report",

@@ -237,6 +237,9 @@ _OTHER_FILES = (
     _PROCA_PROTOTYPES._replace(name="proca_prototypes_out", take="prototypes.out."),
 )
 
+_VGG_TO_RELU4_1 = (0, 2, 5, 9, 12, 16, 19, 22, 25, 29)
+_VGG_BEYOND = (32, 35, 38, 42, 45, 48, 51)
+"""Indices of convolutions in the normalised VGG-19: those of the encoder, and those after it."""
 _OTHER_NETWORKS = (
     WeightLayout(
         "disc_adaptseg_fc",
@@ -280,6 +283,15 @@ _OTHER_NETWORKS = (
         "cfcontra_decoder",
         "CFContra's image decoder",
         tuple((f"{j}.", f"convs.{i}.") for i, j in enumerate((1, 5, 8, 11, 14, 18, 21, 25, 28))),
+    ),
+    WeightLayout(
+        "adain_encoder",
+        "the normalised VGG-19 of AdaIN",
+        (
+            *((f"{j}.", f"convs.{i}.") for i, j in enumerate(_VGG_TO_RELU4_1)),
+            *((f"{j}.", None) for j in _VGG_BEYOND),
+        ),
+        optional=tuple(f"{j}." for j in _VGG_BEYOND),
     ),
 )
 

@@ -3,6 +3,7 @@
 from uda_hydra.losses.adversarial import GANS, SOURCE, TARGET, adversarial, gan
 from uda_hydra.losses.consistency import consistency, disagreement
 from uda_hydra.losses.contrast import category_contrast
+from uda_hydra.losses.distillation import distillation
 from uda_hydra.losses.entropy import (
     class_prior,
     entropy,
@@ -12,7 +13,16 @@ from uda_hydra.losses.entropy import (
     reliability,
     self_information,
 )
+from uda_hydra.losses.hard_label import half_precision_label, two_look_probability
 from uda_hydra.losses.max_square import class_weights, image_wise, max_square, pixel_weights
 from uda_hydra.losses.precision import full_precision, logits, probabilities
+from uda_hydra.losses.prototypes import (
+    prototype_distance,
+    rectified,
+    rectified_label,
+    structure,
+)
 from uda_hydra.losses.pseudo_label import confident_label, guiding_label
+from uda_hydra.losses.regularization import REGULARIZERS
 from uda_hydra.losses.segmentation import segmentation, supervised
+from uda_hydra.losses.symmetric import reverse_cross_entropy

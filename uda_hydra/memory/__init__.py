@@ -2,3 +2,5 @@
 
 from uda_hydra.memory.category_queue import CategoryQueue
 from uda_hydra.memory.ema import EmaTeacher, ema_momentum
+from uda_hydra.memory.frozen import FrozenNetwork
+from uda_hydra.memory.prototypes import ClassMeans, Prototypes, class_means, running_mean

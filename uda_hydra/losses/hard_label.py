@@ -1,4 +1,4 @@
-"""Hard labels of whole images from two looks. ProDA (Zhang et al., CVPR 2021), before distillation."""
+"""Hard labels of whole images from two looks. ProDA (Zhang et al., CVPR 2021)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the distance of a feature to each class's prototype says. ProDA (Zhang et al., CVPR 2021)."""
+"""What distances of features to prototypes say. ProDA (Zhang et al., CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def rectified(
 def rectified_label(
     probability: Float[Tensor, "b k h w"], *, min_confidence: float
 ) -> Integer[Tensor, "b h w"]:
-    """The most probable class of ``rectified``, ignored below ``min_confidence`` or where all is 0."""
+    """The most probable class; ignored below ``min_confidence`` and where all classes have 0."""
     confidence, label = probability.max(dim=1)
     return label.where((confidence >= min_confidence) & (confidence > 0), IGNORE)
 

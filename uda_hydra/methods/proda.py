@@ -1,0 +1,256 @@
+"""ProDA (Zhang et al., CVPR 2021), stage 1: soft labels rectified by prototypes, as released.
+
+It starts from the warm-up's model. What every option does is said in its YAML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, repeat
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+import uda_hydra.losses as L
+from uda_hydra.augment.warp import warp_batch
+from uda_hydra.memory import EmaTeacher, Prototypes, class_means, running_mean
+from uda_hydra.methods.base import (
+    Item,
+    Losses,
+    Method,
+    Passes,
+    Store,
+    Update,
+    require,
+    require_choice,
+    require_fraction,
+    require_positive,
+)
+from uda_hydra.types import Prediction, Source, Step, Target, upsample
+
+STRIDE = 4
+"""Pixels of the image for each cell of labels, distances and features."""
+
+
+class ProDA(Method):
+    """Soft labels, weighed anew at each step by how near the features are to the prototypes."""
+
+    terms = ("seg", "seg_aux", "ce", "rce", "reg", "structure")
+
+    def __init__(
+        self,
+        segmenter: nn.Module,
+        *,
+        rectify: bool,
+        min_confidence: float,
+        threshold: float | None,
+        structure: bool,
+        regularizer: str,
+        prototypes: str | None,
+        prototype_temperature: float,
+        prototype_momentum: float,
+        prototype_passes: int,
+        count_cap: int,
+        min_pixels: int,
+        ema_momentum: float,
+        teacher_eval: bool,
+        teacher_dropout: bool,
+    ) -> None:
+        super().__init__(segmenter)
+        require_fraction(ema_momentum=ema_momentum, prototype_momentum=prototype_momentum)
+        require_fraction(min_confidence=min_confidence)
+        require_positive(prototype_temperature=prototype_temperature)
+        counts = {"prototype_passes": prototype_passes, "count_cap": count_cap}
+        for key, value in (counts | {"min_pixels": min_pixels}).items():
+            require(key, value, "1 or more", value >= 1)
+        require_choice("regularizer", regularizer, *L.REGULARIZERS)
+        fits = threshold is None or 0 <= threshold <= 1
+        require("threshold", threshold, "null or in [0, 1]", fits)
+        self.rectify = rectify
+        self.min_confidence = min_confidence
+        self.threshold = threshold
+        self.structure = structure
+        self.regularizer = regularizer
+        self.prototype_file = prototypes
+        self.prototype_temperature = prototype_temperature
+        self.prototype_momentum = prototype_momentum
+        self.averaging = {"passes": prototype_passes, "cap": count_cap}
+        self.min_pixels = min_pixels
+        self.ema_momentum = ema_momentum
+        self.teacher_eval = teacher_eval
+        self.teacher = EmaTeacher(segmenter, drops=teacher_dropout)
+        self.prototypes = Prototypes(segmenter.num_classes)
+        self.register_buffer("labelled", torch.zeros(segmenter.num_classes))
+        self.labels: Store | None = None
+
+    def prepare(self, passes: Passes) -> None:
+        """Labels of the target and class means of its images from one look, then prototypes."""
+        labels = {"encoding": "float16", "kind": "soft", "stride": STRIDE}
+        if not self.rectify:
+            labels = {"encoding": "uint8", "kind": "label", "stride": STRIDE}
+        made = passes.run_all(
+            {"labels": labels, "class_means": {}},
+            over="target",
+            compute=self.described,
+            depends_on={
+                "min_pixels": self.min_pixels,
+                "hard": None if self.rectify else {"threshold": self.threshold},
+            },
+        )
+        self.labels = made["labels"]
+        if self.prototype_file is None:
+            vectors = passes.summary(
+                "prototypes", self.averaged, of=made["class_means"], depends_on=self.averaging
+            )
+        else:
+            vectors = read_prototypes(self.prototype_file)
+        self.prototypes.begin(vectors)
+
+    def described(self, target: Target) -> dict[str, Item]:
+        """The label of each image, and the mean features of the classes that it shows."""
+        prediction = self.segmenter(target.image)
+        probability = L.probabilities(prediction.main)
+        means = class_means(
+            at_size(prediction, probability.shape[-2:]).feature,
+            probability.argmax(dim=1),
+            num_classes=probability.shape[1],
+            min_pixels=self.min_pixels,
+        )
+        label = probability if self.rectify else self.hard_label(target, prediction)
+        return {"labels": label, "class_means": means._asdict()}
+
+    def hard_label(self, target: Target, prediction: Prediction) -> Tensor:
+        """From the image and its mirror image, at its size."""
+        mirrored = self.segmenter(target.image.flip(3)).main
+        size = tuple(target.image.shape[-2:])
+        probability = L.two_look_probability(prediction.main, mirrored, size)
+        return L.half_precision_label(probability, self.threshold)
+
+    def averaged(self, items: Iterator[Item]) -> Float[Tensor, "k d"]:
+        """The prototypes to begin with: all images, one after the other, several times."""
+        images = [(item["vectors"], item["shown"]) for item in items]
+        start = torch.zeros_like(images[0][0])
+        order = chain.from_iterable(repeat(images, self.averaging["passes"]))
+        return running_mean(order, start, start[:, 0], cap=self.averaging["cap"])[0]
+
+    def stored(self) -> dict[str, Store]:
+        """The labels."""
+        return {"labels": self.labels}
+
+    def before_step(self, step: Step) -> None:
+        """The teacher normalises with its batch, which is only target, unless told otherwise."""
+        if self.teacher_eval:
+            self.teacher.eval()
+
+    def losses(self, source: Source, target: Target, step: Step) -> Losses:
+        """The source, then the weak view by rectified labels, then the strong one by structure."""
+        if target.strong is None or target.whole is None:
+            raise ValueError("this method needs augmentation=weak_strong augmentation.whole=true")
+        source_prediction = self.segmenter(source.image)
+        yield Update("segmenter", **L.supervised(source_prediction, source.label))
+
+        # The teacher sees whole images; its features are then cut out as the weak views are.
+        whole = at_size(self.teacher(target.whole), quarter(target.whole))
+        distance = self.distance_in_views(whole.feature, target)
+
+        # The student's weak view against the rectified labels.
+        label = self.label(target, distance)
+        weak = at_size(self.segmenter(target.image), quarter(target.image)).logits
+        yield Update(
+            "segmenter",
+            ce=L.segmentation(weak, label),
+            rce=L.reverse_cross_entropy(weak, label),
+            reg=L.REGULARIZERS[self.regularizer](weak),
+        )
+
+        # The strong view is assigned to the prototypes as the teacher assigns the weak one.
+        if self.structure:
+            seen = warp_batch(distance, target.strong_view, kind="feature", stride=STRIDE, fill=-1)
+            strong = at_size(self.segmenter(target.strong), quarter(target.strong)).feature
+            loss = L.structure(
+                L.prototype_distance(strong, self.prototypes.vectors),
+                seen,
+                seen[:, 0] >= 0,
+                temperature=self.prototype_temperature,
+            )
+            yield Update("segmenter", structure=loss)
+
+        means = class_means(
+            whole.feature,
+            whole.logits.argmax(dim=1),
+            num_classes=len(self.labelled),
+            min_pixels=self.min_pixels,
+        )
+        self.prototypes.move(means, momentum=self.prototype_momentum)
+
+    def distance_in_views(
+        self, feature: Float[Tensor, "b d h0 w0"], target: Target
+    ) -> Float[Tensor, "b k h w"]:
+        """Distances to the prototypes of whole images' features, in the weak views."""
+        with torch.autocast(feature.device.type, enabled=False):
+            seen = warp_batch(feature, target.view, kind="feature", stride=STRIDE)
+            return L.prototype_distance(seen, self.prototypes.vectors)
+
+    def label(self, target: Target, distance: Float[Tensor, "b k h w"]) -> Int64[Tensor, "b h w"]:
+        """What the weak view is taught; the share of each class is kept for the log."""
+        label = target.stored["labels"]
+        if self.rectify:
+            temperature = self.prototype_temperature
+            probability = L.rectified(label, distance, temperature=temperature)
+            label = L.rectified_label(probability, min_confidence=self.min_confidence)
+        label = label.long()
+        classes = torch.arange(len(self.labelled), device=label.device)[:, None]
+        self.labelled.copy_((label.flatten() == classes).float().mean(dim=1))
+        return label
+
+    def after_step(self, step: Step) -> None:
+        """The teacher follows the student."""
+        self.teacher.follow(self.segmenter, momentum=self.ema_momentum)
+
+    def monitor(self) -> dict[str, Tensor]:
+        """Shares of the last batch's labels, in all and by class, and the prototypes' way."""
+        shares = {f"labelled/{k}": share for k, share in enumerate(self.labelled)}
+        return {
+            "labelled/all": self.labelled.sum(),
+            "prototypes/drift": self.prototypes.drift,
+            **shares,
+        }
+
+
+class Maps(NamedTuple):
+    """Logits and features of a prediction, at one size."""
+
+    logits: Float[Tensor, "b k h w"]
+    feature: Float[Tensor, "b d h w"]
+
+
+def at_size(prediction: Prediction, size: tuple[int, int]) -> Maps:
+    """Both at (height, width); without a feature of the head's own those of the backbone."""
+    feature = prediction.head_feature
+    feature = prediction.features if feature is None else feature
+    return Maps(
+        upsample(L.full_precision(prediction.main), tuple(size)),
+        upsample(L.full_precision(feature), tuple(size)),
+    )
+
+
+def quarter(image: Float[Tensor, "b 3 h w"]) -> tuple[int, int]:
+    """Height and width of the maps that belong to an image."""
+    return image.shape[-2] // STRIDE, image.shape[-1] // STRIDE
+
+
+def read_prototypes(file: str) -> Float[Tensor, "k d"]:
+    """The release's file beside its warm-up model: one tensor with a row for each class."""
+    try:
+        found = torch.load(Path(file), map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        # What torch raises depends on where the damage is.
+        raise ValueError(f"method.prototypes={file}: cannot be read, {error}") from error
+    if not (isinstance(found, Tensor) and found.dim() == 2 and found.is_floating_point()):
+        raise ValueError(f"method.prototypes={file}: is not one tensor with a row for each class")
+    return found

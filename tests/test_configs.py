@@ -63,6 +63,7 @@ def test_loss_keys_and_terms_agree_and_the_signature_is_the_schema(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_takes_two_steps_on_streets(make_trainer, method):
     trainer = make_trainer(f"method={method}", "trainer.steps=2")
+    trainer.prepare()
     trainer.fit(Run("two", trainer.folder, steps=2, start=0, config={}))
     assert trainer.done == 2
     assert 0 <= trainer.last.miou <= 1

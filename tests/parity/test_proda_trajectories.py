@@ -171,7 +171,8 @@ def test_denoising(reference, tmp_path, name, precision):
         student.network,
         rectify=True,
         min_confidence=args["train_thred"],
-        threshold=None,
+        hard_threshold=None,
+        released_shift=False,
         structure=args["proto_consistW"] > 0,
         regularizer="mrkld",
         prototypes=None,
@@ -240,6 +241,7 @@ def test_distillation(reference, tmp_path, name, precision):
         threshold=None,
         mirrored_look=True,
         kd_student=args["kd_student"],
+        released_shift=False,
     )
     method.teacher.network = segmenter(inputs, args, teacher=True).network.requires_grad_(False)
     lambdas = {"seg": 1.0, "seg_aux": 0.0, "ce": 1.0, "rce": 0.0, "kd": args["distillation"]}

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
+from uda_hydra.augment.released import shifted_too_far
 from uda_hydra.augment.warp import warp_batch
 from uda_hydra.memory import EmaTeacher, Prototypes, class_means, running_mean
 from uda_hydra.methods.base import (
@@ -46,8 +47,9 @@ class ProDA(Method):
         *,
         rectify: bool,
         min_confidence: float,
-        threshold: float | None,
+        hard_threshold: float | None,
         structure: bool,
+        released_shift: bool,
         regularizer: str,
         prototypes: str | None,
         prototype_temperature: float,
@@ -67,12 +69,13 @@ class ProDA(Method):
         for key, value in (counts | {"min_pixels": min_pixels}).items():
             require(key, value, "1 or more", value >= 1)
         require_choice("regularizer", regularizer, *L.REGULARIZERS)
-        fits = threshold is None or 0 <= threshold <= 1
-        require("threshold", threshold, "null or in [0, 1]", fits)
+        fits = hard_threshold is None or 0 <= hard_threshold <= 1
+        require("hard_threshold", hard_threshold, "null or in [0, 1]", fits)
         self.rectify = rectify
         self.min_confidence = min_confidence
-        self.threshold = threshold
+        self.hard_threshold = hard_threshold
         self.structure = structure
+        self.released_shift = released_shift
         self.regularizer = regularizer
         self.prototype_file = prototypes
         self.prototype_temperature = prototype_temperature
@@ -97,7 +100,7 @@ class ProDA(Method):
             compute=self.described,
             depends_on={
                 "min_pixels": self.min_pixels,
-                "hard": None if self.rectify else {"threshold": self.threshold},
+                "hard": None if self.rectify else {"threshold": self.hard_threshold},
             },
         )
         self.labels = made["labels"]
@@ -127,7 +130,7 @@ class ProDA(Method):
         mirrored = self.segmenter(target.image.flip(3)).main
         size = tuple(target.image.shape[-2:])
         probability = L.two_look_probability(prediction.main, mirrored, size)
-        return L.half_precision_label(probability, self.threshold)
+        return L.half_precision_label(probability, self.hard_threshold)
 
     def averaged(self, items: Iterator[Item]) -> Float[Tensor, "k d"]:
         """The prototypes to begin with: all images, one after the other, several times."""
@@ -168,7 +171,9 @@ class ProDA(Method):
 
         # The strong view is assigned to the prototypes as the teacher assigns the weak one.
         if self.structure:
-            seen = warp_batch(distance, target.strong_view, kind="feature", stride=STRIDE, fill=-1)
+            views = target.strong_view
+            views = shifted_too_far(views, stride=STRIDE) if self.released_shift else views
+            seen = warp_batch(distance, views, kind="feature", stride=STRIDE, fill=-1)
             strong = at_size(self.segmenter(target.strong), quarter(target.strong)).feature
             loss = L.structure(
                 L.prototype_distance(strong, self.prototypes.vectors),

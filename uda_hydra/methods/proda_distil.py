@@ -10,6 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
+from uda_hydra.augment.released import shifted_too_far
 from uda_hydra.augment.warp import warp_batch
 from uda_hydra.memory import FrozenNetwork
 from uda_hydra.methods.base import (
@@ -42,6 +43,7 @@ class ProDADistil(Method):
         threshold: float | None,
         mirrored_look: bool,
         kd_student: str,
+        released_shift: bool,
     ) -> None:
         super().__init__(segmenter)
         require_choice("kd_student", kd_student, "log_prob", "prob")
@@ -51,6 +53,7 @@ class ProDADistil(Method):
         self.threshold = threshold
         self.mirrored_look = mirrored_look
         self.kd_student = kd_student
+        self.released_shift = released_shift
         self.teacher = FrozenNetwork(segmenter)
         self.labels: Store | None = None
 
@@ -87,8 +90,10 @@ class ProDADistil(Method):
         yield Update("segmenter", **L.supervised(source_prediction, source.label))
 
         # Labels move as the strong view did, cell by cell; what it does not show is ignored.
+        views = target.strong_view
+        views = shifted_too_far(views, stride=STRIDE) if self.released_shift else views
         weak = target.stored["labels"].float()[:, None]
-        moved = warp_batch(weak, target.strong_view, kind="feature", stride=STRIDE, fill=IGNORE)
+        moved = warp_batch(weak, views, kind="feature", stride=STRIDE, fill=IGNORE)
         label = moved[:, 0].long()
 
         student, teacher = (

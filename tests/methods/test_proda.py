@@ -6,11 +6,13 @@ from torch import nn
 
 import uda_hydra.losses as L
 from tests.models.test_checkpoints_loading import filled, official, saved
+from tests.runs.test_stages import planned
 from tests.test_laws import run_of
 from uda_hydra.errors import UserError
 from uda_hydra.methods.proda import read_prototypes
 from uda_hydra.methods.proda_distil import load_teacher
 from uda_hydra.models.deeplabv2_cat import deeplabv2_cat
+from uda_hydra.runs.checks import check_training
 from uda_hydra.types import IGNORE, Step
 
 SMALL = {
@@ -155,3 +157,34 @@ def test_a_stage_trains_to_its_end(make_trainer):
     trainer = make_trainer("method=proda/denoise", *NETWORK, "trainer.steps=2")
     trainer.fit(run_of(trainer))
     assert trainer.done == 2
+
+
+def test_the_four_stages_begin_where_the_ones_before_end():
+    stages = planned("method=proda", "output=run")
+    assert [*stages] == ["warmup", "stage1", "stage2", "stage3"]
+    warmup, first, second, third = (stage.config for stage in stages.values())
+    assert first.init == "run/warmup/last.pt"
+    assert (warmup.init, second.init, second.method.teacher) == (None, None, "run/stage1/last.pt")
+    assert third.init == third.method.teacher == "run/stage2/last.pt"
+
+
+@pytest.mark.parametrize("pair", ["gta2city", "synthia2city"])
+def test_the_recipes_of_the_release(pair):
+    stages = planned(f"experiment=proda/{pair}", "output=run")
+    warmup, first, second, third = configs = [stage.config for stage in stages.values()]
+    for config in configs:
+        check_training(config)
+        assert config.dataset.name == pair
+        assert config.dataset.target.size == [2048, 1024]
+        assert (config.trainer.steps, config.trainer.batch_size) == (62412, 4)
+        assert (config.optimizer.horizon, config.optimizer.weight_decay) == (90000, 2e-4)
+        assert config.augmentation.crop == [896, 512]
+    assert [c.model.feat_norm for c in configs] == [False, False, True, True]
+    assert [c.model.batch_norm for c in configs] == ["frozen", "trained", "trained", "trained"]
+    assert [c.optimizer.lr for c in configs] == [2.5e-4, 1e-4, 6e-4, 6e-4]
+    assert [c.optimizer.head_lr_factor for c in configs] == [10, 1, 10, 10]
+    assert [c.optimizer.backbone_repeats for c in configs] == [True, False, True, True]
+    assert first.loss.lambda_reg == (0.1 if pair == "gta2city" else 0.0)
+    assert (warmup.loss.lambda_adv, first.loss.lambda_structure) == (0.01, 10)
+    assert second.init == "data/init/r101_1x_sk0.pth"
+    assert third.init == "run/stage2/last.pt"

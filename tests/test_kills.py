@@ -73,7 +73,8 @@ def assert_little_is_lost(stage: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "workers"), [*((method, 0) for method in METHODS), ("caco", 0), ("caco", 2)]
+    ("method", "workers"),
+    [*((method, 0) for method in METHODS), ("caco", 0), ("caco", 2), ("proda", 2)],
 )
 def test_killed_again_and_again_a_run_ends_as_if_undisturbed(streets, tmp_path, method, workers):
     seed = time.time_ns()

@@ -15,6 +15,7 @@ import torch
 from uda_hydra import benchmark
 from uda_hydra.benchmark import (
     confusion,
+    denoising,
     dictionary,
     evaluation,
     log_cost,
@@ -32,6 +33,7 @@ from uda_hydra.benchmark.timing import Disagreement, Measurement, Setting
 COMPARISONS: dict[str, Callable[[Setting], list[Measurement]]] = {
     "step": step.compare,
     "methods": methods.compare,
+    "denoising": denoising.compare,
     "dictionary": dictionary.compare,
     "pseudo_labels": pseudo_labels.compare,
     "sample": sample.compare,

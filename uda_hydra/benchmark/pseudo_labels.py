@@ -1,4 +1,4 @@
-"""ProDA's pseudo labels: soft labels of crops, distances and class means, against the literal way."""
+"""ProDA's soft labels of crops, distances and class means against their literal formulation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from uda_hydra.types import Crop, Mirror, Resize, View, upsample
 CLASSES = 19
 STRIDE = 4
 MIN_PIXELS = 10
-MOMENTUM = 1e-4
+MOMENTUM = 0.5
+"""Not the paper's 1e-4, with which a wrong mean would go unnoticed."""
 
 
 @dataclass(frozen=True)

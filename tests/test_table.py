@@ -232,7 +232,8 @@ def test_every_method_that_is_one_training_has_a_row():
 
 
 def test_a_row_is_what_its_method_is_alone():
-    stages = planned("experiment=table", *WITHOUT[:-1], "seed=1")
+    left_out = [line for line in WITHOUT if line != "~stages.caco"]
+    stages = planned("experiment=table", *left_out, "seed=1")
     assert stages["caco"].config.method.queue_length == 30
     for name, method in (("caco", "caco/contrast"), ("minent", "minent")):
         alone = composed(f"method={method}", "seed=1")

@@ -39,7 +39,7 @@ def test_rectification_by_hand():
     assert L.rectified_label(same, min_confidence=0.0).item() == 1
 
 
-def test_what_nothing_speaks_for_is_ignored():
+def test_a_pixel_whose_product_is_zero_for_all_classes_is_ignored():
     soft = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1)
     distance = torch.tensor([0.0, 1e4]).view(1, 2, 1, 1)
     found = L.rectified(soft, distance, temperature=1.0)

@@ -12,7 +12,7 @@ from uda_hydra.types import Prediction
 
 
 class FrozenNetwork(nn.Module):
-    """A copy of a network that stays as it is, in eval mode: a teacher that is no longer taught."""
+    """A copy of a network that stays as it is, in eval mode: a teacher of an earlier stage."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -37,7 +37,7 @@ STRIDE = 4
 
 
 class ProDA(Method):
-    """Soft labels, weighed anew at each step by how near the features are to the prototypes."""
+    """Soft labels, weighed in each step by how near the features are to the prototypes."""
 
     terms = ("seg", "seg_aux", "ce", "rce", "reg", "structure")
 
@@ -144,7 +144,7 @@ class ProDA(Method):
         return {"labels": self.labels}
 
     def before_step(self, step: Step) -> None:
-        """The teacher normalises with its batch, which is only target, unless told otherwise."""
+        """The teacher normalises with its batch, which is all target, or with running statistics."""
         if self.teacher_eval:
             self.teacher.eval()
 
@@ -200,7 +200,7 @@ class ProDA(Method):
             return L.prototype_distance(seen, self.prototypes.vectors)
 
     def label(self, target: Target, distance: Float[Tensor, "b k h w"]) -> Int64[Tensor, "b h w"]:
-        """What the weak view is taught; the share of each class is kept for the log."""
+        """The labels of the weak view; the share of each class is kept for the log."""
         label = target.stored["labels"]
         if self.rectify:
             temperature = self.prototype_temperature
@@ -216,7 +216,7 @@ class ProDA(Method):
         self.teacher.follow(self.segmenter, momentum=self.ema_momentum)
 
     def monitor(self) -> dict[str, Tensor]:
-        """Shares of the last batch's labels, in all and by class, and the prototypes' way."""
+        """Labelled shares of the last batch, in all and by class, and how far prototypes have moved."""
         shares = {f"labelled/{k}": share for k, share in enumerate(self.labelled)}
         return {
             "labelled/all": self.labelled.sum(),

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain, repeat
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -117,7 +116,7 @@ class ProDA(Method):
         prediction = self.segmenter(target.image)
         probability = L.probabilities(prediction.main)
         means = class_means(
-            at_size(prediction, probability.shape[-2:]).feature,
+            enlarged(feature_of(prediction), tuple(probability.shape[-2:])),
             probability.argmax(dim=1),
             num_classes=probability.shape[1],
             min_pixels=self.min_pixels,
@@ -156,12 +155,13 @@ class ProDA(Method):
         yield Update("segmenter", **L.supervised(source_prediction, source.label))
 
         # The teacher sees whole images; its features are then cut out as the weak views are.
-        whole = at_size(self.teacher(target.whole), quarter(target.whole))
-        distance = self.distance_in_views(whole.feature, target)
+        whole, size = self.teacher(target.whole), quarter(target.whole)
+        feature, logits = enlarged(feature_of(whole), size), enlarged(whole.main, size)
+        distance = self.distance_in_views(feature, target)
 
         # The student's weak view against the rectified labels.
         label = self.label(target, distance)
-        weak = at_size(self.segmenter(target.image), quarter(target.image)).logits
+        weak = enlarged(self.segmenter(target.image).main, quarter(target.image))
         yield Update(
             "segmenter",
             ce=L.segmentation(weak, label),
@@ -174,9 +174,11 @@ class ProDA(Method):
             views = target.strong_view
             views = shifted_too_far(views, stride=STRIDE) if self.released_shift else views
             seen = warp_batch(distance, views, kind="feature", stride=STRIDE, fill=-1)
-            strong = at_size(self.segmenter(target.strong), quarter(target.strong)).feature
+            strong = feature_of(self.segmenter(target.strong))
             loss = L.structure(
-                L.prototype_distance(strong, self.prototypes.vectors),
+                L.prototype_distance(
+                    enlarged(strong, quarter(target.strong)), self.prototypes.vectors
+                ),
                 seen,
                 seen[:, 0] >= 0,
                 temperature=self.prototype_temperature,
@@ -184,8 +186,8 @@ class ProDA(Method):
             yield Update("segmenter", structure=loss)
 
         means = class_means(
-            whole.feature,
-            whole.logits.argmax(dim=1),
+            feature,
+            logits.argmax(dim=1),
             num_classes=len(self.labelled),
             min_pixels=self.min_pixels,
         )
@@ -216,7 +218,7 @@ class ProDA(Method):
         self.teacher.follow(self.segmenter, momentum=self.ema_momentum)
 
     def monitor(self) -> dict[str, Tensor]:
-        """Labelled shares of the last batch, in all and by class, and how far prototypes have moved."""
+        """Labelled shares of the last batch, in all and by class, and the way of the prototypes."""
         shares = {f"labelled/{k}": share for k, share in enumerate(self.labelled)}
         return {
             "labelled/all": self.labelled.sum(),
@@ -225,21 +227,15 @@ class ProDA(Method):
         }
 
 
-class Maps(NamedTuple):
-    """Logits and features of a prediction, at one size."""
-
-    logits: Float[Tensor, "b k h w"]
-    feature: Float[Tensor, "b d h w"]
+def enlarged(map: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c h2 w2"]:
+    """The map at (height, width), in full precision."""
+    return upsample(L.full_precision(map), size)
 
 
-def at_size(prediction: Prediction, size: tuple[int, int]) -> Maps:
-    """Both at (height, width); without a feature of the head's own those of the backbone."""
+def feature_of(prediction: Prediction) -> Float[Tensor, "b d _ _"]:
+    """What the main head classifies; where it has no such map, the features of the backbone."""
     feature = prediction.head_feature
-    feature = prediction.features if feature is None else feature
-    return Maps(
-        upsample(L.full_precision(prediction.main), tuple(size)),
-        upsample(L.full_precision(feature), tuple(size)),
-    )
+    return prediction.features if feature is None else feature
 
 
 def quarter(image: Float[Tensor, "b 3 h w"]) -> tuple[int, int]:

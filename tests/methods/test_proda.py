@@ -1,5 +1,8 @@
 """ProDA's stages on tiny streets: what they store, read and log."""
 
+import os
+import signal
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +11,10 @@ import uda_hydra.losses as L
 from tests.models.test_checkpoints_loading import filled, official, saved
 from tests.runs.test_stages import planned
 from tests.test_laws import run_of
+from uda_hydra.engine.events import Callback
+from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.errors import UserError
+from uda_hydra.files import digest
 from uda_hydra.methods.proda import read_prototypes
 from uda_hydra.methods.proda_distil import load_teacher
 from uda_hydra.models.deeplabv2_cat import deeplabv2_cat
@@ -153,10 +159,26 @@ def test_the_teacher_of_a_distillation_never_changes(make_trainer):
     )
 
 
-def test_a_stage_trains_to_its_end(make_trainer):
-    trainer = make_trainer("method=proda/denoise", *NETWORK, "trainer.steps=2")
-    trainer.fit(run_of(trainer))
-    assert trainer.done == 2
+@pytest.mark.parametrize("method", ["proda/denoise", "proda/distil"])
+def test_what_is_damaged_or_missing_is_made_again(make_trainer, tmp_path, method):
+    class StopAfterTwo(Callback):
+        def on_log(self, step, values):
+            if step == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    overrides = [f"method={method}", *NETWORK, "trainer.steps=3", "trainer.log_every=1"]
+    whole = make_trainer(*overrides, folder=tmp_path / "whole")
+    whole.fit(run_of(whole))
+    first = make_trainer(*overrides, folder=tmp_path / "parts", callbacks=[StopAfterTwo()])
+    with pytest.raises(Interrupted):
+        first.fit(run_of(first))
+    damaged, *others = sorted((tmp_path / "parts").rglob("*.item"))
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    others[-1].unlink()
+    second = make_trainer(*overrides, folder=tmp_path / "parts")
+    second.fit(run_of(second))
+    one, other = (digest(tmp_path / name / "last.pt") for name in ("whole", "parts"))
+    assert one == other
 
 
 def test_the_four_stages_begin_where_the_ones_before_end():

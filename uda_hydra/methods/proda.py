@@ -143,7 +143,7 @@ class ProDA(Method):
         return {"labels": self.labels}
 
     def before_step(self, step: Step) -> None:
-        """The teacher normalises with its batch, which is all target, or with running statistics."""
+        """The teacher normalises with its batch, all of it target, or with running statistics."""
         if self.teacher_eval:
             self.teacher.eval()
 

@@ -11,6 +11,7 @@ import uda_hydra.losses as L
 from tests.models.test_checkpoints_loading import filled, official, saved
 from tests.runs.test_stages import planned
 from tests.test_laws import run_of
+from uda_hydra.augment.training import AS_THEY_ARE
 from uda_hydra.engine.events import Callback
 from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.errors import UserError
@@ -107,7 +108,8 @@ def test_hard_labels_and_prototypes_of_a_file_take_the_place_of_ours(make_traine
 
 def test_without_strong_views_the_remedy_is_named(make_trainer):
     for method in ("proda/denoise", "proda/distil"):
-        trainer = make_trainer(f"method={method}", "augmentation=none")
+        trainer = make_trainer(f"method={method}")
+        trainer.pair = trainer.pair.augmented(AS_THEY_ARE)
         with pytest.raises(ValueError, match="needs augmentation=weak_strong"):
             one_step(trainer)
 

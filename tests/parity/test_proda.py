@@ -13,7 +13,7 @@ from tests.parity.test_augment import OFFICIAL_IGNORE, strong_view
 from uda_hydra.augment.warp import warp_batch
 from uda_hydra.engine.optimizers import RepeatedSGD
 from uda_hydra.engine.schedule import rate_factor
-from uda_hydra.memory import EmaTeacher, Prototypes, class_means, running_mean
+from uda_hydra.memory import EmaTeacher, MovingPrototypes, class_means, running_mean
 from uda_hydra.models.discriminators import Fc3x3
 from uda_hydra.types import IGNORE, View
 
@@ -208,7 +208,7 @@ def test_the_count_of_the_first_prototypes_is_capped(reference):
 @pytest.mark.parametrize("name", ["proto_move", "proto_move_fast"])
 def test_moving_prototypes(reference, name):
     case = reference("proda")[name]
-    prototypes = Prototypes(len(case.inputs["prototypes"]))
+    prototypes = MovingPrototypes(len(case.inputs["prototypes"]))
     prototypes.begin(case.inputs["prototypes"])
     means = class_means(
         case.inputs["feat"],

@@ -10,7 +10,7 @@ from torch import Tensor
 import uda_hydra.losses as L
 from uda_hydra.augment.warp import warp
 from uda_hydra.benchmark.timing import Measurement, Setting, agree, side_by_side, speedup
-from uda_hydra.memory import Prototypes, class_means
+from uda_hydra.memory import MovingPrototypes, class_means
 from uda_hydra.types import Crop, Mirror, Resize, View, upsample
 
 CLASSES = 19
@@ -61,7 +61,7 @@ class Problem:
         self.label = upsample(coarse, quarter).argmax(dim=1)
         self.weak = drawn(1, sizes.channels, *(side // STRIDE for side in reversed(sizes.crop)))
         self.start = drawn(CLASSES, sizes.channels)
-        self.prototypes = Prototypes(CLASSES).to(device)
+        self.prototypes = MovingPrototypes(CLASSES).to(device)
         self.prototypes.begin(self.start)
 
     def soft_label(self) -> Tensor:

@@ -2,5 +2,10 @@
 
 from uda_hydra.memory.category_queue import CategoryQueue
 from uda_hydra.memory.ema import EmaTeacher, ema_momentum
-from uda_hydra.memory.frozen import FrozenNetwork
-from uda_hydra.memory.prototypes import ClassMeans, Prototypes, class_means, running_mean
+from uda_hydra.memory.frozen import Frozen
+from uda_hydra.memory.moving_prototypes import (
+    ClassMeans,
+    MovingPrototypes,
+    class_means,
+    running_mean,
+)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import uda_hydra.losses as L
 from uda_hydra.augment.released import shifted_too_far
 from uda_hydra.augment.warp import warp_batch
-from uda_hydra.memory import EmaTeacher, Prototypes, class_means, running_mean
+from uda_hydra.memory import EmaTeacher, MovingPrototypes, class_means, running_mean
 from uda_hydra.methods.base import (
     Item,
     Losses,
@@ -84,7 +84,7 @@ class ProDA(Method):
         self.ema_momentum = ema_momentum
         self.teacher_eval = teacher_eval
         self.teacher = EmaTeacher(segmenter, drops=teacher_dropout)
-        self.prototypes = Prototypes(segmenter.num_classes)
+        self.prototypes = MovingPrototypes(segmenter.num_classes)
         self.register_buffer("labelled", torch.zeros(segmenter.num_classes))
         self.labels: Store | None = None
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import uda_hydra.losses as L
 from uda_hydra.augment.released import shifted_too_far
 from uda_hydra.augment.warp import warp_batch
-from uda_hydra.memory import FrozenNetwork
+from uda_hydra.memory import Frozen
 from uda_hydra.methods.base import (
     Losses,
     Method,
@@ -54,7 +54,7 @@ class ProDADistil(Method):
         self.mirrored_look = mirrored_look
         self.kd_student = kd_student
         self.released_shift = released_shift
-        self.teacher = FrozenNetwork(segmenter)
+        self.teacher = Frozen(segmenter)
         self.labels: Store | None = None
 
     def prepare(self, passes: Passes) -> None:

@@ -57,7 +57,7 @@ def running_mean(
     return vectors, count
 
 
-class Prototypes(nn.Module):
+class MovingPrototypes(nn.Module):
     """One vector per class that follows the class means of images slowly.
 
     ProDA (Zhang et al., CVPR 2021).

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from uda_hydra.memory import ClassMeans, Prototypes, class_means, running_mean
+from uda_hydra.memory import ClassMeans, MovingPrototypes, class_means, running_mean
 from uda_hydra.types import IGNORE
 
 
@@ -43,7 +43,7 @@ def test_the_running_mean_counts_images_alike_until_its_cap():
 
 
 def test_prototypes_move_once_for_each_image_that_shows_their_class():
-    prototypes = Prototypes(2)
+    prototypes = MovingPrototypes(2)
     prototypes.begin(torch.zeros(2, 1))
     means = ClassMeans(torch.ones(2, 2, 1), torch.tensor([[True, False], [True, False]]))
     prototypes.move(means, momentum=0.5)

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from uda_hydra.types import Prediction
+
 
 class Frozen(nn.Module):
     """A copy that never changes and is never trained: always in eval mode."""
@@ -17,7 +19,7 @@ class Frozen(nn.Module):
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
 
     @torch.no_grad()
-    def forward(self, image: Float[Tensor, "b 3 h w"]) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> Prediction | Tensor | tuple[Tensor, ...]:
         """What the network returned for the image, a constant."""
         return self.network(image)
 

@@ -155,7 +155,7 @@ def test_the_teacher_of_a_distillation_never_changes(make_trainer):
     assert (target.stored["labels"] != IGNORE).any()
     after = trainer.method.teacher.state_dict()
     assert all(after[name].equal(value) for name, value in before.items())
-    assert not any(m.training for m in trainer.method.teacher.modules())
+    assert not any(m.training for m in trainer.method.teacher.network.modules())
     assert any(
         m.training for m in trainer.method.segmenter.modules() if isinstance(m, nn.Dropout2d)
     )

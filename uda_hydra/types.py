@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Integer, UInt8
 from torch import Tensor, nn
 
 IGNORE = 255
@@ -115,6 +115,8 @@ class Target(NamedTuple):
     """The whole pictures, where the augmentation keeps them."""
     stored: Mapping[str, Tensor] = {}
     """What passes have stored of these samples, by name, seen as ``image`` is."""
+    plain: Target | None = None
+    """The samples in another view, not recoloured, where the augmentation makes one."""
 
 
 class Prediction(NamedTuple):
@@ -139,6 +141,13 @@ def upsample(map: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tens
     if map.shape[-2:] == torch.Size(size):
         return map
     return F.interpolate(map, size=tuple(size), mode="bilinear", align_corners=True)
+
+
+def shrink_label(label: Integer[Tensor, "b h w"], size: tuple[int, int]) -> Int[Tensor, "b h2 w2"]:
+    """The label at (height, width): cell i reads pixel floor(i * in / out), as in the releases."""
+    # Labels below 2^24 are exact in float32, which nearest neighbours need on the CPU.
+    small = F.interpolate(label[:, None].float(), size=tuple(size), mode="nearest")
+    return small[:, 0].long()
 
 
 class Normalization(NamedTuple):

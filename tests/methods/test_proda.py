@@ -79,9 +79,9 @@ def test_a_step_moves_teacher_and_prototypes_and_logs_the_labels(make_trainer):
     torch.testing.assert_close(moved, 0.001 * student, rtol=1e-2, atol=1e-7)
     logged = method.monitor()
     assert logged["prototypes/drift"] > 0
-    shares = [logged[f"labelled/{k}"] for k in range(19)]
-    torch.testing.assert_close(sum(shares), logged["labelled/all"])
-    assert 0 < logged["labelled/all"] <= 1
+    shares = [logged[f"pseudo_share/{k}"] for k in range(19)]
+    torch.testing.assert_close(sum(shares), logged["pseudo_share/all"])
+    assert 0 < logged["pseudo_share/all"] <= 1
 
 
 def test_the_teacher_may_use_its_running_statistics(make_trainer):

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as vision
 
+from uda_hydra.augment.guided import moved_crop
 from uda_hydra.augment.mask import block_cells, block_mask
 from uda_hydra.augment.mix import choose_half, class_mask, mix, present_values
 from uda_hydra.augment.photometric import (
@@ -196,11 +197,10 @@ def test_views_of_retraining(reference):
         scaled = [round(side * scale) for side in base]
         turn = (Mirror(),) if case.inputs[f"draw{draw}_mirror_uniform"] < 0.5 else ()
         row, column = case.inputs[f"draw{draw}_row_col"][-1].tolist()
-        plain_row = int(row * ((base[1] - height) / (scaled[1] - height)))
-        plain_column = int(column * ((base[0] - width) / (scaled[0] - width)))
+        crop = Crop(column, row, width, height)
         views = {
-            "_aug": View(size, (Resize(*scaled), Crop(column, row, width, height), *turn)),
-            "": View(size, (Resize(*base), Crop(plain_column, plain_row, width, height), *turn)),
+            "_aug": View(size, (Resize(*scaled), crop, *turn)),
+            "": View(size, (Resize(*base), moved_crop(crop, tuple(scaled), tuple(base)), *turn)),
         }
         for suffix, view in views.items():
             image = warp(rgb, view, kind="image").flip(0).float() - mean

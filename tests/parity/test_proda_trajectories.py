@@ -243,7 +243,8 @@ def test_distillation(reference, tmp_path, name, precision):
         kd_student=args["kd_student"],
         released_shift=False,
     )
-    method.teacher.network = segmenter(inputs, args, teacher=True).network.requires_grad_(False)
+    teacher = segmenter(inputs, args, teacher=True).network
+    method.teacher.network = teacher.requires_grad_(False).eval()
     lambdas = {"seg": 1.0, "seg_aux": 0.0, "ce": 1.0, "rce": 0.0, "kd": args["distillation"]}
     taught = trainer(case, method.to(precision), tmp_path, lambdas)
     before = state({"": student})

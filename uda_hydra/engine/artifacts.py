@@ -156,6 +156,15 @@ class Artifact:
         return self._items.joinpath(*parts[:-1], f"{parts[-1]}.item")
 
 
+def reopened(folder: Path, *, kind: str, stride: int) -> Artifact | None:
+    """The artifact in a folder, to be read; None if there is none. See ``Stored``."""
+    identity = read_json(folder / "identity.json")
+    if identity is None:
+        return None
+    stored = Stored(identity["encoding"], kind, stride)
+    return Artifact(folder, identity=identity, stored=stored)
+
+
 def _intact(content: bytes) -> bool:
     """Whether the bytes of an item are those that were written."""
     return len(content) >= _PREFIX and zlib.crc32(content[4:]) == int.from_bytes(

@@ -18,9 +18,10 @@ from uda_hydra.data.ordered import Ordered
 from uda_hydra.data.pair import Pair
 from uda_hydra.data.scan import Statistics, scan
 from uda_hydra.data.streams import load, seed_of
-from uda_hydra.engine.artifacts import Artifact, Item, Stored
+from uda_hydra.engine.artifacts import Artifact, Item, Stored, reopened
 from uda_hydra.engine.batches import DeviceBatches
 from uda_hydra.engine.interrupt import Interrupt, Interrupted
+from uda_hydra.errors import UserError
 from uda_hydra.methods.base import Method
 from uda_hydra.types import Source, Target
 
@@ -136,6 +137,23 @@ class Passes:
             artifact.write("summary", reduce(of.read(key) for key in keys))
             artifact.finish(["summary"])
         return artifact.read("summary")
+
+    def open(self, folder: str, *, over: str, kind: str = "soft", stride: int = 1) -> Artifact:
+        """The artifact in ``folder``, which an earlier stage has made; it is only read.
+
+        Raises UserError, naming the folder, unless it has an intact item of every image of the
+        domain ``over``.
+        """
+        found = reopened(Path(folder), kind=kind, stride=stride)
+        keys = (self.pair.source if over == "source" else self.pair.target).keys
+        missing = keys if found is None else found.keys_missing(keys)
+        if missing:
+            raise UserError(
+                f"{folder} lacks {len(missing)} of {len(keys)} items, such as {missing[0]}, or "
+                f"they are damaged. Delete {Path(folder).parent}, whose stage makes them, and "
+                "start the same command again."
+            )
+        return found
 
     def source_statistics(self) -> Statistics:
         """Pixels of each class in each label file of the source; each file is counted once."""

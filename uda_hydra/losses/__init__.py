@@ -22,7 +22,7 @@ from uda_hydra.losses.prototypes import (
     rectified_label,
     structure,
 )
-from uda_hydra.losses.pseudo_label import confident_label, guiding_label
+from uda_hydra.losses.pseudo_label import confident_label, guiding_label, label_shares
 from uda_hydra.losses.regularization import REGULARIZERS
 from uda_hydra.losses.segmentation import segmentation, supervised
 from uda_hydra.losses.symmetric import reverse_cross_entropy

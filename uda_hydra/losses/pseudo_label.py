@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
@@ -30,3 +31,13 @@ def guiding_label(
     """
     confident = (main.amax(dim=1) > threshold) | (aux.amax(dim=1) > threshold)
     return (main + aux).argmax(dim=1).where(confident, IGNORE)
+
+
+def label_shares(label: Integer[Tensor, "b h w"], num_classes: int) -> dict[str, Float[Tensor, ""]]:
+    """Shares of all pixels that carry a pseudo label: of any class, and of each by its number."""
+    index = label.flatten().long()
+    index = index.where(index != IGNORE, num_classes)
+    count = torch.zeros(num_classes + 1, dtype=torch.long, device=label.device)
+    shares = count.scatter_add_(0, index, torch.ones_like(index))[:-1] / label.numel()
+    named = {f"pseudo_share/{number}": share for number, share in enumerate(shares)}
+    return {"pseudo_share/all": shares.sum()} | named

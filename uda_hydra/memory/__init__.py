@@ -1,6 +1,7 @@
 """State that outlives a step: modules made of buffers, saved and restored with the method."""
 
 from uda_hydra.memory.category_queue import CategoryQueue
+from uda_hydra.memory.class_balance import ClassBalance
 from uda_hydra.memory.ema import EmaTeacher, ema_momentum
 from uda_hydra.memory.frozen import Frozen
 from uda_hydra.memory.moving_prototypes import (

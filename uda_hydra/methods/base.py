@@ -86,6 +86,9 @@ class Passes(Protocol):
     ) -> Item:
         """``reduce`` of a pass's items in their order, made once and stored."""
 
+    def open(self, folder: str, *, over: str, kind: str = "soft", stride: int = 1) -> Store:
+        """What a pass of an earlier stage has stored of every image of a domain."""
+
     def source_statistics(self) -> Statistics:
         """Pixels of each class in each label file of the source."""
 

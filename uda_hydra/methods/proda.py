@@ -85,7 +85,7 @@ class ProDA(Method):
         self.teacher_eval = teacher_eval
         self.teacher = EmaTeacher(segmenter, drops=teacher_dropout)
         self.prototypes = MovingPrototypes(segmenter.num_classes)
-        self.register_buffer("labelled", torch.zeros(segmenter.num_classes))
+        self.seen: dict[str, Tensor] = {}
         self.labels: Store | None = None
 
     def prepare(self, passes: Passes) -> None:
@@ -188,7 +188,7 @@ class ProDA(Method):
         means = class_means(
             feature,
             logits.argmax(dim=1),
-            num_classes=len(self.labelled),
+            num_classes=self.segmenter.num_classes,
             min_pixels=self.min_pixels,
         )
         self.prototypes.move(means, momentum=self.prototype_momentum)
@@ -209,8 +209,7 @@ class ProDA(Method):
             probability = L.rectified(label, distance, temperature=temperature)
             label = L.rectified_label(probability, min_confidence=self.min_confidence)
         label = label.long()
-        classes = torch.arange(len(self.labelled), device=label.device)[:, None]
-        self.labelled.copy_((label.flatten() == classes).float().mean(dim=1))
+        self.seen = L.label_shares(label, self.segmenter.num_classes)
         return label
 
     def after_step(self, step: Step) -> None:
@@ -218,13 +217,8 @@ class ProDA(Method):
         self.teacher.follow(self.segmenter, momentum=self.ema_momentum)
 
     def monitor(self) -> dict[str, Tensor]:
-        """Labelled shares of the last batch, in all and by class, and the way of the prototypes."""
-        shares = {f"labelled/{k}": share for k, share in enumerate(self.labelled)}
-        return {
-            "labelled/all": self.labelled.sum(),
-            "prototypes/drift": self.prototypes.drift,
-            **shares,
-        }
+        """Shares of the batch's pixels that carry a label, and the way of the prototypes."""
+        return {"prototypes/drift": self.prototypes.drift, **self.seen}
 
 
 def enlarged(map: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c h2 w2"]:

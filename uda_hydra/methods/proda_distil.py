@@ -56,6 +56,7 @@ class ProDADistil(Method):
         self.released_shift = released_shift
         self.teacher = Frozen(segmenter)
         self.labels: Store | None = None
+        self.seen: dict[str, Tensor] = {}
 
     def prepare(self, passes: Passes) -> None:
         """Load the teacher, and let it label the target."""
@@ -95,6 +96,7 @@ class ProDADistil(Method):
         weak = target.stored["labels"].float()[:, None]
         moved = warp_batch(weak, views, kind="feature", stride=STRIDE, fill=IGNORE)
         label = moved[:, 0].long()
+        self.seen = L.label_shares(label, self.segmenter.num_classes)
 
         student, teacher = (
             upsample(L.full_precision(network(target.strong).main), tuple(label.shape[-2:]))
@@ -106,6 +108,10 @@ class ProDADistil(Method):
             rce=L.reverse_cross_entropy(student, label),
             kd=L.distillation(student, teacher, student=self.kd_student),
         )
+
+    def monitor(self) -> dict[str, Tensor]:
+        """Shares of the batch's pixels that carry a label."""
+        return self.seen
 
 
 def load_teacher(network: nn.Module, file: str) -> None:

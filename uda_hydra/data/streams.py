@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from uda_hydra.augment.guided import GUIDE, Guided
+from uda_hydra.augment.style import Restyling
 from uda_hydra.augment.training import Augmentation, SourceView, TargetView
 from uda_hydra.augment.view import first_accepted
 from uda_hydra.augment.warp import warp
@@ -119,7 +120,20 @@ class Steps(Dataset):
         self.stored = stored
 
     def __getitem__(self, step: int) -> tuple[Source, Target]:
-        return self._source_batch(step), self._target_batch(step)
+        source, target = self._source_batch(step), self._target_batch(step)
+        if isinstance(self.augmentation, Restyling):
+            source = source._replace(image=self._restyled(source.image, target.image, step))
+        return source, target
+
+    def _restyled(self, images: Tensor, styles: Tensor, step: int) -> Tensor:
+        """Each source image in the style of the target image at its place."""
+        pairs = zip(images, styles, strict=True)
+        return torch.stack(
+            [
+                self.augmentation.restyle(image, [style], self._random("style", step, place))
+                for place, (image, style) in enumerate(pairs)
+            ]
+        )
 
     def _source_batch(self, step: int) -> Source:
         samples, size = self.source

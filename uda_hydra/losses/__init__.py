@@ -1,10 +1,12 @@
 """Loss functions: pure, tensors and floats in, one scalar out. Methods write ``L.segmentation``."""
 
 from uda_hydra.losses.adversarial import GANS, SOURCE, TARGET, adversarial, gan
+from uda_hydra.losses.class_portion import balanced_label, confidence_at, confidence_counts
 from uda_hydra.losses.consistency import consistency, disagreement
 from uda_hydra.losses.contrast import category_contrast
 from uda_hydra.losses.distillation import distillation
 from uda_hydra.losses.entropy import (
+    charbonnier_entropy,
     class_prior,
     entropy,
     mean_entropy,
@@ -26,3 +28,4 @@ from uda_hydra.losses.pseudo_label import confident_label, guiding_label, label_
 from uda_hydra.losses.regularization import REGULARIZERS
 from uda_hydra.losses.segmentation import segmentation, supervised
 from uda_hydra.losses.symmetric import reverse_cross_entropy
+from uda_hydra.losses.variance import prediction_variance

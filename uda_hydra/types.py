@@ -115,6 +115,8 @@ class Target(NamedTuple):
     """The whole pictures, where the augmentation keeps them."""
     stored: Mapping[str, Tensor] = {}
     """What passes have stored of these samples, by name, seen as ``image`` is."""
+    plain: Target | None = None
+    """The samples in another view, not recoloured, where the augmentation makes one."""
 
 
 class Prediction(NamedTuple):

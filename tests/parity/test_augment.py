@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as vision
 
+from uda_hydra.augment.guided import moved_crop
 from uda_hydra.augment.mask import block_cells, block_mask
 from uda_hydra.augment.mix import choose_half, class_mask, mix, present_values
 from uda_hydra.augment.photometric import (
@@ -34,6 +35,7 @@ from uda_hydra.augment.policies import (
     rand_geometry,
     recolour,
 )
+from uda_hydra.augment.released import shifted_too_far
 from uda_hydra.augment.resize import resize_image, resize_label
 from uda_hydra.augment.view import fit_inside, output_size
 from uda_hydra.augment.warp import warp, warp_batch
@@ -64,12 +66,14 @@ def strong_view(inputs, i: int, size: tuple[int, int]) -> View:
     return View(size, tuple(made))
 
 
-@pytest.mark.parametrize("name", WARPS)
+@pytest.mark.parametrize("name", [*WARPS, "translate_x_official"])
 def test_warp_of_label_like_maps(reference, name):
     case = reference("proda")[f"warp_{name}"]
     stride, maps = case.args["scale"], case.inputs["map"]
     size = (maps.shape[-1] * stride, maps.shape[-2] * stride)
     views = tuple(strong_view(case.inputs, i, size) for i in range(len(maps)))
+    if name.endswith("official"):
+        views = shifted_too_far(views, stride=stride)
     found = warp_batch(maps, views, kind="feature", stride=stride, fill=case.args["padding"])
     wrong = ~torch.isclose(found, case.out["map"], rtol=1e-5, atol=1e-5)
     assert wrong.float().mean() <= 0.002
@@ -193,11 +197,10 @@ def test_views_of_retraining(reference):
         scaled = [round(side * scale) for side in base]
         turn = (Mirror(),) if case.inputs[f"draw{draw}_mirror_uniform"] < 0.5 else ()
         row, column = case.inputs[f"draw{draw}_row_col"][-1].tolist()
-        plain_row = int(row * ((base[1] - height) / (scaled[1] - height)))
-        plain_column = int(column * ((base[0] - width) / (scaled[0] - width)))
+        crop = Crop(column, row, width, height)
         views = {
-            "_aug": View(size, (Resize(*scaled), Crop(column, row, width, height), *turn)),
-            "": View(size, (Resize(*base), Crop(plain_column, plain_row, width, height), *turn)),
+            "_aug": View(size, (Resize(*scaled), crop, *turn)),
+            "": View(size, (Resize(*base), moved_crop(crop, tuple(scaled), tuple(base)), *turn)),
         }
         for suffix, view in views.items():
             image = warp(rgb, view, kind="image").flip(0).float() - mean

@@ -47,6 +47,7 @@ class TargetView(NamedTuple):
     strong: UInt8[Tensor, "3 h w"] | None = None
     strong_view: View | None = None
     whole: UInt8[Tensor, "3 h0 w0"] | None = None
+    plain: TargetView | None = None
 
 
 @runtime_checkable

@@ -186,10 +186,7 @@ def _smooth(
     for operation in operations:
         columns, rows = _lines(operation, columns, rows, map, step)
     if kind == "soft" and stride > 1:
-        rows, columns = (
-            _bilinear(len(lines), len(lines) // stride, map.device) @ lines
-            for lines in (rows, columns)
-        )
+        rows, columns = (_bilinear(lines, len(lines) // stride) for lines in (rows, columns))
     if rows is not None:
         map = (rows.to(map.dtype) @ map) @ columns.to(map.dtype).T
     rest = view.operations[separable:]
@@ -224,8 +221,8 @@ def _lines(
         )
     match operation:
         case Resize(width, height):
-            rows = _bilinear(len(rows), height // stride, map.device) @ rows
-            columns = _bilinear(len(columns), width // stride, map.device) @ columns
+            rows = _bilinear(rows, height // stride)
+            columns = _bilinear(columns, width // stride)
         case Crop(x, y, width, height):
             rows = _window(rows, y // stride, height // stride)
             columns = _window(columns, x // stride, width // stride)
@@ -234,13 +231,15 @@ def _lines(
     return columns, rows
 
 
-def _bilinear(old: int, new: int, device: torch.device) -> Float[Tensor, "new old"]:
-    """Resizes a line of ``old`` values to ``new`` ones, corners aligned."""
+def _bilinear(lines: Float[Tensor, "old k"], new: int) -> Float[Tensor, "new k"]:
+    """The lines resized to ``new`` ones, corners aligned."""
+    last = len(lines) - 1
     # Places in float32, as torch's own interpolation computes them.
-    scale = torch.tensor((old - 1) / max(new - 1, 1), dtype=torch.float32)
-    at = (torch.arange(new, device=device, dtype=torch.float32) * scale).double()
-    distance = at[:, None] - torch.arange(old, device=device, dtype=torch.float64)
-    return (1 - distance.abs()).clamp(min=0)
+    scale = torch.tensor(last / max(new - 1, 1), dtype=torch.float32)
+    at = (torch.arange(new, device=lines.device, dtype=torch.float32) * scale).double()
+    before = at.long().clamp(max=last)
+    weight = (at - before).clamp(max=1)[:, None]
+    return (1 - weight) * lines[before] + weight * lines[(before + 1).clamp(max=last)]
 
 
 def _window(lines: Float[Tensor, "n k"], start: int, length: int) -> Float[Tensor, "m k"]:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from uda_hydra.augment.guided import GUIDE, Guided
 from uda_hydra.augment.style import Restyling
-from uda_hydra.augment.training import Augmentation, SourceView
+from uda_hydra.augment.training import Augmentation, SourceView, TargetView
 from uda_hydra.augment.view import first_accepted
 from uda_hydra.augment.warp import warp
 from uda_hydra.types import Source, Target, View
@@ -168,13 +169,22 @@ class Steps(Dataset):
         samples, size = self.target
         chosen = self._indices("target", samples, step)
         seen = [
-            self.augmentation.target(
-                samples.image(index), size, self._random("target", step, place)
-            )
+            self._target_view(samples, index, size, self._random("target", step, place))
             for place, index in enumerate(chosen)
         ]
-        keys = tuple(samples.keys[index] for index in chosen)
+        return self._joined(tuple(samples.keys[index] for index in chosen), seen)
+
+    def _target_view(
+        self, samples: Samples, index: int, size: tuple[int, int], random: Random
+    ) -> TargetView:
+        image, guide = samples.image(index), self.stored.get(GUIDE)
+        if guide is None or not isinstance(self.augmentation, Guided):
+            return self.augmentation.target(image, size, random)
+        return self.augmentation.guided(image, guide.read(samples.keys[index]), size, random)
+
+    def _joined(self, keys: tuple[str, ...], seen: list[TargetView]) -> Target:
         views = tuple(one.view for one in seen)
+        plain = [one.plain for one in seen if one.plain is not None]
         return Target(
             image=torch.stack([one.image for one in seen]),
             key=keys,
@@ -183,6 +193,7 @@ class Steps(Dataset):
             strong_view=tuple(one.strong_view for one in seen if one.strong_view is not None),
             whole=_stacked([one.whole for one in seen]),
             stored={name: _read(store, keys, views) for name, store in self.stored.items()},
+            plain=self._joined(keys, plain) if plain else None,
         )
 
     def _random(self, domain: str, step: int, place: int) -> Random:

@@ -30,7 +30,10 @@ class DeviceBatches:
             label=source.label.to(self.device, non_blocking=True).long(),
             key=tuple(source.key),
         )
-        target = target._replace(
+        return source, self._target(target)
+
+    def _target(self, target: Target) -> Target:
+        return target._replace(
             image=self.images(target.image),
             key=tuple(target.key),
             strong=None if target.strong is None else self.images(target.strong),
@@ -39,8 +42,8 @@ class DeviceBatches:
                 name: value.to(self.device, non_blocking=True)
                 for name, value in target.stored.items()
             },
+            plain=None if target.plain is None else self._target(target.plain),
         )
-        return source, target
 
     def images(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """The network's input."""
@@ -70,7 +73,9 @@ def split(source: Source, target: Target, parts: int) -> Iterator[Batch]:
 def _sliced(batch: Source | Target, part: slice) -> Iterator[object]:
     """Each field of the batch for some of its samples; what a batch lacks stays None."""
     for field in batch:
-        if isinstance(field, Mapping):
+        if isinstance(field, Target):
+            yield Target(*_sliced(field, part))
+        elif isinstance(field, Mapping):
             yield {name: value[part] for name, value in field.items()}
         else:
             yield None if field is None else field[part]

@@ -2,6 +2,7 @@
 
 from uda_hydra.losses.adversarial import GANS, SOURCE, TARGET, adversarial, gan
 from uda_hydra.losses.bank_contrast import bank_contrast
+from uda_hydra.losses.class_portion import balanced_label, confidence_at, confidence_counts
 from uda_hydra.losses.class_threshold import (
     bins_at,
     class_thresholds,
@@ -18,7 +19,9 @@ from uda_hydra.losses.contrast import (
     prototype_contrast,
     similarity,
 )
+from uda_hydra.losses.distillation import distillation
 from uda_hydra.losses.entropy import (
+    charbonnier_entropy,
     class_prior,
     entropy,
     mean_entropy,
@@ -28,9 +31,16 @@ from uda_hydra.losses.entropy import (
     self_information,
 )
 from uda_hydra.losses.fine_grained import class_knowledge, fine_grained
+from uda_hydra.losses.hard_label import half_precision_label, two_look_probability
 from uda_hydra.losses.lovasz import lovasz_softmax, supervised_lovasz
 from uda_hydra.losses.max_square import class_weights, image_wise, max_square, pixel_weights
 from uda_hydra.losses.precision import full_precision, logits, probabilities
+from uda_hydra.losses.prototypes import (
+    prototype_distance,
+    rectified,
+    rectified_label,
+    structure,
+)
 from uda_hydra.losses.pseudo_label import (
     MASKS,
     agreeing_label,
@@ -42,4 +52,7 @@ from uda_hydra.losses.pseudo_label import (
     own_label,
     per_channel,
 )
+from uda_hydra.losses.regularization import REGULARIZERS
 from uda_hydra.losses.segmentation import segmentation, supervised
+from uda_hydra.losses.symmetric import reverse_cross_entropy
+from uda_hydra.losses.variance import prediction_variance

@@ -29,6 +29,15 @@ def mean_entropy(logits: Float[Tensor, "b k h w"]) -> Float[Tensor, ""]:
     return pixel_entropy(logits).mean() / logits.shape[1]
 
 
+def charbonnier_entropy(logits: Float[Tensor, "b k h w"], *, power: float) -> Float[Tensor, ""]:
+    """Mean of (e^2 + 1e-8)^power over the pixels, of their normalised entropy e: about [0, 1].
+
+    FDA (Yang and Soatto, CVPR 2020), Eq. 4: the larger the power, the less sure pixels pull.
+    """
+    share = pixel_entropy(logits) / math.log(logits.shape[1])
+    return (share.square() + 1e-8).pow(power).mean()
+
+
 def normalized_entropy(probability: Float[Tensor, "*shape k"]) -> Float[Tensor, "*shape"]:
     """Entropy over the last dimension divided by ln k: 0 for one-hot, 1 for uniform."""
     # Clamped, 0 ln 0 is 0 and has a finite gradient.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import uda_hydra.losses as L
 from uda_hydra.methods.base import Losses, Method, Player, Update, require, require_choice
-from uda_hydra.models.discriminators import FcPix2pix, PerHead
+from uda_hydra.models.discriminators import Fc3x3, FcPix2pix, PerHead
 from uda_hydra.types import Prediction, Source, Step, Target
 
 VIEWS = {
@@ -20,6 +20,8 @@ VIEWS = {
     "self_information": L.self_information,
 }
 """What a discriminator sees of a head's class probabilities."""
+DISCRIMINATORS = {"pix2pix": FcPix2pix, "fc3x3": Fc3x3}
+"""That of AdaptSegNet and AdvEnt, and that of ProDA's warm-up."""
 
 
 class OutputAdversarial(Method):
@@ -38,18 +40,21 @@ class OutputAdversarial(Method):
         gan: str,
         discriminator_target_label: int,
         discriminator_width: int,
+        discriminator: str = "pix2pix",
     ) -> None:
         super().__init__(segmenter)
         require_choice("view", view, *VIEWS)
         require_choice("gan", gan, *L.GANS)
+        require_choice("discriminator", discriminator, *DISCRIMINATORS)
         known = discriminator_target_label in (L.SOURCE, L.TARGET)
         require("discriminator_target_label", discriminator_target_label, "0 or 1", known)
         self.view = view
         self.gan = gan
         self.discriminator_target_label = discriminator_target_label
         """TARGET, or SOURCE to repeat the bug of Adversarial_DA_Exp: nothing is left to learn."""
+        kind = DISCRIMINATORS[discriminator]
         self.discriminators = PerHead(
-            segmenter, lambda: FcPix2pix(segmenter.num_classes, width=discriminator_width)
+            segmenter, lambda: kind(segmenter.num_classes, width=discriminator_width)
         )
 
     def players(self) -> dict[str, Player]:

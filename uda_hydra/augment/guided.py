@@ -1,0 +1,165 @@
+"""Views of the target that its pseudo labels help to choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from uda_hydra.augment.picture import from_pillow, to_pillow
+from uda_hydra.augment.policies import auto_augment
+from uda_hydra.augment.training import AS_THEY_ARE, SourceView, TargetView
+from uda_hydra.augment.view import first_accepted
+from uda_hydra.augment.warp import warp
+from uda_hydra.types import Crop, Mirror, Resize, View
+
+GUIDE = "labels"
+"""The stored pseudo labels that guide the views, by the name that ``Method.stored`` gives them."""
+_DRAWS = 10
+
+
+@runtime_checkable
+class Guided(Protocol):
+    """An augmentation that looks at pseudo labels, where the method has stored some."""
+
+    def guided(
+        self,
+        image: UInt8[Tensor, "3 h w"],
+        label: UInt8[Tensor, "h2 w2"],
+        size: tuple[int, int],
+        random: Random,
+    ) -> TargetView:
+        """An unlabelled image, varied; its pseudo label may be of any size."""
+
+
+@dataclass(frozen=True)
+class VariedCrop:
+    """A crop of the rescaled target that shows many classes: CaCo's retraining, Seg-Uncertainty.
+
+    It is drawn again, ten times in all, until its pseudo labels have more than ``min_values``
+    values, the ignored one included. The source is seen as it is.
+    """
+
+    base: list[int] | None
+    """Width and height that ``scale_range`` refers to; None for the training size."""
+    scale_range: list[float]
+    crop: list[int]
+    """Width and height."""
+    min_values: int
+    mirror: float
+    """Probability of exchanging left and right."""
+    recolour: bool
+    """AutoAugment without its geometry, of the rescaled image."""
+    plain: bool
+    """Also the crop of the image at ``base`` at the same place, not recoloured, for a teacher."""
+    whole: bool
+    """Also the whole image at its training size."""
+    active = True
+    from_file = True
+
+    def __post_init__(self) -> None:
+        for name in ("base", "crop"):
+            size = getattr(self, name)
+            if size is not None and not (len(size) == 2 and min(size) > 0):
+                raise ValueError(
+                    f"augmentation.{name} must be [width, height] in pixels, got {size}"
+                )
+        if not (len(self.scale_range) == 2 and 0 < self.scale_range[0] <= self.scale_range[1]):
+            raise ValueError(
+                "augmentation.scale_range must be [smallest, largest], both positive, "
+                f"got {self.scale_range}"
+            )
+        if not 0 <= self.mirror <= 1:
+            raise ValueError(
+                f"augmentation.mirror must be a probability, 0 to 1, got {self.mirror}"
+            )
+
+    def source(
+        self,
+        image: UInt8[Tensor, "3 h w"],
+        label: UInt8[Tensor, "h w"],
+        size: tuple[int, int],
+        random: Random,
+    ) -> SourceView:
+        """As it is."""
+        return AS_THEY_ARE.source(image, label, size, random)
+
+    def target(
+        self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
+    ) -> TargetView:
+        """The first crop: no label says what it shows."""
+        return self._seen(image, None, size, random)
+
+    def guided(
+        self,
+        image: UInt8[Tensor, "3 h w"],
+        label: UInt8[Tensor, "h2 w2"],
+        size: tuple[int, int],
+        random: Random,
+    ) -> TargetView:
+        """The first crop that shows enough classes."""
+        return self._seen(image, label, size, random)
+
+    def _seen(
+        self,
+        image: UInt8[Tensor, "3 h w"],
+        label: UInt8[Tensor, "h2 w2"] | None,
+        size: tuple[int, int],
+        random: Random,
+    ) -> TargetView:
+        own = image.shape[2], image.shape[1]
+        base = (self.base[0], self.base[1]) if self.base is not None else size
+        scale = random.uniform(*self.scale_range)
+        scaled = round(base[0] * scale), round(base[1] * scale)
+        crop = self._crop(label, View(own, (Resize(*scaled),)), random)
+        turn = (Mirror(),) if random.random() < self.mirror else ()
+
+        picture = warp(image, View(own, (Resize(*scaled),)), kind="image")
+        if self.recolour:
+            # Of the whole image, whose histogram decides what some operations do.
+            picture = from_pillow(auto_augment(to_pillow(picture), random))
+        plain = None
+        if self.plain:
+            view = View(own, (Resize(*base), moved_crop(crop, scaled, base), *turn))
+            plain = TargetView(warp(image, view, kind="image"), view)
+        return TargetView(
+            warp(picture, View(scaled, (crop, *turn)), kind="image"),
+            View(own, (Resize(*scaled), crop, *turn)),
+            whole=AS_THEY_ARE.target(image, size, random).image if self.whole else None,
+            plain=plain,
+        )
+
+    def _crop(self, label: UInt8[Tensor, "h2 w2"] | None, view: View, random: Random) -> Crop:
+        (scaled,) = view.operations
+        places = [max(0, have - want) for have, want in zip(scaled, self.crop, strict=True)]
+
+        def tries() -> Iterator[Crop]:
+            for _ in range(_DRAWS):
+                x, y = (random.randint(0, place) for place in places)
+                yield Crop(x, y, self.crop[0], self.crop[1])
+
+        if label is None:
+            return next(tries())
+        shown = warp(label, view, kind="label")
+        return first_accepted(
+            tries(), lambda crop: len(_window(shown, crop).unique()) > self.min_values
+        )
+
+
+def moved_crop(crop: Crop, scaled: tuple[int, int], base: tuple[int, int]) -> Crop:
+    """The crop of the image at size ``base`` that lies where ``crop`` lies at size ``scaled``."""
+    sides = zip((crop.x, crop.y), scaled, base, (crop.width, crop.height), strict=True)
+    # The quotient first, as in CaCo's release: its rounding decides about the last pixel.
+    x, y = (
+        int(start * (max(0, target - want) / (have - want))) if have > want else 0
+        for start, have, target, want in sides
+    )
+    return Crop(x, y, crop.width, crop.height)
+
+
+def _window(map: UInt8[Tensor, "h w"], crop: Crop) -> UInt8[Tensor, "_ _"]:
+    return map[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]

@@ -1,0 +1,69 @@
+"""Rectified pseudo labels (Zheng and Yang, IJCV 2021), second stage, as released.
+
+Where the two heads of a network disagree, its pseudo labels count less. It looks at the target
+alone. What every option does is said in its YAML.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+import uda_hydra.losses as L
+from uda_hydra.memory import ClassBalance
+from uda_hydra.methods.base import Losses, Method, Passes, Store, Update
+from uda_hydra.types import SUFFIX, Source, Step, Target
+
+
+class SegUncertainty(Method):
+    """Each head learns the labels, discounted by its distance to the other, and comes near it."""
+
+    terms = ("seg", "seg_aux", "variance", "variance_aux")
+
+    def __init__(
+        self, segmenter: nn.Module, *, labels: str | None, max_weight: float, rare_pixels: int
+    ) -> None:
+        super().__init__(segmenter)
+        self.folder = labels
+        self.balance = ClassBalance(
+            segmenter.num_classes, max_weight=max_weight, rare_pixels=rare_pixels
+        )
+        self.labels: Store | None = None
+        self.seen: dict[str, Tensor] = {}
+
+    def prepare(self, passes: Passes) -> None:
+        """Open the labels of an earlier stage, or let the first weights make them."""
+        if self.folder is not None:
+            self.labels = passes.open(self.folder, over="target", kind="label")
+        else:
+            self.labels = passes.run(
+                "labels", over="target", compute=self.own_label, encoding="uint8", kind="label"
+            )
+
+    def own_label(self, target: Target) -> Tensor:
+        """The most probable class of each pixel, of both heads together."""
+        logits = L.logits(self.segmenter(target.image), target.image.shape[-2:])
+        return (logits["main"] + 0.5 * logits.get("aux", 0)).argmax(dim=1)
+
+    def stored(self) -> dict[str, Store]:
+        """The labels, which also guide the crops."""
+        return {"labels": self.labels}
+
+    def losses(self, source: Source, target: Target, step: Step) -> Losses:
+        """Both heads in one update. Nothing is detached: every term trains both."""
+        label = target.stored["labels"].long()
+        weight = self.balance(label)
+        logits = L.logits(self.segmenter(target.image), label.shape[-2:])
+        terms = {}
+        for head, own in logits.items():
+            # A network with one head has nothing to compare: its labels count in full.
+            other = logits["aux" if head == "main" and "aux" in logits else "main"]
+            variance = L.prediction_variance(own, other)
+            sure = weight * (-variance).exp()
+            terms[f"seg{SUFFIX[head]}"] = L.segmentation(own, label, sure, over="all")
+            terms[f"variance{SUFFIX[head]}"] = variance.mean()
+        yield Update("segmenter", **terms)
+        self.seen = L.label_shares(label, self.segmenter.num_classes)
+
+    def monitor(self) -> dict[str, Tensor]:
+        """Shares of the batch's pixels that carry a label."""
+        return self.seen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -134,11 +134,13 @@ class Prediction(NamedTuple):
     """The backbone's maps, if the segmenter keeps them."""
 
 
-def upsample(map: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c h2 w2"]:
-    """Resize to (height, width) the way the whole field does: bilinear, corners aligned."""
+def upsample(
+    map: Float[Tensor, "b c h w"], size: Sequence[int], *, align_corners: bool = True
+) -> Float[Tensor, "b c h2 w2"]:
+    """Resize to (height, width): bilinear, with corners aligned except in DAFormer and its kin."""
     if map.shape[-2:] == torch.Size(size):
         return map
-    return F.interpolate(map, size=tuple(size), mode="bilinear", align_corners=True)
+    return F.interpolate(map, size=tuple(size), mode="bilinear", align_corners=align_corners)
 
 
 class Normalization(NamedTuple):

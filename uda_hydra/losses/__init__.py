@@ -12,7 +12,8 @@ from uda_hydra.losses.entropy import (
     reliability,
     self_information,
 )
+from uda_hydra.losses.feature_distance import feature_distance, majority_label
 from uda_hydra.losses.max_square import class_weights, image_wise, max_square, pixel_weights
 from uda_hydra.losses.precision import full_precision, logits, probabilities
-from uda_hydra.losses.pseudo_label import confident_label, guiding_label
+from uda_hydra.losses.pseudo_label import confident_label, confident_share, guiding_label
 from uda_hydra.losses.segmentation import segmentation, supervised

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from jaxtyping import Float, Integer
 from torch import Tensor
 
@@ -30,3 +32,15 @@ def guiding_label(
     """
     confident = (main.amax(dim=1) > threshold) | (aux.amax(dim=1) > threshold)
     return (main + aux).argmax(dim=1).where(confident, IGNORE)
+
+
+def confident_share(
+    confidence: Float[Tensor, "b h w"], threshold: float, *, over: Literal["batch", "image"]
+) -> Float[Tensor, "#b 1 1"]:
+    """Share of the pixels that are at least as probable as the threshold, which weighs all of them.
+
+    Of the whole "batch", as in the release of DACS (Tranheden et al., WACV 2021) and of its
+    descendants, or of each "image", as in the paper.
+    """
+    sure = (confidence >= threshold).to(confidence.dtype)
+    return sure.mean(dim=(0, 1, 2) if over == "batch" else (1, 2), keepdim=True)

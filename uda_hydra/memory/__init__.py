@@ -2,3 +2,4 @@
 
 from uda_hydra.memory.category_queue import CategoryQueue
 from uda_hydra.memory.ema import EmaTeacher, ema_momentum
+from uda_hydra.memory.frozen import Frozen

@@ -18,14 +18,18 @@ from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.files import digest
 from uda_hydra.types import Step
 
+# Both domains are cut to one size.
+CUT = ["augmentation.crop=[48,32]"]
 # What lets every term of a method come into play within six steps.
 LIVELY = {
     "caco/contrast": ["method.gate=none", "method.key_threshold=0.1"],
     "maxsquare/adapt": ["method.threshold=0.1"],
     "minent": ["method.prior_strictness=0.5"],
+    "dacs": [*CUT, "method.threshold=0.1"],
+    "daformer": [*CUT, "method.threshold=0.1", "method.distance_classes=[0,1,2]"],
+    "mic/daformer": [*CUT, "method.threshold=0.1", "method.distance_classes=[0,1,2]"],
     SelfTrained: ["augmentation=weak_strong", "augmentation.crop=[48,32]", "augmentation.width=96"],
-    # Both domains are cut to one size.
-    ClassMix: ["augmentation=ratio_crop", "augmentation.crop=[48,32]"],
+    ClassMix: ["augmentation=ratio_crop", *CUT],
 }
 every_method = pytest.mark.parametrize(
     "method", [*METHODS, *TOYS], ids=lambda m: m if isinstance(m, str) else m.__name__

@@ -27,7 +27,6 @@ from uda_hydra.methods.base import (
     require,
     require_choice,
     require_fraction,
-    require_positive,
 )
 from uda_hydra.types import Prediction, Source, Step, Target, upsample
 
@@ -70,7 +69,7 @@ class SelfTraining(Method):
         require_choice("confidence", confidence, "batch", "image")
         require_choice("mix", mix, "image", "batch", "none")
         require_choice("source_mean", source_mean, "all", "valid")
-        require_positive(mask_block=mask_block)
+        require("mask_block", mask_block, "positive", mask_block > 0)
         require("mask_ratio", mask_ratio, "null or in [0, 1]", 0 <= (mask_ratio or 0) <= 1)
         fits = margins is None or (len(margins) == 4 and min(margins) >= 0 and max(margins) < 1)
         require("margins", margins, "null or shares [top, bottom, left, right]", fits)

@@ -9,6 +9,7 @@ from torch import nn
 import uda_hydra.losses as L
 from tests.toys.networks import STEP, Toy, batch
 from uda_hydra.errors import UserError
+from uda_hydra.methods.minent import MinEnt
 from uda_hydra.methods.self_training import SelfTraining
 from uda_hydra.models.normalizations import normalization
 from uda_hydra.types import IGNORE, Source, Step, Target, View
@@ -96,7 +97,7 @@ def test_without_a_mix_the_student_sees_the_target_alone():
     assert method.costs[0][1].eq(1).all()
     # Then the two domains may differ in size.
     [*Seen(mix="none").losses(*batch(), STEP)]
-    with pytest.raises(UserError, match="augmentation.crop"):
+    with pytest.raises(UserError, match=r"augmentation\.crop"):
         [*Seen().losses(*batch(), STEP)]
 
 
@@ -142,6 +143,14 @@ def test_the_teacher_begins_as_a_copy_and_lags(follows):
         # Half way from the beginning to 2.
         initial = Network(aux=False).stem.bias
         torch.testing.assert_close(teacher.data, (initial.data + 2) / 2)
+
+
+def test_student_or_teacher_is_scored():
+    method = Seen()
+    assert method.scored("student") is method
+    assert method.scored("teacher") is method.teacher.network
+    with pytest.raises(ValueError, match=r"evaluation\.network"):
+        MinEnt(Toy(), hardest=1.0, prior_strictness=None).scored("teacher")
 
 
 def test_features_are_as_far_as_they_have_moved():

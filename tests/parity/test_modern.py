@@ -16,6 +16,7 @@ from uda_hydra.augment.photometric import Jitter
 from uda_hydra.augment.variation import Variation, happens, vary
 from uda_hydra.config import settings
 from uda_hydra.engine.optimizers import segmenter_groups
+from uda_hydra.engine.protocols import slide
 from uda_hydra.engine.schedule import rate_factor
 from uda_hydra.memory import EmaTeacher, ema_momentum
 from uda_hydra.models.daformer import FusingHead, SeparableAspp
@@ -307,6 +308,14 @@ def test_parameter_groups(reference, name, network, layout, norms):
         found = rules.pop(id(ours[renamed(layout, official)]))
         assert found == (case.out["lr_factor"][i], case.out["weight_decay"][i]), official
     assert not rules
+
+
+@pytest.mark.parametrize("name", ["slide_test", "slide_test_uneven"])
+def test_windows_of_an_evaluation(reference, name):
+    case = reference("modern")[name]
+    ramp, a = case.inputs["ramp"], case.args
+    found = slide(lambda w: w * ramp, case.inputs["image"], [a["crop"]] * 2, [a["stride"]] * 2)
+    torch.testing.assert_close(found, case.out["logits"], rtol=1e-5, atol=1e-6)
 
 
 def optimizer_of(args: dict, norms: str):

@@ -213,7 +213,7 @@ class Trainer:
         self, images: Validation, protocol: EvaluationSettings, **options: int | LabelFree
     ) -> tuple[Scores, tuple[Panel, ...]]:
         return evaluate(
-            self.method,
+            self.method.scored(self.protocol.network),
             images.stream(workers=self.settings.workers),
             protocol=protocol,
             label_space=self.pair.label_space,

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkab
 from torch import Tensor, nn
 
 from uda_hydra.data.scan import Statistics
-from uda_hydra.types import Normalization, Source, Step, Target
+from uda_hydra.memory import EmaTeacher
+from uda_hydra.types import Normalization, Predictor, Source, Step, Target
 
 
 class Update:
@@ -151,6 +152,18 @@ class Method(nn.Module, ABC):
         Asked for at log steps only; they change nothing and stay on the device.
         """
         return {}
+
+    def scored(self, network: str) -> Predictor:
+        """What an evaluation scores: the "student", which is the method, or its "teacher".
+
+        Raises ValueError where there is none.
+        """
+        if network == "student":
+            return self
+        for module in self.children():
+            if isinstance(module, EmaTeacher):
+                return module.network
+        raise ValueError("evaluation.network must be student: this method has no teacher")
 
     @property
     def normalization(self) -> Normalization:

@@ -117,6 +117,22 @@ class Target(NamedTuple):
     """What passes have stored of these samples, by name, seen as ``image`` is."""
 
 
+class Box(NamedTuple):
+    """A part of an image: rows top to bottom - 1, columns left to right - 1."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+class Detail(NamedTuple):
+    """What a network says of a part of the image that it sees at a higher resolution."""
+
+    logits: Float[Tensor, "b k h w"]
+    box: Box
+
+
 class Prediction(NamedTuple):
     """What a segmenter returns, at feature resolution: logits of both heads, last features.
 
@@ -132,6 +148,8 @@ class Prediction(NamedTuple):
     """Of the features, for contrast."""
     stages: tuple[Tensor, ...] | None = None
     """The backbone's maps, if the segmenter keeps them."""
+    detail: Detail | None = None
+    """Of a part of the image, for a loss of its own."""
 
 
 def upsample(

@@ -16,10 +16,10 @@ from uda_hydra.engine.protocols import (
     label_map,
     look,
     probability_map,
-    starts,
 )
 from uda_hydra.errors import UserError
 from uda_hydra.models.segmenter import Segmenter
+from uda_hydra.models.windows import starts
 from uda_hydra.types import Normalization, Prediction
 
 SIZE = (23, 31)

@@ -28,6 +28,7 @@ PLAIN = {
     "distance_share": 0.75,
     "mask_ratio": None,
     "mask_block": 8,
+    "detail_weight": 0.1,
     "source_mean": "all",
     "align_corners": False,
 }
@@ -51,6 +52,9 @@ class Network(Toy):
     def backbone(self):
         return Stages(self.stem)
 
+    def context(self, image):
+        return image
+
 
 class Seen(SelfTraining):
     """Keeps the inputs of the student and of its weighted losses."""
@@ -60,9 +64,10 @@ class Seen(SelfTraining):
         self.images, self.costs = [], []
         self.segmenter.register_forward_pre_hook(lambda _, given: self.images.append(given[0]))
 
-    def cost(self, prediction, label, weight):
-        self.costs.append((label, weight))
-        return super().cost(prediction, label, weight)
+    def cost(self, prediction, label, weight=None, over="all"):
+        if weight is not None:
+            self.costs.append((label, weight))
+        return super().cost(prediction, label, weight, over)
 
 
 def pair(count=2):

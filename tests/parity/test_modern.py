@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import uda_hydra.losses as L
 from tests.conftest import composed
+from tests.parity.fusing import fusing_head, named_in_head
 from tests.parity.official_networks import drawn, on_meta, renamed
 from tests.parity.trajectories import close
 from uda_hydra.augment.margins import Margins, inside_margins
@@ -19,7 +20,6 @@ from uda_hydra.engine.optimizers import segmenter_groups
 from uda_hydra.engine.protocols import slide
 from uda_hydra.engine.schedule import rate_factor
 from uda_hydra.memory import EmaTeacher, ema_momentum
-from uda_hydra.models.daformer import FusingHead, SeparableAspp
 from uda_hydra.types import Crop, Mirror, Normalization, Resize, View
 
 
@@ -255,36 +255,21 @@ def shared_variation(inputs: dict, count: int) -> Variation:
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
-def test_head_of_daformer(reference, mode):
-    case = reference("modern")[f"head_daformer_{mode}"]
-    features = [case.inputs[f"feature{i}"] for i in range(4)]
+@pytest.mark.parametrize("kind", ["daformer", "attention"])
+def test_heads(reference, kind, mode):
+    case = reference("modern")[f"head_{kind}_{mode}"]
     weights = drawn(case.inputs["keys"], case.inputs["shapes"], case.args["salt"])
-    channels = len(weights["embed_layers.0.proj.bias"])
-    classes, out = weights["conv_seg.weight"].shape[:2]
-    head = FusingHead(
-        [feature.shape[1] for feature in features],
-        classes,
-        channels=channels,
-        fuse=SeparableAspp(4 * channels, out),
-        dropout=0.0,
-    )
-    if out != channels:
-        head.classifier = nn.Conv2d(out, classes, 1)
-    names = {key: ours_of(key) for key in weights}
+    head, names = fusing_head(weights), {key: named_in_head(key) for key in weights}
     head.load_state_dict({names[key]: value for key, value in weights.items()})
+    features = [case.inputs[f"feature{i}"] for i in range(4)]
     logits = head.train(mode == "train")(*features).logits
     stride = case.args["class_stride"]
     torch.testing.assert_close(logits[:, ::stride], case.out["logits"], rtol=1e-4, atol=2e-5)
-    if mode == "train":
-        state = head.state_dict()
-        for i, key in enumerate(case.out["bn_keys"]):
-            value = state[names[key]].double()
-            close(value.norm(), case.out["bn_norm64"][i], rtol=1e-4)
-            close(value.mean(), case.out["bn_mean64"][i], rtol=1e-4, atol=2e-5)
-
-
-def ours_of(key: str) -> str:
-    return renamed("daformer", f"decode_head.{key}").removeprefix("main_head.")
+    state = head.state_dict()
+    for i, key in enumerate(case.out.get("bn_keys", ())):
+        value = state[names[key]].double()
+        close(value.norm(), case.out["bn_norm64"][i], rtol=1e-4)
+        close(value.mean(), case.out["bn_mean64"][i], rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize(

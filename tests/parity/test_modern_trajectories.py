@@ -6,18 +6,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.parity.official_networks import drawn, renamed
+from tests.parity.fusing import fusing_head, named
+from tests.parity.official_networks import drawn
 from tests.parity.trajectories import close, take_step, trainer_of
+from uda_hydra.augment.margins import inside_margins
 from uda_hydra.augment.mask import block_mask
 from uda_hydra.augment.mix import choose_half
 from uda_hydra.augment.photometric import Jitter
 from uda_hydra.augment.variation import Variation, happens
 from uda_hydra.methods import self_training
 from uda_hydra.methods.self_training import SelfTraining
+from uda_hydra.models import hrda
 from uda_hydra.models.backbone import Backbone
-from uda_hydra.models.daformer import FusingHead, SeparableAspp
+from uda_hydra.models.hrda import TwoScales
 from uda_hydra.models.segmenter import Segmenter
-from uda_hydra.types import Normalization, Prediction, Source, Step, Target, View
+from uda_hydra.types import Box, Normalization, Prediction, Source, Step, Target, View
 
 TERMS = {"source": "seg", "fd": "distance", "mix": "mixed", "masked": "masked"}
 """Our name of each term."""
@@ -80,21 +83,22 @@ def weights_of(case, data, salt: int) -> dict[str, Tensor]:
     return {key: w * gain if key == "layer5.weight" else w.clone() for key, w in weights.items()}
 
 
-def daformer(weights: dict[str, Tensor], normalization: Normalization) -> Segmenter:
-    """Ours with the reference's encoder and widths."""
+def daformer(case, weights: dict[str, Tensor], normalization: Normalization) -> Segmenter:
+    """Ours with the reference's encoder and widths, at one scale or two."""
     widths = [len(weights[f"backbone.conv{i}.bias"]) for i in range(1, 5)]
-    channels = len(weights["decode_head.embed_layers.0.proj.bias"])
-    classes, out = weights["decode_head.conv_seg.weight"].shape[:2]
-    fuse = SeparableAspp(len(widths) * channels, out)
-    head = FusingHead(widths, classes, channels=channels, fuse=fuse, dropout=0.0)
-    head.classifier = nn.Conv2d(out, classes, 1)
-    return Segmenter(
+    two = "hr_crop" in case.args
+    head = fusing_head(weights, "decode_head.head." if two else "decode_head.")
+    plain = Segmenter(
         Stages(widths),
         head,
         main_reads=(0, 1, 2, 3),
-        num_classes=classes,
+        num_classes=head.classifier.out_channels,
         normalization=normalization,
     )
+    if not two:
+        return plain
+    attention = fusing_head(weights, "decode_head.scale_attention.")
+    return TwoScales(plain, attention, window=[case.args["hr_crop"]] * 2)
 
 
 class Replay:
@@ -105,6 +109,23 @@ class Replay:
         self.mirrored = -1 if "mean_bgr" in case.inputs else 1
         for name in ("choose_half", "block_mask", "draw_variation"):
             monkeypatch.setattr(self_training, name, getattr(self, name))
+
+        monkeypatch.setattr(hrda, "draw_box", self.draw_box)
+        monkeypatch.setattr(self_training, "inside_margins", self.inside_margins)
+        self.windows = self.margins = 0
+
+    def draw_box(self, size: tuple[int, int], window: tuple[int, int]) -> Box:
+        recorded = self.inputs["window"][self.step]
+        y, x = recorded[self.windows % len(recorded)].tolist()
+        self.windows += 1
+        return Box(y, y + window[1], x, x + window[0])
+
+    def inside_margins(self, view: View, *rest) -> Tensor:
+        if "valid_mask" not in self.inputs:
+            return inside_margins(view, *rest)
+        masks = self.inputs["valid_mask"][self.step % len(self.inputs["valid_mask"])]
+        self.margins += 1
+        return masks[(self.margins - 1) % len(masks)].bool()
 
     def choose_half(self, present: Tensor, scores: Tensor) -> Tensor:
         scores = torch.ones_like(scores)
@@ -138,6 +159,7 @@ def method_of(case, segmenter: nn.Module) -> SelfTraining:
     a, original = case.args, "mean_bgr" in case.inputs
     height = len(case.out["pseudo_label0"][0])
     rows = [a["top"] / height, a["bottom"] / height, 0.0, 0.0] if "top" in a else None
+    rows = [0.0] * 4 if "valid_mask" in case.inputs else rows
     return SelfTraining(
         segmenter,
         ema_momentum=a["alpha"],
@@ -153,6 +175,7 @@ def method_of(case, segmenter: nn.Module) -> SelfTraining:
         distance_share=0.75,
         mask_ratio=a.get("mask_ratio"),
         mask_block=a.get("block", 32),
+        detail_weight=a.get("hr_weight", 0.0),
         source_mean="valid" if original else "all",
         align_corners=original,
     )
@@ -185,7 +208,11 @@ class Training:
         self.normalize = Normalization("bgr" if self.original else "rgb", 1.0, mean, std)
         weights = weights_of(self.case, self.data, salts["salt"])
         self.names = {key: self.ours(key) for key in weights}
-        segmenter = (Plain if self.original else daformer)(weights, self.normalize)
+        segmenter = (
+            Plain(weights, self.normalize)
+            if self.original
+            else daformer(self.case, weights, self.normalize)
+        )
         self.load(segmenter, weights)
         self.method = method_of(self.case, segmenter)
         # Of the teacher's own weights only the buffers outlive the first copy.
@@ -207,7 +234,7 @@ class Training:
         self.steps = len(self.case.inputs["u"])
 
     def ours(self, key: str) -> str:
-        return key if self.original else renamed("daformer", key)
+        return key if self.original else named(key)
 
     def load(self, network: nn.Module, weights: dict[str, Tensor]) -> None:
         network.load_state_dict({self.names[key]: w for key, w in weights.items()})
@@ -225,6 +252,7 @@ class Training:
 
     def take(self, step: int) -> dict[str, Tensor]:
         self.replay.step = step
+        self.replay.windows = self.replay.margins = 0
         return take_step(self.trainer, step, *self.batch(step))
 
     def state(self) -> dict[str, dict[str, Tensor]]:
@@ -253,18 +281,20 @@ def training(reference, tmp_path, monkeypatch):
 
 
 CASES = ["dacs", "dacs_own_classes", "daformer", "mic_daformer", "dacs_original"]
+CASES = [f"traj_{name}" for name in [*CASES, "hrda", "mic_hrda"]] + ["step_mic_hrda_lambda"]
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_five_steps(training, name):
-    run = training(f"traj_{name}")
+    run = training(name)
     out, before = run.case.out, run.state()
     for step in range(run.steps):
         values = run.take(step)
         for official, ours in TERMS.items():
             if f"loss_{official}" in out:
                 loss = values[f"loss/{ours}"] * run.weights[ours]
-                close(loss, out[f"loss_{official}"][step], rtol=5e-5)
+                detail = out[f"loss_{official}_hr"][step] if f"loss_{official}_hr" in out else 0
+                close(loss, out[f"loss_{official}"][step] + detail, rtol=5e-5)
         close(run.method.confident, out["q"][step], rtol=0, atol=1e-3)
         rates = {g["lr"] for o in run.trainer.optimizers.values() for g in o.param_groups}
         close(sorted(rates), out["lr"][step], rtol=1e-9, atol=0)
@@ -275,7 +305,7 @@ def test_five_steps(training, name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_gradient_of_each_term(training, name):
-    run = training(f"traj_{name}")
+    run = training(name)
     out, method = run.case.out, run.method
     source, target = run.batch(0)
     method.train()
@@ -305,7 +335,7 @@ def gradients(loss: Tensor, parameters: list[Tensor]) -> list[Tensor]:
 
 def test_first_pseudo_labels(training):
     for name in CASES:
-        run = training(f"traj_{name}")
+        run = training(name)
         run.method.train()
         run.method.before_step(Step(0, 0.0))
         label, _ = run.method.pseudo_label(run.batch(0)[1])

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from uda_hydra.engine.labels import predict_labels
+from uda_hydra.models.windows import starts
 from uda_hydra.settings import EvaluationSettings
 from uda_hydra.types import Predictor
 
@@ -104,12 +105,6 @@ def slide(
             cover[place] += 1
     assert total is not None
     return total / cover
-
-
-def starts(side: int, length: int, step: int) -> list[int]:
-    """Where the windows along a side begin, the last one at its end."""
-    last = max(side - length, 0)
-    return [*range(0, last, step), last]
 
 
 def label_map(

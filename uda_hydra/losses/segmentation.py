@@ -38,17 +38,9 @@ def segmentation(
     return total / (label != IGNORE).sum().clamp(min=1)
 
 
-def supervised(
-    prediction: Prediction,
-    label: Integer[Tensor, "b h w"],
-    *,
-    over: Literal["valid", "all"] = "valid",
-    align_corners: bool = True,
-) -> dict[str, Tensor]:
+def supervised(prediction: Prediction, label: Integer[Tensor, "b h w"]) -> dict[str, Tensor]:
     """Segmentation terms of the heads there are: ``seg``, and ``seg_aux`` with an auxiliary one."""
-    terms = {"seg": segmentation(prediction.main, label, over=over, align_corners=align_corners)}
+    terms = {"seg": segmentation(prediction.main, label)}
     if prediction.aux is not None:
-        terms["seg_aux"] = segmentation(
-            prediction.aux, label, over=over, align_corners=align_corners
-        )
+        terms["seg_aux"] = segmentation(prediction.aux, label)
     return terms

@@ -53,6 +53,7 @@ class SelfTraining(Method):
         distance_share: float,
         mask_ratio: float | None,
         mask_block: int,
+        detail_weight: float,
         source_mean: str,
         align_corners: bool,
     ) -> None:
@@ -64,6 +65,7 @@ class SelfTraining(Method):
             jitter_strength=jitter_strength,
             blur_probability=blur_probability,
             distance_share=distance_share,
+            detail_weight=detail_weight,
         )
         require_choice("teacher_follows", teacher_follows, "before", "after")
         require_choice("confidence", confidence, "batch", "image")
@@ -86,6 +88,7 @@ class SelfTraining(Method):
         self.distance_classes = distance_classes
         self.distance_share = distance_share
         self.mask_ratio, self.mask_block = mask_ratio, mask_block
+        self.detail_weight = detail_weight
         self.source_mean = source_mean
         self.align_corners = align_corners
         self.teacher = EmaTeacher(segmenter, drops=False)
@@ -101,8 +104,10 @@ class SelfTraining(Method):
         """The source, then the target with pasted classes, then the target with hidden blocks."""
         # The source, and how far its features are from those of the initial network (DAFormer).
         prediction = self.segmenter(source.image)
-        options = {"over": self.source_mean, "align_corners": self.align_corners}
-        terms = L.supervised(prediction, source.label, **options)
+        terms = {"seg": self.cost(prediction, source.label, over=self.source_mean)}
+        if prediction.aux is not None:
+            how = {"over": self.source_mean, "align_corners": self.align_corners}
+            terms["seg_aux"] = L.segmentation(prediction.aux, source.label, **how)
         if self.initial is not None:
             terms["distance"] = self.distance(prediction, source)
         yield Update("segmenter", **terms)
@@ -129,7 +134,7 @@ class SelfTraining(Method):
         """Of the last features of a source batch, where it shows one of the classes."""
         return L.feature_distance(
             prediction.features,
-            self.initial(source.image)[-1],
+            self.initial(self.segmenter.context(source.image))[-1],
             source.label,
             classes=self.distance_classes,
             min_share=self.distance_share,
@@ -174,12 +179,23 @@ class SelfTraining(Method):
         return self.varied(image, alike=True) * block_mask(cells, size, ratio=self.mask_ratio)
 
     def cost(
-        self, prediction: Prediction, label: Int[Tensor, "b h w"], weight: Float[Tensor, "b h w"]
+        self,
+        prediction: Prediction,
+        label: Int[Tensor, "b h w"],
+        weight: Float[Tensor, "b h w"] | None = None,
+        over: str = "all",
     ) -> Float[Tensor, ""]:
-        """Weighted cross-entropy of the main head, over all pixels."""
-        return L.segmentation(
-            prediction.main, label, weight, over="all", align_corners=self.align_corners
+        """Weighted cross-entropy of the main head; a share of it is that of the detail (HRDA)."""
+        how = {"over": over, "align_corners": self.align_corners}
+        loss = L.segmentation(prediction.main, label, weight, **how)
+        if prediction.detail is None:
+            return loss
+        logits, (top, bottom, left, right) = prediction.detail
+        label, weight = (
+            None if map is None else map[:, top:bottom, left:right] for map in (label, weight)
         )
+        detail = L.segmentation(logits, label, weight, **how)
+        return (1 - self.detail_weight) * loss + self.detail_weight * detail
 
     def after_step(self, step: Step) -> None:
         """As DACS's own code does it: the teacher follows the student of this very step."""

@@ -106,7 +106,7 @@ def cover(size: Sequence[int], window: tuple[int, int], *, overlap: bool = True)
     ]
 
 
-def cut(map: Float[Tensor, "b c h w"], box: Box) -> Float[Tensor, "b c h2 w2"]:
+def cut(map: Float[Tensor, "*b h w"], box: Box) -> Float[Tensor, "*b h2 w2"]:
     """What the map shows in the box."""
     return map[..., box.top : box.bottom, box.left : box.right]
 

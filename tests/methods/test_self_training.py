@@ -12,6 +12,7 @@ from uda_hydra.errors import UserError
 from uda_hydra.methods.minent import MinEnt
 from uda_hydra.methods.self_training import SelfTraining
 from uda_hydra.models.normalizations import normalization
+from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.types import IGNORE, Source, Step, Target, View
 
 PLAIN = {
@@ -47,6 +48,7 @@ class Stages(nn.Module):
 
 class Network(Toy):
     normalization = normalization("caffe")
+    predict = Segmenter.predict
 
     @property
     def backbone(self):

@@ -9,7 +9,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from uda_hydra.losses.precision import full_precision
-from uda_hydra.types import IGNORE
+from uda_hydra.types import IGNORE, upsample
 
 
 def majority_label(
@@ -52,5 +52,7 @@ def feature_distance(
     cells = majority_label(label, scale, min_share=min_share, num_classes=num_classes)
     selected = sum((cells == one for one in classes), start=torch.zeros_like(cells, dtype=bool))
     difference = full_precision(feature) - full_precision(initial).detach()
-    distance = torch.linalg.vector_norm(difference, dim=1)
+    distance = torch.linalg.vector_norm(difference, dim=1, keepdim=True)
+    # Backbones that round up have a cell more than the label.
+    distance = upsample(distance, cells.shape[-2:])[:, 0]
     return distance.where(selected, 0.0).sum() / selected.sum().clamp(min=1)

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow lint ui setup
+.PHONY: demo test slow attack lint ui setup
 demo: setup
 	$(BIN)/python launch.py experiment=demo
 
@@ -11,6 +11,9 @@ test: setup lint
 
 slow: setup
 	$(BIN)/python -m pytest -q -m slow
+
+attack: setup
+	$(BIN)/python -m pytest -q -m attack
 
 lint: setup
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,15 @@ def protocol(name: str, *overrides: str) -> EvaluationSettings:
 
 METHODS = [name for name in choices("method") if not composed(f"method={name}").stages]
 """Every method that is one training; the others list such ones as their stages."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How ``pytest -m attack`` attacks."""
+    group = parser.getgroup("attack")
+    group.addoption(
+        "--attack-seed", type=int, default=time.time_ns(), help="repeats an attack (default: new)"
+    )
+    group.addoption("--attack-count", type=int, default=100, help="kills of an attack")
 
 
 @pytest.fixture(scope="session")

@@ -177,7 +177,7 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save({"step": 1})
     kept = contents(tmp_path)
-    for name in (".next.pt.1.tmp", ".best.pt.23.tmp"):
+    for name in (".next.pt.99999998.tmp", ".best.pt.99999999.tmp"):
         (tmp_path / name).write_bytes(b"half")
     assert checkpoints.load() == ({"step": 1}, "")
     assert contents(tmp_path) == kept

@@ -1,31 +1,26 @@
-"""Processes that are killed at any moment, again and again, and many that are born at once."""
+"""Processes that are born at once, and a server that was dead while one of them trained."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import METHODS, SMALL
-from tests.processes import delivered, history, logged, scores, start, until
+from tests.conftest import SMALL
+from tests.processes import history, start, until
 from tests.test_launch import launch
-from tests.test_laws import LIVELY
-from uda_hydra.engine.checkpoint import Checkpoints
 from uda_hydra.tracking.mlflow_store import connect
 
 pytestmark = pytest.mark.slow
 
-KILLS = 8
 STEPS, SAVE_EVERY = 40, 3
 SHORT = (
     *SMALL[:-2],
@@ -36,80 +31,6 @@ SHORT = (
     "trainer.log_every=1",
     "output=run",
 )
-
-
-def folders(run: Path) -> list[Path]:
-    """The folders of the stages that have begun."""
-    return sorted(path.parent for path in run.rglob("identity.json"))
-
-
-def begun(run: Path) -> int:
-    """Changes whenever a process of the run has logged another step."""
-    return sum(path.stat().st_mtime_ns for path in run.rglob("metrics.jsonl"))
-
-
-def kill_at_random(folder: Path, command: list[str], draw: random.Random) -> int:
-    """Start ``command`` and kill it, while it starts or while it trains; its exit code."""
-    before = begun(folder / "run")
-    process = start(folder, *command)
-    if draw.random() < 0.3:
-        time.sleep(draw.uniform(0, 6))
-    else:
-        while process.poll() is None and begun(folder / "run") == before:
-            time.sleep(0.01)
-        time.sleep(draw.uniform(0, 0.8))
-    process.kill()
-    process.communicate()
-    return process.returncode
-
-
-def assert_little_is_lost(stage: Path) -> None:
-    """What is saved is at most ``trainer.save_every`` steps behind what was computed."""
-    state, note = Checkpoints(stage).load()
-    saved = state["step"] if state else 0
-    done = max(logged(stage), default=0)
-    # The step that was being computed is in no log.
-    assert done - saved <= SAVE_EVERY, note
-
-
-@pytest.mark.parametrize(
-    ("method", "workers"), [*((method, 0) for method in METHODS), ("caco", 0), ("caco", 2)]
-)
-def test_killed_again_and_again_a_run_ends_as_if_undisturbed(streets, tmp_path, method, workers):
-    seed = time.time_ns()
-    print(f"seed of the moments: {seed}")
-    data = (f"dataset.root={streets}", f"dataset.cache_folder={streets}/cache")
-    command = [*SHORT, *data, f"method={method}", *LIVELY.get(method, [])]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    for folder in (whole, killed):
-        folder.mkdir()
-    done = launch(whole, *command, "tracking=none")
-    assert done.returncode == 0, done.stderr
-
-    command += [f"trainer.workers={workers}"]
-    draw, codes = random.Random(seed), []
-    while len(codes) < KILLS and 0 not in codes:
-        codes.append(kill_at_random(killed, command, draw))
-        for stage in folders(killed / "run"):
-            assert_little_is_lost(stage)
-    assert codes.count(-signal.SIGKILL) >= KILLS // 2
-    done = launch(killed, *command)
-    assert done.returncode == 0, done.stderr
-    delivered(killed, done.stderr)
-
-    stages = folders(killed / "run")
-    assert [s.relative_to(killed) for s in stages] == [
-        s.relative_to(whole) for s in folders(whole / "run")
-    ]
-    for stage in stages:
-        undisturbed = whole / stage.relative_to(killed)
-        for name in ("last.pt", "best.pt"):
-            assert (stage / name).read_bytes() == (undisturbed / name).read_bytes()
-        assert scores(stage / "result.json") == scores(undisturbed / "result.json")
-        assert not [*stage.glob(".*.pt.*.tmp"), *stage.glob("next.pt")]
-        assert logged(stage) == [*range(1, STEPS + 1)]
-        uri = f"sqlite:///{killed}/outputs/mlflow.db"
-        assert history(stage, uri) == [*range(1, STEPS + 1)]
 
 
 def test_six_runs_started_at_once_on_a_fresh_folder_all_succeed(tmp_path):

@@ -202,8 +202,8 @@ def test_a_plain_multirun_gives_every_point_a_folder_of_its_own(tmp_path):
     assert len({result["miou/last"] for result in results}) == 2
 
 
-@pytest.mark.parametrize("name", ["données", "[run1] caco"])
-def test_any_name_of_a_folder_works_with_stages_and_with_m(tmp_path, name):
+def test_any_name_of_a_folder_works_with_stages_and_with_m(tmp_path):
+    name = "[run1] données"
     command = [*QUICK, "tracking=none", "callbacks=none", "trainer.steps=1"]
     staged = launch(tmp_path, *command, f"output='{name}'")
     assert staged.returncode == 0, staged.stderr

@@ -59,7 +59,8 @@ def read_bytes(path: Path, *, largest: int) -> bytes:
     """The whole content of a regular file of 1 to ``largest`` bytes; InputError otherwise."""
     with open_regular(path, largest=largest) as file:
         try:
-            content = file.read(largest + 1)
+            # Python reserves as much memory as it is asked to read.
+            content = file.read(min(os.fstat(file.fileno()).st_size, largest) + 1)
         except OSError as error:
             raise InputError(path, f"cannot be read ({error.strerror})") from error
     if not content:

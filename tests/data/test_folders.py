@@ -193,6 +193,7 @@ def test_linked_folders_count_and_loops_end(nested):
     (nested / "images/x").rename(nested / "elsewhere")
     (nested / "images/x").symlink_to(nested / "elsewhere")
     (nested / "elsewhere/back").symlink_to(nested / "images")
+    (nested / "elsewhere/itself").symlink_to("itself")
     found = opened(nested, CITYSCAPES19)
     assert [sample.key for sample in found.samples] == ["one", "x/two", "x/y/three"]
 

@@ -24,7 +24,15 @@ def _files(folder: Path, above: tuple[Path, ...], leaving_out: Collection[Path])
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
         path = folder / entry.name
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _files(path, (*above, real), leaving_out)
         else:
             yield path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or leads to one; a link to itself does not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

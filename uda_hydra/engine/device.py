@@ -68,6 +68,10 @@ def without_memory() -> Iterator[None]:
         yield
 
 
+MODES = {"off": 0, "warn": 1, "strict": 2}
+"""torch's numbers for the values of ``trainer.deterministic``."""
+
+
 def configure(settings: TrainerSettings) -> None:
     """Choose this process's threads and kernels as ``trainer`` says."""
     if settings.threads is not None:
@@ -76,7 +80,9 @@ def configure(settings: TrainerSettings) -> None:
     if settings.deterministic != "off":
         # Read by cuBLAS when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(settings.deterministic != "off", warn_only=not strict)
+    # The call imports torch's compiler, which takes seconds.
+    if torch.get_deterministic_debug_mode() != MODES[settings.deterministic]:
+        torch.use_deterministic_algorithms(settings.deterministic != "off", warn_only=not strict)
     torch.backends.cudnn.benchmark = settings.cudnn_benchmark and not strict
 
 

@@ -25,7 +25,7 @@ from uda_hydra.engine.device import find_device, uses_bfloat16
 from uda_hydra.engine.evaluator import check_classes
 from uda_hydra.engine.protocols import input_sizes, label_map, look
 from uda_hydra.errors import UserError
-from uda_hydra.files import read_json, write_atomically, write_json
+from uda_hydra.files import read_json, remove_leftovers, write_atomically, write_json
 from uda_hydra.inputs import shown
 from uda_hydra.runs.layout import check_folder, mark_folder
 
@@ -57,6 +57,7 @@ def predict(config: DictConfig, overrides: list[str]) -> None:
     space = label_space(config.dataset.classes)
     label_image = _predictor(config, space)
     mark_folder(folder, "prediction")
+    remove_leftovers(folder, below=True)
     _record(folder, source, names, former)
     failed, count = [], Count("predict")
     for done, (path, name) in enumerate(names.items(), 1):

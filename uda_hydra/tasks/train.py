@@ -18,7 +18,14 @@ from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.lock import locked
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import Stopped, Unfinished, UserError, print_error
-from uda_hydra.files import digest_of, masked, read_json, write_json, write_text
+from uda_hydra.files import (
+    digest_of,
+    masked,
+    read_json,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
 from uda_hydra.provenance import provenance
 from uda_hydra.published import Row, published
 from uda_hydra.report import browse, comparison, summary
@@ -97,6 +104,7 @@ def train_stages(stages: list[Stage], layout: RunLayout, overrides: list[str]) -
                 outcome |= results[stages[-1].name]
     else:
         print(f"{layout.top} holds this run, finished; nothing to do")
+        remove_leftovers(layout.top)
     if read_json(layout.top / RESULT) != results[stages[-1].name]:
         write_json(layout.top / RESULT, results[stages[-1].name])
     return results

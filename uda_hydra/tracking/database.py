@@ -36,8 +36,11 @@ def create_database(path: Path, fill: Callable[[Path], None], schema: Schema) ->
     """Create the database in one step: MLflow would refuse a half-made one for ever.
 
     ``fill`` makes MLflow's tables in the file it is given, whose name no other attempt uses:
-    MLflow keeps connections by name, also to files that are gone.
+    MLflow keeps connections by name, also to files that are gone. Raises ConnectionError if another
+    program is just filling an empty file of this name.
     """
+    if path.exists():
+        _check_writable(path)
     _sweep(path)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.draft")
     try:
@@ -64,16 +67,23 @@ def _sweep(path: Path) -> None:
 def check_database(path: Path, schema: Schema) -> None:
     """Raise ConnectionError unless ``path`` holds MLflow's tables and can be written now."""
     try:
-        with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        _check_writable(path)
         check_tables(path, schema)
     except sqlite3.OperationalError as error:
-        raise ConnectionError(f"{path} is not writable ({error})") from error
+        raise ConnectionError(f"{path} does not answer ({error})") from error
     except sqlite3.DatabaseError as error:
         raise ConnectionError(
             f"{path} is damaged or not a SQLite database ({error}); choose another tracking.uri, "
             f"or move the file away and {REFILL}"
         ) from error
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        raise ConnectionError(f"{path} is not writable ({error})") from error
 
 
 def check_tables(path: Path, schema: Schema) -> None:

@@ -115,11 +115,13 @@ class Tracking(Callback):
     def _append_per_class(self) -> None:
         # From the file: the process of the last evaluation may have been killed after it.
         table = read_json(self._folder / PER_CLASS)
-        if table is not None:
-            self._log.append(
-                table["step"],
-                {legal(f"iou/{k}"): v for k, v in table["iou"].items() if v is not None},
-            )
+        if table is None:
+            return
+        values = {legal(f"iou/{k}"): v for k, v in table["iou"].items() if v is not None}
+        # Nor are they logged twice if a process was killed after that.
+        points = metric_log.read(self._folder / metric_log.METRICS, 0).points
+        if not points or points[-1].values != values:
+            self._log.append(table["step"], values)
 
     def _admit(self, name: str) -> None:
         """Choose the name of a new curve, or None if there are too many already."""

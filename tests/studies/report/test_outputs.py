@@ -165,8 +165,12 @@ def test_other_kinds_of_study_are_drawn_without_a_warning(made, tmp_path):
 
 def test_a_report_replaces_the_one_before_it(tmp_path):
     write(grid(), tmp_path)
+    # No process has this number: the one that had it was killed.
+    half = tmp_path / f".response.png.{2**22 + 1}.tmp"
+    half.write_bytes(b"half")
     figures = write(two_curves(), tmp_path).figures
     assert {*tmp_path.glob("*.png")} == {*figures}
+    assert not half.exists()
 
 
 def test_label_free_scores_are_drawn(tmp_path):

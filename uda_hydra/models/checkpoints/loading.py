@@ -111,7 +111,7 @@ def _check_shape(name: str, theirs: Tensor, ours: Tensor, where: str) -> None:
     if CLASSIFIER.fullmatch(name) and theirs.shape[1:] == ours.shape[1:]:
         raise ValueError(
             f"{where}: its heads have {len(theirs)} classes and the model has {len(ours)}; choose "
-            "a data set with {len(theirs)} classes"
+            f"a data set with {len(theirs)} classes"
         )
     raise ValueError(
         f"{where}: {name} has shape {tuple(theirs.shape)} and the model needs "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten, wrap
 
-from uda_hydra.files import printable, write_atomically, write_text
+from uda_hydra.files import printable, remove_leftovers, write_atomically, write_text
 from uda_hydra.studies.records import Study, Value
 from uda_hydra.studies.report import summary, tables
 from uda_hydra.studies.report.analyse import WITHIN, StudyAnalysis
@@ -51,6 +51,9 @@ def write(study: Study, folder: Path | None = None, tolerance: float = WITHIN) -
     analysis = StudyAnalysis(study, tolerance)
     folder = folder or study.folder / "report"
     folder.mkdir(parents=True, exist_ok=True)
+    if all(trial.state != "running" for trial in study.trials):
+        # Nobody else is about to write a report.
+        remove_leftovers(folder)
     drawn, failures = draw_all(analysis)
     figures = tuple(_write(folder / f"{one.name}.png", one.png) for one in drawn)
     for stale in {*folder.glob("*.png")} - {*figures}:

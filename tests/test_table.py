@@ -35,7 +35,18 @@ CONTROLS = ("source", "statistics", "adabn")
 NOTES = {"ours": "x=3"}
 
 TINY = ("experiment=table", *SMALL, "trainer.steps=2", "trainer.save_every=1")
-LEFT_OUT = ("longer", "statistics", "adabn", "adaptsegnet", "advent", "maxsquare", "caco")
+LEFT_OUT = (
+    "longer",
+    "statistics",
+    "adabn",
+    "adaptsegnet",
+    "advent",
+    "maxsquare",
+    "caco",
+    "dacs",
+    "daformer",
+    "mic",
+)
 WITHOUT = tuple(f"~stages.{name}" for name in LEFT_OUT)
 TUNED = "['method=minent','init=${stage:source}/last.pt','loss.lambda_ent=0.5']"
 

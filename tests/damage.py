@@ -1,8 +1,11 @@
-"""What may have become of a JSON file of a run."""
+"""What may have become of a JSON file of a run, and what may stand in the place of a file."""
 
 from __future__ import annotations
 
 import json
+import os
+import socket
+from pathlib import Path
 from typing import Any
 
 KINDS = (
@@ -39,3 +42,18 @@ def damaged(content: bytes, kind: str) -> bytes:
 def _other(value: Any) -> Any:
     """A value of another type."""
     return [3] if isinstance(value, str | dict) else "three"
+
+
+def make_irregular(path: Path, what: str) -> None:
+    """Put at ``path`` what is no regular file; nothing for another word. Pipes have no writer."""
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    elif what == "folder":
+        path.mkdir()
+    elif what == "broken link":
+        path.symlink_to("nowhere")

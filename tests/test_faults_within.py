@@ -101,11 +101,13 @@ def test_hydras_own_refusals_name_the_remedy():
 def test_neither_passwords_nor_commands_reach_the_terminal(kind, capsys, monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     with pytest.raises(SystemExit), reported():
-        raise kind("http://me:secret@host \033[2J")
+        raise kind("http://me:secret@host \033[2J\n\tmaxsquare")
     shown = capsys.readouterr().err
     assert "me:***@host" in shown
     assert "secret" not in shown
     assert "\033" not in shown
+    # A KeyError shows its key as Python writes it.
+    assert kind is KeyError or "\n    maxsquare" in shown
 
 
 def test_too_little_memory_names_keys_that_exist(make_trainer):

@@ -103,6 +103,7 @@ def test_two_stages_leave_their_results_and_a_second_start_does_nothing(tmp_path
     assert (tmp_path / "run/caco/last.pt").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_changed_stage_is_redone_with_all_that_read_it_and_nothing_is_lost(tmp_path):
     first = [*QUICK, "output=run", "tracking=none", "callbacks=none"]
     assert launch(tmp_path, *first).returncode == 0

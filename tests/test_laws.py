@@ -66,8 +66,17 @@ def assert_identical(one, other):
     assert not different
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@every_method
+def in_workers(method):
+    """Resumed with samples from other processes; slow where another method has the same."""
+    fast = method in ("caco/contrast", SelfTrained)
+    return pytest.param(method, 2, marks=[] if fast else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("method", "workers"),
+    [*((method, 0) for method in (*METHODS, *TOYS)), *map(in_workers, (*METHODS, *TOYS))],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
 def test_six_steps_equal_three_plus_three_resumed(made, tmp_path, method, workers):
     whole = made(method, "trainer.steps=6", folder=tmp_path / "whole")
     whole.fit(run_of(whole))

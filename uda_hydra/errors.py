@@ -76,7 +76,8 @@ def reported(*, leave: tuple[type[Exception], ...] = ()) -> Iterator[None]:
 
 def print_error(text: str) -> None:
     """Print to the standard error, without passwords and without codes that steer a terminal."""
-    print(mask(printable(text)), file=sys.stderr)
+    # Hydra indents its lists by tabs.
+    print(mask(printable(text.expandtabs(4))), file=sys.stderr)
 
 
 @contextmanager

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import socket
 import struct
 import zlib
 from collections.abc import Callable
@@ -17,6 +15,7 @@ import pytest
 from layouts import write_grey_label
 from PIL import Image
 
+from tests.damage import make_irregular
 from uda_hydra.data import pictures
 from uda_hydra.data.pictures import UnreadableFile, read_rgb
 from uda_hydra.data.readers.decode import (
@@ -215,17 +214,7 @@ def test_only_regular_files_are_opened(tmp_path, read, what, monkeypatch):
     """Nobody writes into the pipe, so waiting for it would never end."""
     monkeypatch.chdir(tmp_path)
     path = Path("00001.png")
-    if what == "pipe":
-        os.mkfifo(path)
-    elif what == "socket":
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(str(path))
-    elif what == "device":
-        path.symlink_to("/dev/zero")
-    elif what == "folder":
-        path.mkdir()
-    elif what == "broken link":
-        path.symlink_to("nowhere")
+    make_irregular(path, what)
     reasons = {"pipe": "is not a regular", "device": "is not a regular", "folder": "not a regular"}
     assert reasons.get(what, "cannot be read (") in refused(read, path)
 

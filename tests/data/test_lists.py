@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from layouts import cityscapes_folder, gta5_folder, write_image
 
+from tests.damage import make_irregular
 from uda_hydra import inputs
 from uda_hydra.data.labels import CITYSCAPES19
 from uda_hydra.data.readers.cityscapes import cityscapes
@@ -80,13 +80,8 @@ def test_all_that_is_not_on_disk_is_told(read):
 def test_only_regular_files_of_bounded_size_are_read(tmp_path, what, monkeypatch):
     monkeypatch.setattr(inputs, "LARGEST_TEXT", 1000)
     file = tmp_path / "list\33.txt"
-    if what == "pipe":
-        os.mkfifo(file)
-    elif what == "device":
-        file.symlink_to("/dev/zero")
-    elif what == "folder":
-        file.mkdir()
-    elif what == "large":
+    make_irregular(file, what)
+    if what == "large":
         file.write_text("1\n" * 501)
     reason = {"absent": "no file", "large": "0.0 MB is the limit"}.get(what, "not a regular file")
     with pytest.raises((ValueError, FileNotFoundError), match=rf"^list_file: .*{reason}") as error:

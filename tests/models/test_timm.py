@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -281,8 +280,6 @@ def test_weights_of_a_package_or_of_timm_count_by_content(monkeypatch, tmp_path)
 
 
 def test_lite0_names_what_a_street_shows():
-    if find_spec(LITE0) is None:
-        pytest.skip(f"the package {LITE0} is not installed")
     if not STREET.is_file():
         pytest.skip(f"there is no {STREET}; UDA_DATA names the folder of the pairs")
     file = pretrained.weights_file(f"package:{LITE0}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 import struct
 import zipfile
@@ -16,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.damage import make_irregular
 from uda_hydra.models.checkpoints import guard
 from uda_hydra.models.checkpoints.export import write_ours
 from uda_hydra.models.checkpoints.reading import NAMES, read_checkpoint
@@ -80,13 +80,8 @@ def test_the_content_tells_what_a_file_is(tmp_path):
 @pytest.mark.parametrize("name", ["file.pth", "file.safetensors"])
 def test_only_regular_files_of_bounded_size_are_opened(tmp_path, what, name):
     path = tmp_path / name
-    if what == "pipe":
-        os.mkfifo(path)
-    elif what == "device":
-        path.symlink_to("/dev/zero")
-    elif what == "folder":
-        path.mkdir()
-    else:
+    make_irregular(path, what)
+    if what == "sparse":
         with path.open("wb") as file:
             file.truncate(10**13)
     reason = "has 10000000.0 MB, and 8000.0 MB is the limit" if what == "sparse" else "not a regul"

@@ -19,6 +19,7 @@ from uda_hydra.errors import UserError
 from uda_hydra.runs.identity import RECORD, changes, recorded_by
 from uda_hydra.runs.layout import MARK, check_folder, mark_folder
 from uda_hydra.runs.results import RESULT, read_result, write_result
+from uda_hydra.studies import optuna2
 from uda_hydra.studies.load import _trial
 from uda_hydra.tasks.evaluate import FILE, _write
 
@@ -99,6 +100,7 @@ def scan(folder: Path, damage: Callable[[Path], None]) -> None:
 def trial(folder: Path, damage: Callable[[Path], None]) -> None:
     write_result(folder, SCORES, IDENTITY)
     damage(folder / RESULT)
+    optuna2.repair()
     frozen = create_trial(
         state=TrialState.COMPLETE, value=0.5, user_attrs={"seed": 0, "folder": "."}
     )
@@ -120,7 +122,6 @@ READERS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", READERS)
 def test_no_damage_is_a_traceback(tmp_path, name, kind):

@@ -77,9 +77,10 @@ class Png(NamedTuple):
         try:
             image = PngImageFile(io.BytesIO(self.data))
             image.load()
+            orientation = _orientation(image)
         except Exception as error:
             raise _undecodable(self.path, error) from error
-        if _orientation(image) in _UPRIGHT:
+        if orientation in _UPRIGHT:
             raise unreadable(self.path, "has an EXIF orientation: store the label upright")
         return image
 
@@ -191,5 +192,5 @@ def _orientation(image: Image) -> int:
     """How the picture is to be turned; 1, upright, where its EXIF data cannot be read."""
     try:
         return image.getexif().get(_ORIENTATION, 1)
-    except Exception:
+    except SyntaxError:  # Pillow's word for EXIF data that begin as no TIFF does
         return 1

@@ -1,20 +1,23 @@
-"""Two repairs of Optuna 2, which hydra-optuna-sweeper asks for; later versions are left alone.
+"""Repairs of Optuna 2, which hydra-optuna-sweeper asks for; later versions are left alone.
 
 - A study in a database cannot be made with SQLAlchemy 2: the version that alembic stamps is never
   committed, and the next connection finds none.
 - Importance (fANOVA) fails with NumPy 1.24 and later: the value of a node is an array of one
   number, which no longer becomes a float (optuna#4583, fixed in Optuna 3.2).
+- Making and adding trials, which later versions have as they are, warns of being experimental.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 
 
 def repair() -> None:
-    """Mend Optuna 2 in this process, before a study is opened; a second call changes nothing."""
+    """Repair Optuna 2 in this process, before a study is opened; a second call changes nothing."""
     if not optuna.__version__.startswith("2."):
         return
     from optuna.importance._fanova._tree import _FanovaTree
@@ -22,6 +25,8 @@ def repair() -> None:
 
     _VersionManager._set_alembic_revision = _stamp
     _FanovaTree._get_node_value = _node_value
+    experimental = r"(create_trial|add_trials?) is experimental"
+    warnings.filterwarnings("ignore", experimental, ExperimentalWarning)
 
 
 def interval(low: float, high: float) -> optuna.distributions.BaseDistribution:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
@@ -49,9 +48,6 @@ def open_database(url: str) -> RDBStorage:
     """The database, created if need be; UserError if it cannot be used."""
     repair()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # Optuna 2 calls these experimental; later versions do not.
-    experimental = r"(create_trial|add_trials?) is experimental"
-    warnings.filterwarnings("ignore", experimental, ExperimentalWarning)
     # A server closes connections that are idle while a network is trained.
     sqlite = url.startswith("sqlite")
     options = {"connect_args": {"timeout": PATIENCE}} if sqlite else {"pool_pre_ping": True}

@@ -78,8 +78,8 @@ def train(config: DictConfig, overrides: list[str]) -> float | list[float]:
     print(browse(layout.top, config.tracking.uri if config.tracking.enabled else None))
     outcome = results[stages[-1].name]
     if isinstance(config.objective, str):
-        return _score(outcome, config.objective, stages[-1])
-    return [_score(outcome, name, stages[-1]) for name in config.objective]
+        return _score(outcome, config.objective)
+    return [_score(outcome, name) for name in config.objective]
 
 
 def train_stages(stages: list[Stage], layout: RunLayout, overrides: list[str]) -> dict[str, Result]:
@@ -273,13 +273,8 @@ def _published(stage: Stage, result: Result) -> list[Row]:
     return published(build.published_as(stage.config), result["dataset"], space.name)
 
 
-def _score(result: Result, name: str, stage: Stage) -> float:
-    """One score of a finished stage, which an earlier version may not have computed."""
-    if name not in result:
-        raise UserError(
-            f"objective={name} is not in {stage.folder / 'result.json'}, which an earlier version "
-            "has written; choose another output=..., or move this run away"
-        )
+def _score(result: Result, name: str) -> float:
+    """One score of a finished stage; UserError where it is not defined."""
     if result[name] is None:
         raise UserError(f"objective={name} is not defined: the validation labels lack the class")
     return result[name]

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from uda_hydra.data.label_space import LabelSpace
+from uda_hydra.data.readers import listing
 from uda_hydra.data.readers.image_set import ImageSet, Layout
-from uda_hydra.data.readers.listing import (
-    IMAGES,
-    LABELS,
-    choices,
-    ending,
-    listed_once,
-    pair,
-    read_list,
-    with_part,
-)
+from uda_hydra.data.readers.listing import IMAGES, LABELS
 
 SEQUENCES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
 """The drives. The first one is at dusk, the others are by day."""
@@ -63,29 +53,21 @@ def camvid(
     """
     splits = LAYOUT.choose(split, _SPLITS)
     name = f"CamVid {'+'.join(splits)} at {root}"
-    samples = pair(
+    samples = listing.pair(
         name,
-        _files(name, [root / split for split in splits], IMAGES),
-        _files(name, [root / f"{split}annot" for split in splits], LABELS) if labelled else None,
-        read_list(list_file, _list_key) if list_file else None,
-        looked_for=f"<sequence>_<frame>{choices(IMAGES)}; labels <sequence>_<frame>.png",
+        _files(name, root, splits, IMAGES),
+        _files(name, root, [f"{split}annot" for split in splits], LABELS) if labelled else None,
+        listing.read_list(list_file, _list_key) if list_file else None,
+        looked_for=f"<sequence>_<frame>{listing.choices(IMAGES)}; labels <sequence>_<frame>.png",
     )
-    samples = with_part(name, samples, 0, sequences, known=SEQUENCES, key="sequences")
+    samples = listing.with_part(name, samples, 0, sequences, known=SEQUENCES, key="sequences")
     return ImageSet(LAYOUT, root, samples, label_space)
 
 
-def _files(name: str, folders: list[Path], endings: tuple[str, ...]) -> dict[str, Path]:
+def _files(name: str, root: Path, folders: list[str], endings: tuple[str, ...]) -> dict[str, Path]:
     """Name without ending to file; hidden files do not count."""
-    pattern = re.compile(f"([^._]+_[^.]+){ending(endings)}")
-
-    def keyed() -> Iterator[tuple[str, Path]]:
-        for folder in folders:
-            for path in LAYOUT.folder(folder).iterdir():
-                match = pattern.fullmatch(path.name)
-                if match:
-                    yield match[1], path
-
-    return listed_once(name, keyed())
+    found = (LAYOUT.folder(root / folder) for folder in folders)
+    return listing.files_named(name, found, "([^._]+_[^.]+)", endings)
 
 
 def _list_key(line: str) -> str:

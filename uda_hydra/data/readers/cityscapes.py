@@ -7,17 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from uda_hydra.data.label_space import LabelSpace
+from uda_hydra.data.readers import listing
 from uda_hydra.data.readers.city_split import GROUPS, PARTS, city_split
 from uda_hydra.data.readers.image_set import ImageSet, Layout
-from uda_hydra.data.readers.listing import (
-    IMAGES,
-    LABELS,
-    choices,
-    ending,
-    listed_once,
-    pair,
-    read_list,
-)
+from uda_hydra.data.readers.listing import IMAGES, LABELS
 
 _IMAGE, _LABEL = "_leftImg8bit", "_gtFine_labelIds"
 
@@ -80,12 +73,12 @@ def cityscapes(
     labels = None
     if labelled:
         labels = _by_city(name, LAYOUT.folder(root / "gtFine" / folder), _LABEL, LABELS)
-    samples = pair(
+    samples = listing.pair(
         name,
         images,
         labels,
-        read_list(list_file, lambda line: _list_key(line, folder)) if list_file else None,
-        looked_for=f"<city>/*{_IMAGE}{choices(IMAGES)}; labels <city>/*{_LABEL}.png",
+        listing.read_list(list_file, lambda line: _list_key(line, folder)) if list_file else None,
+        looked_for=f"<city>/*{_IMAGE}{listing.choices(IMAGES)}; labels <city>/*{_LABEL}.png",
         folders=(root / "leftImg8bit" / folder, root / "gtFine" / folder),
     )
     if split in PARTS:
@@ -103,7 +96,7 @@ def cityscapes(
 
 def _by_city(name: str, folder: Path, suffix: str, endings: tuple[str, ...]) -> dict[str, Path]:
     """Key ``<city>/<name without suffix>`` to file; hidden files do not count."""
-    pattern = re.compile(f"([^.].*){suffix}{ending(endings)}")
+    pattern = re.compile(f"([^.].*){suffix}{listing.ending(endings)}")
 
     def keyed() -> Iterator[tuple[str, Path]]:
         for path in folder.glob(f"*/*{suffix}.*"):
@@ -111,10 +104,10 @@ def _by_city(name: str, folder: Path, suffix: str, endings: tuple[str, ...]) -> 
             if match:
                 yield f"{path.parent.name}/{match[1]}", path
 
-    return listed_once(name, keyed())
+    return listing.listed_once(name, keyed())
 
 
 def _list_key(line: str, split: str) -> str:
-    name = re.sub(f"({_IMAGE})?{ending(IMAGES)}$|{_IMAGE}$", "", Path(line).name)
+    name = re.sub(f"({_IMAGE})?{listing.ending(IMAGES)}$|{_IMAGE}$", "", Path(line).name)
     name = name.removeprefix(f"{split}_")
     return f"{name.split('_')[0]}/{name}"

@@ -9,17 +9,10 @@ from pathlib import Path
 
 from uda_hydra.data.class_file import DOMAINS, LARGEST_ID
 from uda_hydra.data.label_space import LabelSpace
+from uda_hydra.data.readers import listing
 from uda_hydra.data.readers.decode import read_colour_label, read_index_label
 from uda_hydra.data.readers.image_set import ImageSet, Layout
-from uda_hydra.data.readers.listing import (
-    IMAGES,
-    LABELS,
-    choices,
-    ending,
-    listed_once,
-    pair,
-    read_list,
-)
+from uda_hydra.data.readers.listing import IMAGES, LABELS
 from uda_hydra.data.walk import files_below
 
 
@@ -55,13 +48,13 @@ def folders(
         partners = _files(name, _folder(labels, "labels"), label_pattern)
     listed = None
     if list_file is not None:
-        listed = read_list(list_file, lambda line: _list_key(line, images, image_pattern))
-    samples = pair(
+        listed = listing.read_list(list_file, lambda line: _list_key(line, images, image_pattern))
+    samples = listing.pair(
         name,
         found,
         partners,
         listed,
-        looked_for=f"{image_name} ({choices(IMAGES)}), labels {label_name} (.png)",
+        looked_for=f"{image_name} ({listing.choices(IMAGES)}), labels {label_name} (.png)",
         folders=(images, labels),
     )
     root = Path(os.path.commonpath([images, labels or images]))
@@ -109,14 +102,14 @@ def _pattern(key: str, template: str, endings: tuple[str, ...]) -> re.Pattern[st
         raise ValueError(
             f"{key} must be a file name with one {{}} for what differs, got {template!r}"
         )
-    last = "" if re.search(f"{ending(endings)}$", after) else ending(endings)
+    last = "" if re.search(f"{listing.ending(endings)}$", after) else listing.ending(endings)
     return re.compile(rf"(?!\.){re.escape(before)}(.+){re.escape(after)}{last}")
 
 
 def _files(name: str, folder: Path, pattern: re.Pattern[str]) -> dict[str, Path]:
     """Key to file, of all below ``folder`` that match."""
     found = ((_key(path.relative_to(folder), pattern), path) for path in files_below(folder))
-    return listed_once(name, ((key, path) for key, path in found if key is not None))
+    return listing.listed_once(name, ((key, path) for key, path in found if key is not None))
 
 
 def _list_key(line: str, images: Path, pattern: re.Pattern[str]) -> str:

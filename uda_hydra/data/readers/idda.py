@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Integer, Shaped, UInt8
 
 from uda_hydra.data.label_space import LabelSpace
+from uda_hydra.data.readers import listing
 from uda_hydra.data.readers.decode import UnreadableFile, read_index_label, read_rgb
 from uda_hydra.data.readers.image_set import ImageSet, Layout
-from uda_hydra.data.readers.listing import (
-    IMAGES,
-    LABELS,
-    choices,
-    ending,
-    listed_once,
-    pair,
-    read_list,
-    with_part,
-)
+from uda_hydra.data.readers.listing import IMAGES, LABELS
 
 TOWNS = ("T01", "T02", "T03")
 WEATHERS = ("CN", "CS", "HRN")
@@ -118,22 +109,22 @@ def idda(
     """
     splits = LAYOUT.choose(split, ("all", *_LISTS))
     name = f"IDDA {'+'.join(splits)} at {root}"
-    samples = pair(
+    samples = listing.pair(
         name,
-        _files(name, LAYOUT.folder(root / "images"), IMAGES),
-        _files(name, LAYOUT.folder(root / "labels"), LABELS) if labelled else None,
+        _files(name, root / "images", IMAGES),
+        _files(name, root / "labels", LABELS) if labelled else None,
         _listed(root, splits, list_file),
-        looked_for=f"<number>_<town>_<weather>_<car>{choices(IMAGES)}; labels .png",
+        looked_for=f"<number>_<town>_<weather>_<car>{listing.choices(IMAGES)}; labels .png",
     )
     chosen = {"towns": (towns, TOWNS), "weathers": (weathers, WEATHERS), "cars": (cars, CARS)}
     for place, (key, (wanted, known)) in enumerate(chosen.items(), start=1):
-        samples = with_part(name, samples, place, wanted, known=known, key=key)
+        samples = listing.with_part(name, samples, place, wanted, known=known, key=key)
     return ImageSet(LAYOUT, root, samples, label_space)
 
 
 def _listed(root: Path, splits: list[str], list_file: Path | None) -> dict[str, str] | None:
     """Name to line of the images to use; None for all there are."""
-    chosen = None if list_file is None else read_list(list_file, _list_key)
+    chosen = None if list_file is None else listing.read_list(list_file, _list_key)
     if "all" in splits:
         return chosen
     names: dict[str, str] = {}
@@ -142,15 +133,14 @@ def _listed(root: Path, splits: list[str], list_file: Path | None) -> dict[str, 
             raise FileNotFoundError(
                 f"IDDA: no list {file}; it comes with the images, and split=all needs none"
             )
-        names |= read_list(file, _list_key)
+        names |= listing.read_list(file, _list_key)
     return names if chosen is None else {key: names[key] for key in names.keys() & chosen.keys()}
 
 
 def _files(name: str, folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     """Name without ending to file; hidden files do not count."""
-    pattern = re.compile(rf"(\d+_[^_.]+_[^_.]+_[^_.]+){ending(endings)}")
-    found = ((pattern.fullmatch(path.name), path) for path in folder.iterdir())
-    return listed_once(name, ((match[1], path) for match, path in found if match))
+    stem = r"(\d+_[^_.]+_[^_.]+_[^_.]+)"
+    return listing.files_named(name, [LAYOUT.folder(folder)], stem, endings)
 
 
 def _list_key(line: str) -> str:

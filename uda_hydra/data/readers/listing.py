@@ -42,6 +42,19 @@ def listed_once(name: str, files: Iterable[tuple[str, Path]]) -> dict[str, Path]
     return found
 
 
+def files_named(
+    name: str, folders: Iterable[Path], stem: str, endings: tuple[str, ...]
+) -> dict[str, Path]:
+    """Key to file of those in ``folders`` that are named ``stem`` with one of the endings.
+
+    ``stem`` is a regular expression whose group is the key. ValueError where two files of the data
+    set ``name`` have the same key.
+    """
+    pattern = re.compile(stem + ending(endings))
+    found = ((pattern.fullmatch(path.name), path) for one in folders for path in one.iterdir())
+    return listed_once(name, ((match[1], path) for match, path in found if match))
+
+
 def numbered_samples(
     name: str,
     images: Path,
@@ -64,18 +77,12 @@ def numbered_samples(
 
     return pair(
         name,
-        chosen(_numbered(name, images, IMAGES)),
-        chosen(_numbered(name, labels, LABELS)) if labels else None,
+        chosen(files_named(name, [images], "([0-9]+)", IMAGES)),
+        chosen(files_named(name, [labels], "([0-9]+)", LABELS)) if labels else None,
         chosen(read_list(list_file, key)) if list_file else None,
         looked_for=f"<{digits} digits>{choices(IMAGES)}; labels <{digits} digits>.png",
         folders=(images, labels),
     )
-
-
-def _numbered(name: str, folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
-    pattern = re.compile(rf"([0-9]+){ending(endings)}")
-    found = ((pattern.fullmatch(path.name), path) for path in folder.iterdir())
-    return listed_once(name, ((match[1], path) for match, path in found if match))
 
 
 def read_list(file: Path, key: Callable[[str], str]) -> dict[str, str]:

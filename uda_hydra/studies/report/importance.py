@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -42,8 +41,8 @@ def importance(analysis: StudyAnalysis) -> dict[str, Estimate]:
     try:
         study = _study(analysis, keys)
         shares = [get_param_importances(study, evaluator=forest) for forest in forests]
-    # Swept values are the user's: whatever a forest makes of them costs the importance alone.
-    except Exception:
+    # Swept values are the user's: too large or too close ones cost the importance alone.
+    except (ValueError, ArithmeticError):
         log.debug("the importance of the keys cannot be estimated", exc_info=True)
         return {}
     means = {key: estimate([float(share[key]) for share in shares]) for key in keys}
@@ -53,7 +52,6 @@ def importance(analysis: StudyAnalysis) -> dict[str, Estimate]:
 def _study(analysis: StudyAnalysis, keys: list[str]) -> Any:
     """The complete trials as an Optuna study in memory, over the places of the values."""
     import optuna
-    from optuna.exceptions import ExperimentalWarning
 
     optuna2.repair()
     trials = analysis.complete
@@ -67,15 +65,10 @@ def _study(analysis: StudyAnalysis, keys: list[str]) -> Any:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study()
     optuna.logging.set_verbosity(verbosity)
-    with warnings.catch_warnings():
-        # Optuna 2 calls the making of trials experimental; later versions do not.
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        for i, trial in enumerate(trials):
-            params = {key: places[key][i] for key in keys}
-            value = analysis.value(trial, analysis.key)
-            study.add_trial(
-                optuna.trial.create_trial(params=params, distributions=spaces, value=value)
-            )
+    for i, trial in enumerate(trials):
+        params = {key: places[key][i] for key in keys}
+        value = analysis.value(trial, analysis.key)
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=spaces, value=value))
     return study
 
 

@@ -42,10 +42,10 @@ LEFT_OUT = (
     "adaptsegnet",
     "advent",
     "maxsquare",
-    "caco",
     "dacs",
     "daformer",
     "mic",
+    "caco",
 )
 WITHOUT = tuple(f"~stages.{name}" for name in LEFT_OUT)
 TUNED = "['method=minent','init=${stage:source}/last.pt','loss.lambda_ent=0.5']"

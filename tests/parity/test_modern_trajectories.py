@@ -300,7 +300,8 @@ def test_five_steps(training, name):
         close(sorted(rates), out["lr"][step], rtol=1e-9, atol=0)
         if step == 0:
             assert_state(out, "step1", before, run.state())
-    assert_state(out, "final", before, run.state())
+    if run.steps > 1:
+        assert_state(out, "final", before, run.state())
 
 
 @pytest.mark.parametrize("name", CASES)

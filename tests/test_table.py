@@ -229,7 +229,9 @@ def test_the_sheet_shows_images_labels_and_every_row():
 def test_every_method_that_is_one_training_has_a_row():
     lists = composed("experiment=table").stages
     chosen = [line for own in lists.values() for line in own if line.startswith("method=")]
-    assert {line.removeprefix("method=") for line in chosen} == set(METHODS)
+    # These need a network of their own.
+    left_out = {"hrda", "mic/hrda", "mic/dinov2"}
+    assert {line.removeprefix("method=") for line in chosen} == {*METHODS} - left_out
     assert {*composed("experiment=table").controls} < {*lists} - {"oracle"}
     begins = {
         name

@@ -185,8 +185,8 @@ class EvaluationSettings:
     """Width and height of windows whose logits are averaged; None looks at the whole image."""
     window_stride: list[int] | None = field(metadata=POSITIVE)
     """How far apart the windows are; only read with a ``window``."""
-    network: str
-    """student or teacher: what is scored during a training."""
+    network: str | None
+    """student, teacher or both: what a training scores. None is the student."""
     average: str
     """Classes of the mean IoU: occurring, those in the truth; defined, those in truth or
     prediction; all, where a class in neither counts as 0."""
@@ -199,7 +199,7 @@ class EvaluationSettings:
             value = getattr(self, name)
             fits = len(value) == 2 if value is not None else name == "window" or not self.window
             _require(fits, f"evaluation.{name}", "[width, height] in pixels or null", value)
-        _choose("evaluation.network", self.network, "student", "teacher")
+        _choose("evaluation.network", self.network or "student", "student", "teacher", "both")
         _require(bool(self.scales), "evaluation.scales", "a list of numbers", self.scales)
         _choose("evaluation.filter", self.filter, "bicubic", "bilinear", "opencv")
         _choose("evaluation.rescale", self.rescale, "image", "input")

@@ -76,6 +76,7 @@ def test_it_runs_without_hydra_omegaconf_mlflow_and_optuna(bare_run):
         "MinEnt step": "at most 1.05",
         "MaxSquare step": "at most 1.05",
         "MaxSquare, image-wise step": "at most 1.05",
+        "MIC step": "at most 1.15",
         "dictionary update": "at least 10 for both together",
         "contrast, forward + backward": "at least 10 for both together",
         "update and contrast": "at least 10 for both together",

@@ -11,6 +11,13 @@ from tests.toys.networks import STEP, Toy, batch
 from uda_hydra.errors import UserError
 from uda_hydra.methods.minent import MinEnt
 from uda_hydra.methods.self_training import SelfTraining
+from uda_hydra.models.checkpoints.export import official
+from uda_hydra.models.checkpoints.layouts import BY_NAME
+from uda_hydra.models.checkpoints.loading import load_weights
+from uda_hydra.models.checkpoints.names import rename_back
+from uda_hydra.models.checkpoints.reading import read_checkpoint
+from uda_hydra.models.daformer import mix_transformer
+from uda_hydra.models.hrda import hrda_mix_transformer
 from uda_hydra.models.normalizations import normalization
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.types import IGNORE, Source, Step, Target, View
@@ -29,6 +36,8 @@ PLAIN = {
     "distance_share": 0.75,
     "mask_ratio": None,
     "mask_block": 8,
+    "mask_tokens": False,
+    "mirror_labels": False,
     "detail_weight": 0.1,
     "source_mean": "all",
     "align_corners": False,
@@ -154,10 +163,42 @@ def test_the_teacher_begins_as_a_copy_and_lags(follows):
 
 def test_student_or_teacher_is_scored():
     method = Seen()
-    assert method.scored("student") is method
-    assert method.scored("teacher") is method.teacher.network
+    both = {"student": method, "teacher": method.teacher.network}
+    assert method.scored("both") == both
+    assert method.scored("teacher") == {"teacher": both["teacher"]}
+    assert method.scored(None) == method.scored("student") == {"student": method}
     with pytest.raises(ValueError, match=r"evaluation\.network"):
         MinEnt(Toy(), hardest=1.0, prior_strictness=None).scored("teacher")
+
+
+@pytest.mark.parametrize(
+    ("layout", "network"), [("daformer", mix_transformer), ("hrda", hrda_mix_transformer)]
+)
+def test_a_released_checkpoint_begins_student_teacher_and_frozen_backbone(
+    tmp_path, layout, network
+):
+    options = {"num_classes": 3, "size": "tiny", "head_channels": 8}
+    options |= {"window": [32, 32]} if layout == "hrda" else {}
+    weights = {
+        name: torch.rand_like(w) if w.is_floating_point() else w
+        for name, w in network(**options).state_dict().items()
+    }
+    theirs = rename_back(weights, BY_NAME[layout])
+    # The student, and next to it what the release never loads from a file again.
+    content = {f"model.{theirs[name]}": w for name, w in weights.items()}
+    content |= {f"ema_model.{theirs[name]}": w + 1 for name, w in weights.items()}
+    torch.save({"meta": {}, "state_dict": content, "optimizer": {}}, tmp_path / "latest.pth")
+
+    student = network(**options)
+    report = load_weights(student, tmp_path / "latest.pth")
+    assert (report.layout, report.missing) == (layout, ())
+    method = SelfTraining(student, **PLAIN | {"distance_classes": [0]})
+    for found in (method.segmenter, method.teacher.network):
+        assert all(torch.equal(w, weights[name]) for name, w in found.state_dict().items())
+    for name, w in method.initial.network.state_dict().items():
+        assert torch.equal(w, weights[f"backbone.{name}"])
+    back = official(read_checkpoint(tmp_path / "latest.pth"), BY_NAME[layout])
+    assert all(torch.equal(back[name], weights[ours]) for ours, name in theirs.items())
 
 
 def test_features_are_as_far_as_they_have_moved():
@@ -170,6 +211,20 @@ def test_features_are_as_far_as_they_have_moved():
     empty = Source(source.image, torch.full_like(source.label, IGNORE))
     first = next(method.losses(empty, target, STEP))
     assert first.terms["distance"] == 0
+
+
+def test_a_host_alone_learns_from_the_source_and_the_rest_is_added():
+    network = Network(aux=False)
+    host = MinEnt(network, hardest=1.0, prior_strictness=None)
+    changes = {"mix": None, "mask_ratio": 0.5, "distance_classes": [0], "distance_share": 0.0}
+    method = SelfTraining(network, host=host, **PLAIN | changes)
+    source, target = pair()
+    terms = [{*update.terms} for update in method.losses(source, target, STEP)]
+    alone = [{*update.terms} for update in host.losses(source, target, STEP)]
+    assert terms == [*alone, {"distance"}, {"masked"}]
+    assert method.terms == (*host.terms, "distance", "mixed", "masked")
+    with pytest.raises(ValueError, match="extra must be null"):
+        SelfTraining(network, host=method, **PLAIN)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from uda_hydra.models import hrda
 from uda_hydra.models.backbone import Backbone
 from uda_hydra.models.hrda import TwoScales, cover, draw_box, fuse, merged, places
 from uda_hydra.models.segmenter import Segmenter
-from uda_hydra.types import Box, Normalization
+from uda_hydra.types import Box, Normalization, upsample
 
 
 @pytest.mark.parametrize("suffix", ["", "_small", "_div1"])
@@ -78,6 +78,24 @@ def test_the_context_is_half_the_image(reference):
     case = reference("modern")["hrda_lr_image"]
     found = TwoScales.context(None, case.inputs["image"])
     torch.testing.assert_close(found, case.out["image"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_blurred_detail_has_been_half_the_size(reference):
+    case = reference("modern")["hrda_blurred_detail"]
+    image = case.inputs["image"]
+    found = upsample(TwoScales.context(None, image), image.shape[-2:], align_corners=False)
+    torch.testing.assert_close(found, case.out["image"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_context_has_a_loss_of_its_own(reference):
+    case = reference("modern")["hrda_loss_lr"]
+    z_lr = case.inputs["z_lr"].requires_grad_()
+    how = {"over": "all", "align_corners": False}
+    loss = L.segmentation(z_lr, case.inputs["label"], case.inputs["weight"], **how)
+    loss = case.args["lr_weight"] * loss
+    loss.backward()
+    close(loss.detach(), case.out["loss_lr"], rtol=1e-5)
+    torch.testing.assert_close(z_lr.grad, case.out["grad_z_lr"], rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["hrda_loss", "hrda_loss_no_weight"])

@@ -13,6 +13,7 @@ from tests.parity.official_networks import drawn, on_meta, renamed
 from tests.parity.trajectories import close
 from uda_hydra.augment.margins import Margins, inside_margins
 from uda_hydra.augment.mask import block_cells, block_mask
+from uda_hydra.augment.mix import choose_half, class_mask, mix, present_values
 from uda_hydra.augment.photometric import Jitter
 from uda_hydra.augment.variation import Variation, happens, vary
 from uda_hydra.config import settings
@@ -20,7 +21,8 @@ from uda_hydra.engine.optimizers import segmenter_groups
 from uda_hydra.engine.protocols import slide
 from uda_hydra.engine.schedule import rate_factor
 from uda_hydra.memory import EmaTeacher, ema_momentum
-from uda_hydra.types import Crop, Mirror, Normalization, Resize, View
+from uda_hydra.models.tokens import EnlargingHead, hide
+from uda_hydra.types import IGNORE, Crop, Mirror, Normalization, Resize, View
 
 
 def test_momentum_of_the_teacher(reference):
@@ -245,6 +247,20 @@ def test_hidden_blocks(reference, name):
     assert torch.equal(inputs["weight"], case.out["weight"])
 
 
+def test_hidden_blocks_of_a_pair(reference):
+    """A clear day and an adverse one: the first source image with its label, the first target."""
+    case = reference("modern")["mic_pair"]
+    inputs, a = case.inputs, case.args
+    normalize = Normalization("rgb", 1.0, inputs["mean"].tolist(), inputs["std"].tolist())
+    image = normalize(torch.stack([inputs["source"][0], inputs["target"][0]]))
+    shown = block_mask(inputs["R"], image.shape[-2:], ratio=a["ratio"])
+    torch.testing.assert_close(image * shown, case.out["image"], rtol=1e-5, atol=1e-6)
+    label = torch.stack([inputs["label"][0], inputs["pseudo"][0]])
+    assert torch.equal(label, case.out["label"])
+    weight = torch.stack([torch.ones_like(inputs["weight"][0]), inputs["weight"][0]])
+    assert torch.equal(weight, case.out["weight"])
+
+
 def shared_variation(inputs: dict, count: int) -> Variation:
     """Of MIC: own factors, one order and one blur for all images."""
     order = tuple(inputs["order"].tolist())
@@ -314,3 +330,71 @@ def optimizer_of(args: dict, norms: str):
             f"optimizer.decay_norms={norms}",
         ).optimizer
     )
+
+
+def test_rates_of_vfm_uda(reference):
+    case = reference("modern")["vfm_lr_schedule"]
+    a = case.args
+    warmup = a["warmup"] - 1
+    for step, factor in zip(case.inputs["iteration"].tolist(), case.out["factor"], strict=True):
+        found = rate_factor(
+            step,
+            horizon=a["iterations"],
+            power=1.0,
+            warmup_steps=warmup,
+            warmup_start=a["start"],
+            warmup_decays=False,
+        )
+        # There one more step has the full rate.
+        expected = 1 - warmup / a["iterations"] if step == warmup else factor
+        close(found, expected, rtol=1e-9, atol=0)
+
+
+def test_hidden_tokens(reference):
+    case = reference("modern")["vfm_token_mask"]
+    tokens, token = case.inputs["tokens"], case.inputs["mask_token"][0]
+    found = hide(tokens, case.inputs["R"], token, share=case.args["ratio"])
+    assert torch.equal(found, case.out["tokens"])
+
+
+def test_decoder_of_vfm_uda(reference):
+    case = reference("modern")["vfm_decoder"]
+    weights = drawn(case.inputs["keys"], case.inputs["shapes"], case.args["salt"])
+    weights = {
+        k.replace("upscale.", "enlarge.").replace("out.", "classifier."): w
+        for k, w in weights.items()
+    }
+    head = EnlargingHead(case.inputs["feature"].shape[1], len(weights["classifier.weight"]))
+    head.load_state_dict(weights)
+    found = head(case.inputs["feature"]).logits
+    torch.testing.assert_close(found, case.out["logits"], rtol=1e-4, atol=2e-5)
+    # 80 patches of 14 pixels.
+    magnify = composed("model=dinov2_vitb14").model.magnify
+    assert case.args["crop"] * magnify == case.out["input_size"]
+
+
+def test_pseudo_labels_of_image_and_mirror(reference):
+    case = reference("modern")["vfm_pseudo"]
+    looks = [case.inputs["logits"], case.inputs["logits_of_flipped_image"].flip(-1)]
+    confidence, label = (sum(L.probabilities(z) for z in looks) / 2).max(dim=1)
+    share = L.confident_share(confidence, case.args["threshold"], over="batch")
+    inside = case.inputs["ignore_mask"] == 0
+    torch.testing.assert_close(share * inside, case.out["weight"])
+    assert torch.equal(label, case.out["label"])
+
+
+def test_unlabelled_pixels_that_are_pasted_cost_nothing(reference):
+    """There they weigh 0; here the cross-entropy ignores them."""
+    case = reference("modern")["vfm_mix"]
+    inputs = case.inputs
+    present = present_values(inputs["label"], batch_wide=True)
+    scores = torch.ones(present.shape)
+    for i, choice in enumerate(inputs["choice"].tolist()):
+        scores[i, present[i].nonzero()[choice, 0]] = 0
+    mask = class_mask(inputs["label"], choose_half(present, scores))
+    assert torch.equal(mix(mask, inputs["source"], inputs["target"]), case.out["image"])
+    label = mix(mask, inputs["label"], inputs["pseudo"])
+    assert torch.equal(label, case.out["label"])
+    weight = mix(mask, torch.ones_like(inputs["weight"]), inputs["weight"])
+    assert torch.equal(weight * (label != IGNORE), case.out["weight"] * (label != IGNORE))
+    assert case.out["weight"][label == IGNORE].eq(0).all()

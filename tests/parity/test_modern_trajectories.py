@@ -175,6 +175,8 @@ def method_of(case, segmenter: nn.Module) -> SelfTraining:
         distance_share=0.75,
         mask_ratio=a.get("mask_ratio"),
         mask_block=a.get("block", 32),
+        mask_tokens=False,
+        mirror_labels=False,
         detail_weight=a.get("hr_weight", 0.0),
         source_mean="valid" if original else "all",
         align_corners=original,

@@ -19,6 +19,7 @@ from uda_hydra.benchmark import (
     evaluation,
     log_cost,
     methods,
+    mic,
     printing,
     sample,
     startup,
@@ -31,6 +32,7 @@ from uda_hydra.benchmark.timing import Disagreement, Measurement, Setting
 COMPARISONS: dict[str, Callable[[Setting], list[Measurement]]] = {
     "step": step.compare,
     "methods": methods.compare,
+    "mic": mic.compare,
     "dictionary": dictionary.compare,
     "sample": sample.compare,
     "confusion": confusion.compare,

@@ -44,7 +44,7 @@ COMMON = EvaluationSettings(
     aux_weight=0.0,
     window=None,
     window_stride=None,
-    network="student",
+    network=None,
     average="occurring",
 )
 """The protocol of conf/evaluation/common.yaml."""

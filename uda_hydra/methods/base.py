@@ -153,17 +153,21 @@ class Method(nn.Module, ABC):
         """
         return {}
 
-    def scored(self, network: str) -> Predictor:
-        """What an evaluation scores: the "student", which is the method, or its "teacher".
+    def scored(self, network: str | None) -> dict[str, Predictor]:
+        """What an evaluation scores, by name: "student" (or None), "teacher", or "both".
 
-        Raises ValueError where there is none.
+        The student is the method itself. Raises ValueError where there is no teacher.
         """
-        if network == "student":
-            return self
+        known: dict[str, Predictor] = {"student": self}
         for module in self.children():
             if isinstance(module, EmaTeacher):
-                return module.network
-        raise ValueError("evaluation.network must be student: this method has no teacher")
+                known["teacher"] = module.network
+        wanted = ("student", "teacher") if network == "both" else (network or "student",)
+        if not known.keys() >= {*wanted}:
+            raise ValueError(
+                f"evaluation.network={network}: this method has no teacher; choose student"
+            )
+        return {name: known[name] for name in wanted}
 
     @property
     def normalization(self) -> Normalization:

@@ -46,7 +46,7 @@ OURS = WeightLayout(
     "uda_hydra",
     "a network of uda_hydra",
     (*parts.same("", "", "backbone.", *HEADS), ("unused.", None)),
-    optional=("feat_norm.", "aux_head.", "projector.", "unused."),
+    optional=("feat_norm.", "aux_head.", "scale_attention.", "projector.", "unused."),
     container="uda_hydra",
 )
 WRITTEN_HERE = OURS._replace(pairs=(("unused.", None), ("", "")))
@@ -187,6 +187,12 @@ _OTHERS = (
         "daformer",
         "DAFormer",
         (*_MIT, *parts.DAFORMER),
+        container="mmseg",
+    ),
+    WeightLayout(
+        "hrda",
+        "HRDA or MIC",
+        (*_MIT, *parts.HRDA),
         container="mmseg",
     ),
     WeightLayout(

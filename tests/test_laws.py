@@ -18,6 +18,8 @@ from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.files import digest
 from uda_hydra.types import Step
 
+# Both domains are cut to one size.
+CUT = ["augmentation.crop=[48,32]"]
 # What lets every term of a method come into play within six steps.
 LIVELY = {
     "caco/contrast": ["method.gate=none", "method.key_threshold=0.1"],
@@ -27,10 +29,20 @@ LIVELY = {
     "proca/memory_bank": ["method.threshold=0.0", "method.min_samples=2"],
     "sdca/adapt": ["method.threshold=0.0"],
     "minent": ["method.prior_strictness=0.5"],
+    "dacs": [*CUT, "method.threshold=0.1"],
+    "daformer": [*CUT, "method.threshold=0.1", "method.distance_classes=[0,1,2]"],
+    "mic/daformer": [*CUT, "method.threshold=0.1", "method.distance_classes=[0,1,2]"],
+    "hrda": [*CUT, "method.threshold=0.1", "method.distance_classes=[0,1,2]"],
+    "mic/hrda": [
+        *("augmentation.crop=[96,64]", "method.threshold=0.1"),
+        *("model=hrda_tiny", "model.window=[32,32]", "evaluation.size=[128,64]"),
+    ],
+    "mic/dinov2": [*CUT, "method.threshold=0.1", "model=dinov2_tiny"],
     SelfTrained: ["augmentation=weak_strong", "augmentation.crop=[48,32]", "augmentation.width=96"],
-    # Both domains are cut to one size.
-    ClassMix: ["augmentation=ratio_crop", "augmentation.crop=[48,32]"],
+    ClassMix: ["augmentation=ratio_crop", *CUT],
 }
+COMBINED = "adaptsegnet extra=masked"
+"""Losses of one method in addition to those of another."""
 every_method = pytest.mark.parametrize(
     "method", [*METHODS, *TOYS], ids=lambda m: m if isinstance(m, str) else m.__name__
 )
@@ -43,8 +55,9 @@ def made(make_trainer):
     def make(method, *overrides: str, **options):
         named = isinstance(method, str)
         lively = LIVELY.get(method, [])
-        choice = f"method={method if named else 'source_only'}"
-        return make_trainer(choice, *lively, *overrides, toy=None if named else method, **options)
+        # A name may be followed by further choices.
+        choice = f"method={method if named else 'source_only'}".split()
+        return make_trainer(*choice, *lively, *overrides, toy=None if named else method, **options)
 
     return make
 
@@ -74,7 +87,7 @@ def in_workers(method):
 
 @pytest.mark.parametrize(
     ("method", "workers"),
-    [*((method, 0) for method in (*METHODS, *TOYS)), *map(in_workers, (*METHODS, *TOYS))],
+    [*((method, 0) for method in (*METHODS, *TOYS, COMBINED)), *map(in_workers, (*METHODS, *TOYS))],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_six_steps_equal_three_plus_three_resumed(made, tmp_path, method, workers):

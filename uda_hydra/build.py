@@ -173,9 +173,10 @@ def predictor(config: DictConfig) -> Segmenter | Ensemble:
 
 
 def method(config: DictConfig, network: Segmenter) -> Method:
-    """The method around its network; its ``name`` is for people and folders."""
+    """The method around its network, with ``extra`` around it; ``name`` is for people."""
     options = {key: value for key, value in plain(config.method).items() if key != "name"}
-    return build(options, "method", network)
+    found = build(options, "method", network)
+    return found if config.extra is None else build(config.extra, "extra", network, host=found)
 
 
 def pair(config: DictConfig) -> Pair:

@@ -181,6 +181,12 @@ class EvaluationSettings:
     """full: at their own size; input: resized to the input's."""
     aux_weight: float = field(metadata=NOT_NEGATIVE)
     """Share of the auxiliary head's logits; 0 leaves the main head's alone."""
+    window: list[int] | None = field(metadata=POSITIVE)
+    """Width and height of windows whose logits are averaged; None looks at the whole image."""
+    window_stride: list[int] | None = field(metadata=POSITIVE)
+    """How far apart the windows are; only read with a ``window``."""
+    network: str | None
+    """student, teacher or both: what a training scores. None is the student."""
     average: str
     """Classes of the mean IoU: occurring, those in the truth; defined, those in truth or
     prediction; all, where a class in neither counts as 0."""
@@ -189,6 +195,11 @@ class EvaluationSettings:
         check_ranges("evaluation", self)
         fits = self.size is None or len(self.size) == 2
         _require(fits, "evaluation.size", "[width, height] in pixels or null", self.size)
+        for name in ("window", "window_stride"):
+            value = getattr(self, name)
+            fits = len(value) == 2 if value is not None else name == "window" or not self.window
+            _require(fits, f"evaluation.{name}", "[width, height] in pixels or null", value)
+        _choose("evaluation.network", self.network or "student", "student", "teacher", "both")
         _require(bool(self.scales), "evaluation.scales", "a list of numbers", self.scales)
         _choose("evaluation.filter", self.filter, "bicubic", "bilinear", "opencv")
         _choose("evaluation.rescale", self.rescale, "image", "input")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -119,6 +119,22 @@ class Target(NamedTuple):
     """The samples in another view, not recoloured, where the augmentation makes one."""
 
 
+class Box(NamedTuple):
+    """A part of an image: rows top to bottom - 1, columns left to right - 1."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+class Detail(NamedTuple):
+    """What a network says of a part of the image that it sees at a higher resolution."""
+
+    logits: Float[Tensor, "b k h w"]
+    box: Box
+
+
 class Prediction(NamedTuple):
     """What a segmenter returns, at feature resolution: logits of both heads, last features.
 
@@ -134,13 +150,17 @@ class Prediction(NamedTuple):
     """Of the features, for contrast."""
     stages: tuple[Tensor, ...] | None = None
     """The backbone's maps, if the segmenter keeps them."""
+    detail: Detail | None = None
+    """Of a part of the image, for a loss of its own."""
 
 
-def upsample(map: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c h2 w2"]:
-    """Resize to (height, width) the way the whole field does: bilinear, corners aligned."""
+def upsample(
+    map: Float[Tensor, "b c h w"], size: Sequence[int], *, align_corners: bool = True
+) -> Float[Tensor, "b c h2 w2"]:
+    """Resize to (height, width): bilinear, with corners aligned except in DAFormer and its kin."""
     if map.shape[-2:] == torch.Size(size):
         return map
-    return F.interpolate(map, size=tuple(size), mode="bilinear", align_corners=True)
+    return F.interpolate(map, size=tuple(size), mode="bilinear", align_corners=align_corners)
 
 
 def shrink_label(label: Integer[Tensor, "b h w"], size: tuple[int, int]) -> Int[Tensor, "b h2 w2"]:

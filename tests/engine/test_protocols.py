@@ -10,9 +10,16 @@ from torch import Tensor, nn
 from tests.conftest import choices, protocol
 from uda_hydra.benchmark.setup import COMMON
 from uda_hydra.engine.labels import predict_labels
-from uda_hydra.engine.protocols import Look, input_sizes, label_map, look, probability_map
+from uda_hydra.engine.protocols import (
+    Look,
+    input_sizes,
+    label_map,
+    look,
+    probability_map,
+)
 from uda_hydra.errors import UserError
 from uda_hydra.models.segmenter import Segmenter
+from uda_hydra.models.windows import starts
 from uda_hydra.types import Normalization, Prediction
 
 SIZE = (23, 31)
@@ -125,6 +132,22 @@ def test_the_auxiliary_head_takes_its_share():
         looks_of(chosen, picture(), network=Echo(aux=False))
 
 
+def test_windows_reach_the_edges_and_are_averaged_where_they_overlap():
+    assert starts(64, 32, 16) == [0, 16, 32]
+    assert starts(28, 20, 10) == [0, 8]
+    assert starts(20, 20, 10) == starts(12, 20, 10) == [0]
+    chosen = protocol("common", "evaluation.window=[8,6]", "evaluation.window_stride=[4,6]")
+    image = network_input(picture())[None]
+    total, cover = torch.zeros(1, 3, 12, 16), torch.zeros(12, 16)
+    for y in (0, 6):
+        for x in (0, 4, 8):
+            window = image[..., y : y + 6, x : x + 8]
+            total[..., y : y + 6, x : x + 8] += enlarged(window[..., ::2, ::2], (6, 8), True)
+            cover[y : y + 6, x : x + 8] += 1
+    (found,) = looks_of(chosen, picture())
+    torch.testing.assert_close(found.logits, total / cover)
+
+
 @pytest.mark.parametrize("name", choices("evaluation"))
 def test_every_preset_gives_a_label_map(name):
     chosen = protocol(name)
@@ -151,6 +174,9 @@ def test_every_preset_gives_a_label_map(name):
         "softmax=never",
         "labels=half",
         "average=some",
+        "window=[4]",
+        "window=[8,8]",
+        "network=both",
     ],
 )
 def test_what_no_protocol_can_be_is_refused(change):

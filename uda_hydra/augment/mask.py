@@ -8,8 +8,11 @@ from torch import Tensor
 
 
 def block_cells(size: tuple[int, int], block: int) -> tuple[int, int]:
-    """Rows and columns of blocks in a picture of ``size`` (height, width); halves go to even."""
-    return round(size[0] / block), round(size[1] / block)
+    """Rows and columns of blocks in a picture of ``size`` (height, width), at least one of each.
+
+    Halves go to even.
+    """
+    return max(1, round(size[0] / block)), max(1, round(size[1] / block))
 
 
 def block_mask(

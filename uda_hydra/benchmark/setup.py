@@ -42,6 +42,9 @@ COMMON = EvaluationSettings(
     via_input_size=False,
     labels="full",
     aux_weight=0.0,
+    window=None,
+    window_stride=None,
+    network=None,
     average="occurring",
 )
 """The protocol of conf/evaluation/common.yaml."""

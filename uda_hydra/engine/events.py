@@ -31,6 +31,8 @@ class Evaluation(NamedTuple):
     panels: tuple[Panel, ...]
     label_free: Mapping[str, float] = {}
     """Scores that no target label enters; see ``label_free.DIRECTIONS``."""
+    further: Mapping[str, float] = {}
+    """The mean IoU of what else is scored, such as the teacher."""
 
 
 @dataclass(frozen=True)

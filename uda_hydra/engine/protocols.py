@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from uda_hydra.engine.labels import predict_labels
+from uda_hydra.models.windows import starts
 from uda_hydra.settings import EvaluationSettings
 from uda_hydra.types import Predictor
 
@@ -66,7 +67,44 @@ def _views(inputs: list[Tensor], protocol: EvaluationSettings) -> Iterator[Tenso
 
 
 def _logits(predictor: Predictor, view: Tensor, protocol: EvaluationSettings) -> Tensor:
-    return predictor.predict(view, aux_weight=protocol.aux_weight).float()
+    if protocol.window is None:
+        return predictor.predict(view, aux_weight=protocol.aux_weight).float()
+
+    def look_at(window: Tensor) -> Tensor:
+        logits = predictor.predict(window, aux_weight=protocol.aux_weight).float()
+        size = tuple(window.shape[-2:])
+        return _enlarge(logits, size, align_corners=protocol.align_corners)
+
+    return slide(look_at, view, protocol.window, protocol.window_stride)
+
+
+def slide(
+    look_at: Callable[[Tensor], Tensor],
+    view: Float[Tensor, "b c h w"],
+    window: Sequence[int],
+    stride: Sequence[int],
+) -> Float[Tensor, "b k h w"]:
+    """Mean over overlapping windows of what ``look_at`` returns for each, at its size.
+
+    ``window`` and ``stride`` are width and height. The last window of a row or column is moved back
+    to the edge; an image smaller than a window is looked at whole.
+    """
+    rows, columns = (
+        starts(side, length, step)
+        for side, length, step in zip(view.shape[-2:], window[::-1], stride[::-1], strict=True)
+    )
+    total: Tensor | None = None
+    for y in rows:
+        for x in columns:
+            place = (..., slice(y, y + window[1]), slice(x, x + window[0]))
+            seen = look_at(view[place])
+            if total is None:
+                total = seen.new_zeros(*seen.shape[:2], *view.shape[-2:])
+                cover = seen.new_zeros(view.shape[-2:])
+            total[place] += seen
+            cover[place] += 1
+    assert total is not None
+    return total / cover
 
 
 def label_map(

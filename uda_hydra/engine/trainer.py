@@ -10,20 +10,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from uda_hydra.data.pair import Pair, Validation
+from uda_hydra.data.pair import Pair
 from uda_hydra.data.streams import seed_of
 from uda_hydra.engine.batches import DeviceBatches, one_ahead, split
 from uda_hydra.engine.checkpoint import Checkpoints
 from uda_hydra.engine.cost import Cost
 from uda_hydra.engine.device import out_of_memory_explained, peak_memory
-from uda_hydra.engine.evaluator import evaluate
-from uda_hydra.engine.events import Callback, Evaluation, Panel, Run
+from uda_hydra.engine.events import Callback, Evaluation, Run
 from uda_hydra.engine.finite import FiniteWatch, largest
 from uda_hydra.engine.interrupt import Interrupt, Interrupted
-from uda_hydra.engine.label_free import LabelFree, single_look
 from uda_hydra.engine.optimizers import build_optimizers, set_rates
 from uda_hydra.engine.passes import Passes
 from uda_hydra.engine.scores import Scores
+from uda_hydra.engine.scoring import score
 from uda_hydra.engine.weights import Weights
 from uda_hydra.errors import Stopped
 from uda_hydra.methods.base import Losses, Method, Update, check_weights
@@ -80,6 +79,8 @@ class Trainer:
         self.keys: tuple[str, ...] = ()
         self.last: Scores | None = None
         self.label_free: dict[str, float] = {}
+        self.further: dict[str, float] = {}
+        """The mean IoU of what else is scored, such as the teacher."""
         self.best, self.best_step = -math.inf, 0
         self.watch = FiniteWatch(self.checkpoints.last)
         self._logged = time.perf_counter(), self.done
@@ -193,35 +194,22 @@ class Trainer:
     def evaluate(self) -> Scores:
         """Score the target's validation images, remember the best, call the callbacks."""
         self._check_finite()
-        seen = LabelFree(self.device)
-        self.last, panels = self._score(self.pair.validation, self.protocol, label_free=seen)
-        self.label_free = seen.means()
-        held_out = self.pair.source_validation
-        if held_out is not None:
-            source, _ = self._score(held_out, single_look(self.protocol), panels=0)
-            self.label_free["miou/source_val"] = source.miou
+        self.last, panels, self.label_free, self.further = score(
+            self.method,
+            self.pair,
+            self.protocol,
+            workers=self.settings.workers,
+            device=self.device,
+            bfloat16=self.bfloat16,
+        )
         if self.last.miou > self.best:
             self.best, self.best_step = self.last.miou, self.done
             self.checkpoints.save_best(self.state_dict())
         for callback in self.callbacks:
             callback.on_evaluate(
-                Evaluation(self.done, self.last, self.best, panels, self.label_free)
+                Evaluation(self.done, self.last, self.best, panels, self.label_free, self.further)
             )
         return self.last
-
-    def _score(
-        self, images: Validation, protocol: EvaluationSettings, **options: int | LabelFree
-    ) -> tuple[Scores, tuple[Panel, ...]]:
-        return evaluate(
-            self.method,
-            images.stream(workers=self.settings.workers),
-            protocol=protocol,
-            label_space=self.pair.label_space,
-            count=len(images),
-            device=self.device,
-            bfloat16=self.bfloat16,
-            **options,
-        )
 
     def save(self) -> None:
         """Write everything a resume needs as ``last.pt``."""
@@ -278,6 +266,7 @@ class Trainer:
             "best_step": self.best_step,
             "confusion": None if self.last is None else torch.from_numpy(self.last.confusion),
             "label_free": dict(self.label_free),
+            "further": dict(self.further),
             "nonzero": sorted(self.watch.nonzero),
         }
 
@@ -290,6 +279,7 @@ class Trainer:
         if state["confusion"] is not None:
             confusion = state["confusion"].numpy()
             self.last = Scores(confusion, self.pair.label_space, average=self.protocol.average)
-        # Checkpoints of earlier versions hold none.
+        # Checkpoints of earlier versions hold neither.
         self.label_free = state.get("label_free", {})
+        self.further = state.get("further", {})
         self.watch.nonzero = {*state.get("nonzero", ())}

@@ -30,6 +30,7 @@ from uda_hydra.losses.entropy import (
     reliability,
     self_information,
 )
+from uda_hydra.losses.feature_distance import feature_distance, majority_label
 from uda_hydra.losses.fine_grained import class_knowledge, fine_grained
 from uda_hydra.losses.hard_label import half_precision_label, two_look_probability
 from uda_hydra.losses.lovasz import lovasz_softmax, supervised_lovasz
@@ -45,6 +46,7 @@ from uda_hydra.losses.pseudo_label import (
     MASKS,
     agreeing_label,
     confident_label,
+    confident_share,
     guiding_label,
     label_shares,
     nearest_centre,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Integer
@@ -109,3 +110,15 @@ def agreeing_label(
     """The label on the logits' grid where the prediction is right, ignored elsewhere."""
     small = shrink_label(label, tuple(logits.shape[-2:]))
     return small.where(small == logits.argmax(dim=1), IGNORE)
+
+
+def confident_share(
+    confidence: Float[Tensor, "b h w"], threshold: float, *, over: Literal["batch", "image"]
+) -> Float[Tensor, "#b 1 1"]:
+    """Share of the pixels that are at least as probable as the threshold, which weighs all of them.
+
+    Of the whole "batch", as in the release of DACS (Tranheden et al., WACV 2021) and of its
+    descendants, or of each "image", as in the paper.
+    """
+    sure = (confidence >= threshold).to(confidence.dtype)
+    return sure.mean(dim=(0, 1, 2) if over == "batch" else (1, 2), keepdim=True)

@@ -18,6 +18,7 @@ def segmentation(
     weight: Float[Tensor, "b h2 w2"] | None = None,
     *,
     over: Literal["valid", "all"] = "valid",
+    align_corners: bool = True,
 ) -> Float[Tensor, ""]:
     """Mean cross-entropy over the pixels that are not ignored, at the label's size; in [0, inf).
 
@@ -27,7 +28,7 @@ def segmentation(
     ignored ones too. Without a labelled pixel it is 0 with zero gradient, where the releases
     return nan.
     """
-    logits = upsample(full_precision(logits), label.shape[-2:])
+    logits = upsample(full_precision(logits), label.shape[-2:], align_corners=align_corners)
     reduction = "sum" if weight is None else "none"
     cost = F.cross_entropy(logits, label.long(), ignore_index=IGNORE, reduction=reduction)
     total = cost if weight is None else (weight * cost).sum()

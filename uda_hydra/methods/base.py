@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkab
 from torch import Tensor, nn
 
 from uda_hydra.data.scan import Statistics
-from uda_hydra.types import Normalization, Source, Step, Target
+from uda_hydra.memory import EmaTeacher
+from uda_hydra.types import Normalization, Predictor, Source, Step, Target
 
 
 class Update:
@@ -158,6 +159,22 @@ class Method(nn.Module, ABC):
         Asked for at log steps only; they change nothing and stay on the device.
         """
         return {}
+
+    def scored(self, network: str | None) -> dict[str, Predictor]:
+        """What an evaluation scores, by name: "student" (or None), "teacher", or "both".
+
+        The student is the method itself. Raises ValueError where there is no teacher.
+        """
+        known: dict[str, Predictor] = {"student": self}
+        for module in self.children():
+            if isinstance(module, EmaTeacher):
+                known["teacher"] = module.network
+        wanted = ("student", "teacher") if network == "both" else (network or "student",)
+        if not known.keys() >= {*wanted}:
+            raise ValueError(
+                f"evaluation.network={network}: this method has no teacher; choose student"
+            )
+        return {name: known[name] for name in wanted}
 
     @property
     def normalization(self) -> Normalization:

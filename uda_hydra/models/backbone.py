@@ -24,6 +24,8 @@ class Backbone(nn.Module):
         super().__init__()
         self.channels = tuple(channels)
         """Output channels of the stages."""
+        self.mask_token: nn.Parameter | None = None
+        """What stands for a hidden token, where the network can hide some."""
         self.checkpointing = False
         """Recompute each block in the backward pass instead of storing its activations."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from uda_hydra.models.initialization import he_out
 from uda_hydra.models.mit import SIZES, MixTransformer
 from uda_hydra.models.normalizations import normalization as named_normalization
 from uda_hydra.models.segmenter import Segmenter
+from uda_hydra.types import upsample
 
 DILATIONS = (6, 12, 18)
 
@@ -70,8 +70,11 @@ class FusingHead(nn.Module):
     def forward(self, *stages: Float[Tensor, "b _ _ _"]) -> HeadOutput:
         """Logits at the resolution of the first stage."""
         size = stages[0].shape[2:]
-        maps = [embed(stage) for embed, stage in zip(self.embed, stages, strict=True)]
-        feature = self.dropout(self.fuse(torch.cat([_resized(map, size) for map in maps], dim=1)))
+        maps = [
+            upsample(embed(stage), size, align_corners=False)
+            for embed, stage in zip(self.embed, stages, strict=True)
+        ]
+        feature = self.dropout(self.fuse(torch.cat(maps, dim=1)))
         return HeadOutput(self.classifier(feature), feature)
 
 
@@ -121,8 +124,3 @@ def _initialize(backbone: nn.Module) -> None:
             fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups
             nn.init.normal_(module.weight, std=(2 / fan_out) ** 0.5)
             nn.init.zeros_(module.bias)
-
-
-def _resized(map: Float[Tensor, "b c h w"], size: Sequence[int]) -> Float[Tensor, "b c h2 w2"]:
-    # The only place of the field's networks where corners are not aligned.
-    return F.interpolate(map, size=tuple(size), mode="bilinear", align_corners=False)

@@ -60,6 +60,10 @@ class Segmenter(nn.Module):
         self.keep_stages = False
         """Return the maps of all stages; otherwise their memory is freed after the backward."""
 
+    def context(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h2 w2"]:
+        """What the features of a prediction are computed from: the image as it is."""
+        return image
+
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Prediction:
         """Logits and features of a normalised image, at feature resolution."""
         stages = list(self.backbone(image))

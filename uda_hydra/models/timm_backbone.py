@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from uda_hydra.models.backbone import Backbone
 from uda_hydra.models.batch_norm import FixedBatchNorm, Policy, StillBatchNorm, freeze
 from uda_hydra.models.checkpoints.layouts import WeightLayout
 from uda_hydra.models.checkpoints.timm import timm_layout
+from uda_hydra.models.tokens import hide
 from uda_hydra.types import Normalization
 
 TRANSFORMERS = ("vision_transformer", "deit", "eva")
@@ -35,11 +37,19 @@ class TimmBackbone(Backbone):
     image resized up to whole patches, so that the grid covers the image exactly, and its position
     embedding is interpolated to the grid.
 
-    ``drop_path`` is the share of images that skip the last block in training.
+    ``drop_path`` is the share of images that skip the last block in training. An image is seen at
+    ``magnify`` times its size. With a ``mask_token`` a transformer can hide tokens, see ``hiding``.
     """
 
     def __init__(
-        self, name: str, *, output_stride: int | None, drop_path: float, batch_norm: Policy
+        self,
+        name: str,
+        *,
+        output_stride: int | None,
+        drop_path: float,
+        batch_norm: Policy,
+        magnify: float = 1.0,
+        mask_token: bool = False,
     ) -> None:
         super().__init__(())
         if not timm.is_model(name):
@@ -70,6 +80,15 @@ class TimmBackbone(Backbone):
         """Pixels per cell of the stages."""
         self.patch = self.strides[0] if transformer else 1
         self.indices = self.net.prune_intermediate_layers(chosen, prune_norm=not transformer)
+        if magnify <= 0:
+            raise ValueError(f"model.magnify must be positive, got {magnify}")
+        self.magnify = magnify
+        self.hidden_share = 0.0
+        if mask_token:
+            if not transformer:
+                raise ValueError(f"model.mask_token must be false: {name} is no transformer")
+            self.mask_token = nn.Parameter(torch.zeros(self.channels[-1]))
+            self.net.patch_embed.register_forward_hook(self._hide)
         if batch_norm.layer is StillBatchNorm:
             _still(self.net)
         elif batch_norm.layer is FixedBatchNorm:
@@ -107,10 +126,10 @@ class TimmBackbone(Backbone):
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The maps of the four stages."""
-        if self.patch > 1:
-            size = [-(-side // self.patch) * self.patch for side in image.shape[2:]]
-            if size != [*image.shape[2:]]:
-                image = F.interpolate(image, size, mode="bilinear", align_corners=False)
+        wanted = (int(side * self.magnify) for side in image.shape[2:])
+        size = [-(-side // self.patch) * self.patch for side in wanted]
+        if size != [*image.shape[2:]]:
+            image = F.interpolate(image, size, mode="bilinear", align_corners=False)
         self._forward = True
         maps = self.net.forward_intermediates(
             image, indices=self.indices, norm=self.patch > 1, intermediates_only=True
@@ -118,10 +137,27 @@ class TimmBackbone(Backbone):
         self._forward = False
         return tuple(maps)
 
+    @contextmanager
+    def hiding(self, share: float) -> Iterator[None]:
+        """While entered, about this share of an image's tokens are replaced by the mask token."""
+        self.hidden_share = share
+        try:
+            yield
+        finally:
+            self.hidden_share = 0.0
+
+    def _hide(self, _: nn.Module, __: tuple[Tensor], tokens: Tensor) -> Tensor | None:
+        """After the embedding of patches; None leaves the tokens as they are."""
+        if not self.hidden_share:
+            return None
+        scores = torch.rand(tokens.shape[:-1], device=tokens.device)
+        return hide(tokens, scores, self.mask_token, share=self.hidden_share)
+
     def depths(self) -> dict[nn.Parameter, int]:
         """How many blocks, as timm groups them, an image has passed behind each parameter."""
         layers = group_parameters(self.net, self.net.group_matcher(coarse=False), reverse=True)
-        return {parameter: layers[name] for name, parameter in self.net.named_parameters()}
+        depths = {parameter: layers[name] for name, parameter in self.net.named_parameters()}
+        return depths if self.mask_token is None else {self.mask_token: 0, **depths}
 
     def layout(self, tensors: Mapping[str, Tensor]) -> WeightLayout | None:
         """How a file of timm's or of a package names this network's weights; None if neither."""

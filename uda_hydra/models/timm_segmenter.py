@@ -16,6 +16,7 @@ from uda_hydra.models.heads import AsppSum, HeadOutput
 from uda_hydra.models.initialization import gaussian, he_out
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.models.timm_backbone import TimmBackbone
+from uda_hydra.models.tokens import EnlargingHead
 from uda_hydra.types import upsample
 
 SKIP_STRIDE = 4
@@ -55,7 +56,7 @@ class PlainHead(nn.Module):
         return HeadOutput(self.classifier(x), x)
 
 
-HEADS = ("deeplabv2", "daformer", "segformer", "plain")
+HEADS = ("deeplabv2", "daformer", "segformer", "plain", "enlarging")
 """What ``model.head`` may name."""
 FUSIONS: dict[str, Callable[[int, int], nn.Module]] = {
     "daformer": SeparableAspp,
@@ -77,13 +78,16 @@ def timm_segmenter(
     dropout: float = 0.1,
     drop_path: float = 0.0,
     batch_norm: str = "trained",
+    magnify: float = 1.0,
+    mask_token: bool = False,
 ) -> Segmenter:
     """The network ``backbone`` of timm with one of ``HEADS``; the input is normalised as timm does.
 
     ``multi_level`` and ``active_branches`` are DeepLabV2's: an auxiliary head on the third stage,
     as on ResNet's, and how many dilations are summed. ``skip`` is the plain head's: it also reads
     the map of stride 4. DAFormer's and SegFormer's heads read all stages. ``head_channels`` and
-    ``dropout`` are for all but DeepLabV2's.
+    ``dropout`` are for all but DeepLabV2's and the enlarging one. ``magnify`` and ``mask_token``
+    are the backbone's.
     """
     if head not in HEADS:
         raise ValueError(f"model.head must be one of {', '.join(HEADS)}, got {head!r}")
@@ -96,6 +100,8 @@ def timm_segmenter(
         output_stride=output_stride,
         drop_path=drop_path,
         batch_norm=policy(batch_norm),
+        magnify=magnify,
+        mask_token=mask_token,
     )
     *_, third, last = body.channels
     aux, reads = None, (3,)
@@ -104,6 +110,8 @@ def timm_segmenter(
         main, aux = make(last), make(third) if multi_level else None
         _check_levels(body, multi_level)
         gaussian(main, aux)
+    elif head == "enlarging":
+        main = EnlargingHead(last, num_classes)
     elif head == "plain":
         fine = _fine(body) if skip else None
         reads = (3,) if fine is None else (3, fine)

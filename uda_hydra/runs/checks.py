@@ -70,7 +70,9 @@ def check_training(config: DictConfig) -> None:
 def _check_method(config: DictConfig, network: Segmenter) -> None:
     """Construct the method; a file that an earlier stage will make need not be there yet."""
     try:
-        terms = build.method(config, network).terms
+        method = build.method(config, network)
+        build.call(method.scored, config.evaluation.network)
+        terms = method.terms
     except UserError as error:
         missing = error.__cause__
         if not (isinstance(missing, FileNotFoundError) and _is_made(config, missing.filename)):

@@ -36,6 +36,7 @@ class RunSchema:
     model: Any
     dataset: Any
     method: Any
+    extra: Any
     loss: dict[str, float]
     optimizer: OptimizerSettings
     trainer: TrainerSettings

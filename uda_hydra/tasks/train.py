@@ -259,6 +259,8 @@ def _result(trainer: Trainer, facts: dict[str, str]) -> Result:
         "miou/best": trainer.best,
         "miou/best_step": trainer.best_step,
         "miou/best_is": "selected on target labels; miou/last is not",
+        "scored": next(iter(trainer.method.scored(trainer.protocol.network))),
+        **trainer.further,
         **trainer.label_free,
         **({"zero_terms": trainer.watch.zero_terms} if trainer.watch.zero_terms else {}),
         "steps": trainer.done,

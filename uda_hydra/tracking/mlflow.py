@@ -96,7 +96,7 @@ class Tracking(Callback):
         """Log means as curves, and write the classes as a table that the next one replaces."""
         metrics = evaluation.scores.metrics()
         values = {"miou/last": metrics.pop("miou"), "miou/best": evaluation.best} | metrics
-        values |= evaluation.label_free
+        values |= {**evaluation.label_free, **evaluation.further}
         self._log.append(evaluation.step, {name: float(v) for name, v in values.items()})
         try:
             write_per_class(self._folder, evaluation)

@@ -48,7 +48,7 @@ OURS = WeightLayout(
     "uda_hydra",
     "a network of uda_hydra",
     (*parts.same("", "", "backbone.", *HEADS), ("unused.", None)),
-    optional=("feat_norm.", "aux_head.", "projector.", "unused."),
+    optional=("feat_norm.", "aux_head.", "scale_attention.", "projector.", "unused."),
     container="uda_hydra",
 )
 WRITTEN_HERE = OURS._replace(pairs=(("unused.", None), ("", "")))
@@ -189,6 +189,12 @@ _OTHERS = (
         "daformer",
         "DAFormer",
         (*_MIT, *parts.DAFORMER),
+        container="mmseg",
+    ),
+    WeightLayout(
+        "hrda",
+        "HRDA or MIC",
+        (*_MIT, *parts.HRDA),
         container="mmseg",
     ),
     WeightLayout(

@@ -9,7 +9,7 @@ Pairs = tuple[tuple[str, str | None], ...]
 """
 
 STAGES = ("layer1.", "layer2.", "layer3.", "layer4.")
-HEADS = ("feat_norm.", "aux_head.", "main_head.", "projector.")
+HEADS = ("feat_norm.", "aux_head.", "main_head.", "scale_attention.", "projector.")
 """Our prefixes of everything that follows a backbone."""
 
 
@@ -109,17 +109,29 @@ _SEPARABLE = tuple(
     for part in ("depthwise", "pointwise")
     for theirs, ours in (("conv", "conv"), ("bn", "norm"))
 )
-DAFORMER = (
-    ("decode_head.conv_seg.", "main_head.classifier."),
-    ("decode_head.embed_layers.{n}.proj.", "main_head.embed.{n}."),
-    *renamed(
-        "decode_head.fuse_layer.",
-        "main_head.fuse.",
-        ("aspp_modules.0.conv.", "branches.0.conv."),
-        ("aspp_modules.0.bn.", "branches.0.norm."),
-        *_SEPARABLE,
-        ("bottleneck.conv.", "bottleneck.conv."),
-        ("bottleneck.bn.", "bottleneck.norm."),
+_FUSED = (
+    ("aspp_modules.0.conv.", "branches.0.conv."),
+    ("aspp_modules.0.bn.", "branches.0.norm."),
+    *_SEPARABLE,
+    ("bottleneck.conv.", "bottleneck.conv."),
+    ("bottleneck.bn.", "bottleneck.norm."),
+)
+
+
+def fusing(theirs: str, ours: str, *fused: tuple[str, str]) -> Pairs:
+    """Names of DAFormer's head, whose fusion has parts of its own."""
+    return (
+        (f"{theirs}conv_seg.", f"{ours}classifier."),
+        (f"{theirs}embed_layers.{{n}}.proj.", f"{ours}embed.{{n}}."),
+        *renamed(f"{theirs}fuse_layer.", f"{ours}fuse.", *fused),
+    )
+
+
+DAFORMER = fusing("decode_head.", "main_head.", *_FUSED)
+HRDA = (
+    *fusing("decode_head.head.", "main_head.", *_FUSED),
+    *fusing(
+        "decode_head.scale_attention.", "scale_attention.", ("conv.", "conv."), ("bn.", "norm.")
     ),
 )
 SEGFORMER = (

@@ -36,7 +36,8 @@ def timm_layout(
 
 def _initialisation(name: str, title: str, names: Iterable[tuple[str, str]]) -> WeightLayout:
     pairs: Pairs = tuple((their, f"backbone.net.{our}") for their, our in names)
-    return WeightLayout(name, title, (*pairs, ("", None)), optional=("",), may_be_missing=HEADS)
+    absent = (*HEADS, "backbone.mask_token")
+    return WeightLayout(name, title, (*pairs, ("", None)), optional=("",), may_be_missing=absent)
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

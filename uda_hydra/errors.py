@@ -26,6 +26,9 @@ LAUNCHERS = {
 }
 """What ``pip install`` needs for each of Hydra's launchers that has a package of its own."""
 
+KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+"""OmegaConf's types in words."""
+
 
 class UserError(Exception):
     """Something the user can correct; its text says what and how. Shown without a traceback."""
@@ -138,7 +141,12 @@ def explain(error: BaseException) -> str | None:
         # An addressed stage is the one kind of key that a config does not hold from the start.
         hint = f"; write +{key[1]}=..." if key[1].startswith("stage.") else ""
         return f"there is no key {key[1]}{hint or _nearest_key(key[1])}"
-    lines = [*text.splitlines(), *str(error.__cause__ or "").splitlines()]
+    cause = str(error.__cause__ or "")
+    unfit = re.match(r"Error merging override ([^=]+)=", text)
+    kind = re.search(r"Value (.*) of type .* could not be converted to (\w+)", cause)
+    if unfit and kind:
+        return f"{unfit[1]} must be {KINDS.get(kind[2], kind[2])}, got {kind[1]}"
+    lines = [*text.splitlines(), *cause.splitlines()]
     wanted = (line.strip().rstrip(".") for line in lines if line and not line.startswith(" "))
     return ": ".join(dict.fromkeys(wanted))
 

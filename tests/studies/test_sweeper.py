@@ -103,7 +103,7 @@ def test_whatever_ends_a_sweep_the_same_command_goes_on(tmp_path, number):
     assert "continues trial 0" in done.stdout
     first, second, *_ = study(tmp_path).trials
     assert first.folder == second.folder
-    assert (first.state, first.note) == ("failed", "interrupted, continued as trial 1")
+    assert (first.state, first.note) == ("interrupted", "interrupted, continued as trial 1")
     assert began(tmp_path) == ["0.1 0", "0.1 0", "0.2 0", "0.3 0"]
 
 

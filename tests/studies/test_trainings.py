@@ -154,7 +154,7 @@ def test_an_interrupted_trial_goes_on_from_its_own_checkpoint(tmp_path, number):
     assert "resuming after step" in done.stdout
     (folder,) = first.iterdir()
     states = [(trial.state, trial.folder.name) for trial in load_study(folder).trials]
-    assert states[:2] == [("failed", "0000"), ("complete", "0000")]
+    assert states[:2] == [("interrupted", "0000"), ("complete", "0000")]
     whole = launch(tmp_path, *long[:-1], "output=whole", "tracking=none")
     assert whole.returncode == 0, whole.stderr
     assert (folder / "trials/0000/source_only/last.pt").read_bytes() == (
@@ -184,7 +184,7 @@ def test_who_comes_second_waits_for_the_start_and_goes_on_if_the_first_dies(tmp_
     (folder,) = studies.iterdir()
     assert len([*(folder / "start").iterdir()]) == 1
     states = [trial.state for trial in load_study(folder).trials]
-    assert (states.count("complete"), states.count("failed")) == (2, 1)
+    assert (states.count("complete"), states.count("interrupted")) == (2, 1)
 
 
 @pytest.mark.slow

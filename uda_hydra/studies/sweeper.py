@@ -29,11 +29,13 @@ from uda_hydra.studies.keys import Overrides
 from uda_hydra.studies.liveness import Heartbeat
 from uda_hydra.studies.load import load_study, read_study
 from uda_hydra.studies.outputs import ParentRun
+from uda_hydra.studies.overview import known_trials, overview, trainings
 from uda_hydra.studies.plugin import StudyOptions
 from uda_hydra.studies.pruning import Pruned
 from uda_hydra.studies.queue import Job, TrialQueue
 from uda_hydra.studies.report.write import write
 from uda_hydra.studies.spec import StudySpec, parse_study
+from uda_hydra.studies.trainings import check_trainings
 
 
 class FailedTrials(UserError):
@@ -67,6 +69,11 @@ def sweep(
         print(f"{report.text}\nreport: {report.page}")
         return
     spec.check()
+    plans = check_trainings(spec)
+    if options.dry_run:
+        trials = known_trials(spec)
+        print(mask(printable(f"{overview(spec, plans, trials)}\n{trainings(spec, trials)}")))
+        return
     launcher = _launcher(spec, config, context, task)
     mark_folder(spec.folder, "study")
     queue = TrialQueue(
@@ -78,6 +85,8 @@ def sweep(
     )
     with storage.readable(spec.url, storage.UNUSABLE):
         queue.describe(spec.facts(provenance([])))
+        study = read_study(queue.study, spec.folder)
+        print(mask(printable(overview(spec, plans, study.trials))))
         _run_and_report(spec, queue, launcher)
 
 

@@ -27,7 +27,7 @@ LAYERS = [
     ["settings"],
     ["errors"],
     ["inputs"],
-    ["files"],
+    ["files", "terminal"],
 ]
 HEAVY = {
     "hydra": {"runs", "schema", "errors", "studies", "benchmark"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -23,7 +23,7 @@ from uda_hydra.errors import UserError, nearest
 from uda_hydra.files import is_number
 from uda_hydra.methods.base import Method
 from uda_hydra.models import pretrained
-from uda_hydra.models.checkpoints.loading import load_weights
+from uda_hydra.models.checkpoints.loading import LoadReport, load_weights
 from uda_hydra.models.ensemble import Ensemble
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.published import check_name
@@ -31,6 +31,9 @@ from uda_hydra.tracking.mlflow import Tracking
 
 ALLOWED = ("models", "methods", "data", "augment", "callbacks")
 """Subpackages of uda_hydra that a ``_target_`` may name things of; nothing else can be built."""
+
+MAPPINGS = (dict, Mapping)
+SEQUENCES = (list, tuple, Sequence)
 
 
 def locate(target: str, key: str) -> Callable[..., Any]:
@@ -57,12 +60,24 @@ def build(node: DictConfig | Mapping[str, Any], key: str, /, *extra: Any, **more
 
     ``extra`` and ``more`` are objects that no config can hold.
     """
+    target, values = buildable(node, key, given=more, positional=len(extra))
+    return call(target, *extra, **values, **more)
+
+
+def buildable(
+    node: DictConfig | Mapping[str, Any],
+    key: str,
+    *,
+    given: Mapping[str, Any] = {},
+    positional: int = 0,
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """What ``node._target_`` names, and the rest of the node, which are arguments that it takes."""
     values = dict(plain(node))
     if "_target_" not in values:
         raise UserError(f"{key} has no _target_: which class or function should be built?")
     target = locate(values.pop("_target_"), key)
-    check_signature(target, values, key, given=more, positional=len(extra))
-    return call(target, *extra, **values, **more)
+    check_signature(target, values, key, given=given, positional=positional)
+    return target, values
 
 
 def call(target: Callable[..., Any], /, *extra: Any, **values: Any) -> Any:
@@ -98,14 +113,30 @@ def check_signature(
     hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
     for name, value in values.items():
         if name in hints and not _fits(value, hints[name]):
-            wanted = getattr(hints[name], "__name__", str(hints[name]))
-            raise UserError(f"{key}.{name} must be {wanted}, got {value!r}")
+            raise UserError(
+                f"{key}.{name} must be {_wanted(f'{key}.{name}', hints[name])}, got {value!r}"
+            )
+
+
+def _wanted(key: str, hint: Any) -> str:
+    """What a value of a type is, and how a container is written on the command line."""
+    origin = get_origin(hint) or hint
+    if origin in MAPPINGS:
+        return f'a mapping, in quotes for the shell ("{key}={{name: value, ...}}")'
+    if origin in SEQUENCES:
+        return f'a list, in quotes for the shell ("{key}=[value, ...]")'
+    return getattr(hint, "__name__", str(hint))
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value from YAML is of a scalar type; containers are left to who receives them."""
-    if get_origin(hint) in (Union, UnionType):
+    """Whether a value from YAML is of a type; what is in a container is left to who receives it."""
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
         return any(_fits(value, option) for option in get_args(hint))
+    if origin in MAPPINGS:
+        return isinstance(value, Mapping)
+    if origin in SEQUENCES:
+        return isinstance(value, list | tuple)
     if hint is float:
         return is_number(value)
     if hint is int:
@@ -144,10 +175,20 @@ def segmenter(config: DictConfig) -> Segmenter:
     """The network with random weights drawn from ``seed``, then those of ``init`` if given."""
     check_init(config)
     torch.manual_seed(config.seed)
-    network = build(config.model, "model", num_classes=len(label_space(config.dataset.classes)))
+    found = network(config)
     if config.init is not None:
-        print(call(load_weights, network, weights_file(config), known=network.backbone.layout))
-    return network
+        print(load_init(found, config))
+    return found
+
+
+def network(config: DictConfig) -> Segmenter:
+    """The network with random weights, drawn from the present state of the generator."""
+    return build(config.model, "model", num_classes=len(label_space(config.dataset.classes)))
+
+
+def load_init(network: Segmenter, config: DictConfig) -> LoadReport:
+    """Give the network the weights of ``init``; UserError if they do not fit."""
+    return call(load_weights, network, weights_file(config), known=network.backbone.layout)
 
 
 def check_predictor(config: DictConfig) -> None:

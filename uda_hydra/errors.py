@@ -18,6 +18,16 @@ CONF = Path(__file__).parents[1] / "conf"
 TOO_LARGE = re.compile("can't allocate memory|Storage size calculation overflowed")
 """What PyTorch says when the CPU has too little memory."""
 FULL = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"
+LAUNCHERS = {
+    "joblib": "'uda_hydra[joblib]'",
+    "submitit_local": "'uda_hydra[submitit]'",
+    "submitit_slurm": "'uda_hydra[submitit]'",
+    "ray": "hydra-ray-launcher",
+}
+"""What ``pip install`` needs for each of Hydra's launchers that has a package of its own."""
+
+KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+"""OmegaConf's types in words."""
 
 
 class UserError(Exception):
@@ -98,9 +108,11 @@ def no_worker_left() -> Iterator[None]:
 
 def explain(error: BaseException) -> str | None:
     """The message for an error that the user can correct; None for a fault of ours."""
-    from hydra.errors import HydraException, OverrideParseException
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _missing_option(error.missing_cfg_file, error.options or ())
     if isinstance(error, UserError | OSError):
         return _own_words(str(error))
     if isinstance(error, MemoryError) or TOO_LARGE.search(str(error)):
@@ -129,11 +141,12 @@ def explain(error: BaseException) -> str | None:
         # An addressed stage is the one kind of key that a config does not hold from the start.
         hint = f"; write +{key[1]}=..." if key[1].startswith("stage.") else ""
         return f"there is no key {key[1]}{hint or _nearest_key(key[1])}"
-    option = re.search(r"Could not find '([\w/.]+)'", text)
-    if option:
-        group, _, name = option[1].partition("/")
-        return f"there is no {group} {name!r}{nearest(name, _options(group))}"
-    lines = [*text.splitlines(), *str(error.__cause__ or "").splitlines()]
+    cause = str(error.__cause__ or "")
+    unfit = re.match(r"Error merging override ([^=]+)=", text)
+    kind = re.search(r"Value (.*) of type .* could not be converted to (\w+)", cause)
+    if unfit and kind:
+        return f"{unfit[1]} must be {KINDS.get(kind[2], kind[2])}, got {kind[1]}"
+    lines = [*text.splitlines(), *cause.splitlines()]
     wanted = (line.strip().rstrip(".") for line in lines if line and not line.startswith(" "))
     return ": ".join(dict.fromkeys(wanted))
 
@@ -160,15 +173,43 @@ def _own_words(text: str) -> str:
     return text.strip().splitlines()[-1].partition(": ")[2]
 
 
+def _missing_option(path: str, options: Iterable[str]) -> str:
+    """That a group has no such option, and the nearest of the options beside it.
+
+    ``options`` are those of the group as Hydra knows them.
+    """
+    group, _, name = path.rpartition("/")
+    if group == "hydra/launcher" and name in LAUNCHERS:
+        return f"hydra/launcher={name} needs a package: pip install {LAUNCHERS[name]}"
+    if path.startswith("hydra/"):
+        options = {*options, *(LAUNCHERS if group == "hydra/launcher" else ())}
+        return f"there is no {group}={name}{nearest(name, options, prefix=f'{group}=')}"
+    group, _, name = path.partition("/")
+    below, slash, _ = name.rpartition("/")
+    beside = [f"{below}{slash}{option}" for option in _options(f"{group}/{below}")]
+    known = beside or [*options]
+    if not difflib.get_close_matches(name, known, n=1, cutoff=0.6):
+        # Perhaps the name of a file in one of the folders below, without the folder.
+        deep = {one: one.rpartition("/")[2] for one in _options(group, deep=True)}
+        known = [one for one, last in deep.items() if last == name] or known
+    return f"there is no {group}={name}{nearest(name, known, prefix=f'{group}=')}"
+
+
 def _nearest_key(key: str) -> str:
-    """The closest name in the key's own group if there is such a group, else among all keys."""
-    known = _valid_keys()
-    group, _, name = key.rpartition(".")
-    inside = {one.removeprefix(f"{group}.") for one in known if one.startswith(f"{group}.")}
-    if group and inside:
-        return nearest(name, inside - {"_target_"}, prefix=f"{group}.")
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    return nearest(key, close or {one for one in known if "." not in one})
+    """The closest names of the level at which the key is wrong; all that a loss has."""
+    known = {*_valid_keys()}
+    parts = key.split(".")
+    ends = range(1, len(parts) + 1)
+    wrong = next((end for end in ends if ".".join(parts[:end]) not in known), len(parts))
+    level = ".".join([*parts[: wrong - 1], ""])
+    names = {one.removeprefix(level) for one in known if one.startswith(level)}
+    names = {one for one in names if "." not in one} - {"_target_"}
+    if not level:
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+        return nearest(key, close or names - {"hydra"})
+    if level == "loss." and not difflib.get_close_matches(parts[1], names, n=1, cutoff=0.85):
+        return f"; this method has {', '.join(f'{level}{name}' for name in sorted(names))}"
+    return nearest(parts[wrong - 1], names, prefix=level)
 
 
 def _valid_keys() -> list[str]:
@@ -179,7 +220,8 @@ def _valid_keys() -> list[str]:
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config", _choices()), resolve=False)
+        composed = compose("config", _choices(), return_hydra_config=True)
+    config = OmegaConf.to_container(composed, resolve=False)
     parts = [key.split(".") for key in flat(config)]
     keys = {".".join(names[:end]) for names in parts for end in range(1, len(names) + 1)}
     return sorted(keys | {path.name for path in CONF.iterdir() if path.is_dir()})
@@ -191,6 +233,8 @@ def _choices() -> list[str]:
     return [f"{g}={name}" for g, _, name in pairs if (CONF / g / f"{name}.yaml").is_file()]
 
 
-def _options(group: str) -> list[str]:
+def _options(group: str, *, deep: bool = False) -> list[str]:
+    """The files of a group, without or with those in its folders."""
     folder = CONF / group
-    return [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")]
+    files = folder.rglob("*.yaml") if deep else folder.glob("*.yaml")
+    return [str(path.relative_to(folder).with_suffix("")) for path in files]

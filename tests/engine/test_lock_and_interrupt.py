@@ -26,7 +26,17 @@ def test_a_second_process_is_refused_and_told_who_is_there(tmp_path):
     assert subprocess.run(command, capture_output=True, text=True).stdout == "in\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_hangup_that_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt() as interrupt:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupt.received is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_is_noted_and_the_handlers_come_back(number):
     before = signal.getsignal(number)
     with Interrupt() as interrupt:

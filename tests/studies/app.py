@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from uda_hydra.errors import UserError, reported
 from uda_hydra.schema import register
+from uda_hydra.terminal import outlast_terminal
 
 FAILING, EMPTY = 13.0, 14.0
 """Values of loss.lambda_seg_aux whose training fails, or ends without a number."""
@@ -34,6 +35,7 @@ def main(config: DictConfig) -> float | list[float]:
 
 
 if __name__ == "__main__":
+    outlast_terminal()
     register()
     with reported():
         main()

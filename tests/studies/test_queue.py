@@ -111,7 +111,7 @@ def test_what_is_interrupted_is_continued_first_in_its_own_folder(opened, tmp_pa
     assert (again.number, again.continues) == (2, lost.number)
     trials = read_study(queue.study, tmp_path).trials
     assert trials[1].note == "interrupted: SIGTERM after step 3, continued as trial 2"
-    assert [t.state for t in trials[:3]] == ["complete", "failed", "running"]
+    assert [t.state for t in trials[:3]] == ["complete", "interrupted", "running"]
     # 8 in all, of which 6 have not begun.
     assert [t.state for t in trials[3:]] == ["waiting"] * 6
 

@@ -34,7 +34,7 @@ def test_four_processes_share_a_fresh_server_and_one_of_them_is_killed(tmp_path)
         (folder,) = (machines[0] / "outputs/studies").iterdir()
         trials = load_study(folder, url).trials
         assert [t.state for t in trials].count("complete") == 15
-        assert [t.state for t in trials].count("failed") <= 1
+        assert [t.state for t in trials].count("interrupted") <= 1
         done = [line for folder in machines for line in began(folder)]
         assert len({*done}) == 15
         assert len(done) <= 16

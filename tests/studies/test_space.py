@@ -18,10 +18,10 @@ def config():
     return composed("method=advent", with_hydra=True)
 
 
-def parse(params, arguments, config):
+def parse(params, arguments, config, **options):
     """The space, the fixed lines and the swept seeds, as the sweeper reads them."""
     overrides = divide(params, arguments, config)
-    space, seeds = parse_space(overrides, config)
+    space, seeds = parse_space(overrides, config, **options)
     return space, [override.input_line for override in overrides.fixed.values()], seeds
 
 
@@ -133,3 +133,22 @@ def test_a_pattern_is_the_first_key_of_its_form_that_is_not_swept_yet(config):
     params = {ADV: "1,2", "loss.lambda_[!s]* | none": "3,4"}
     assert [*parse(params, [], config)[0].written] == [ADV, "loss.lambda_adv_aux"]
     assert parse({"loss.zeta_* | none": "1,2"}, [], config)[0].written == {}
+
+
+def test_the_reference_is_added_where_it_means_something_or_is_asked_for(config):
+    groups = ["method=adaptsegnet,minent"]
+    categories = ["method.gan=ls,foo"]
+    for arguments in (groups, categories):
+        space, *_ = parse({}, arguments, config)
+        assert space.reference is None
+        assert len(space.points()) == 2
+        space, *_ = parse({}, arguments, config, reference=True)
+        assert len(space.points()) == 3
+    # It costs nothing where it is listed, and belongs among numbers.
+    assert parse({}, ["method.gan=ls,vanilla"], config)[0].reference == {"method.gan": "vanilla"}
+    assert len(parse({}, [f"{ADV}=0.1,0.2"], config, reference=False)[0].points()) == 2
+    space, *_ = parse({}, [f"{ADV}=interval(0.1,0.2)"], config, reference=False)
+    assert (space.distributions[ADV].low, space.reference) == (0.1, None)
+    minent = composed("method=minent", with_hydra=True)
+    with pytest.raises(UserError, match="reference=true"):
+        parse({}, ["method.prior_strictness=interval(0.1,0.9)"], minent, reference=True)

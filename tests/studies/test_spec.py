@@ -13,9 +13,12 @@ from tests.conftest import CONF, composed
 from uda_hydra.config import plain
 from uda_hydra.errors import UserError
 from uda_hydra.studies.keys import divide
-from uda_hydra.studies.plugin import StudyOptions
+from uda_hydra.studies.overview import overview, trainings
+from uda_hydra.studies.plugin import StudyOptions, check_options
 from uda_hydra.studies.queue import Job
+from uda_hydra.studies.records import Trial
 from uda_hydra.studies.spec import parse_study
+from uda_hydra.studies.trainings import check_trainings
 
 AUX = "loss.lambda_seg_aux"
 
@@ -34,11 +37,13 @@ def spec_of(*overrides: str):
     return parse_study(divide(options.params, arguments, config), options, config)
 
 
-def checked(*overrides: str) -> None:
-    """What the sweeper does before it begins."""
+def checked(*overrides: str):
+    """What the sweeper does before it begins; the stages of every training that it knows."""
     spec = spec_of(*overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
+        check_options(spec.options)
         spec.check()
+        return check_trainings(spec)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +63,7 @@ def checked(*overrides: str) -> None:
 )
 def test_what_makes_no_sense_is_refused(tmp_path, monkeypatch, wrong, message):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises((UserError, ValueError), match=message):
         checked(f"{AUX}=0.2,0.3", wrong)
     assert not [*tmp_path.iterdir()]
 
@@ -134,3 +139,52 @@ def test_published_curves_are_found_by_the_data_sets_name_and_by_whose_they_are(
     assert (facts["dataset"], facts["published"]) == ("synthia2city", "adaptsegnet")
     facts = spec_of(*swept, "published=adversarial_da_exp").facts({})["facts"]
     assert facts["published"] == "adversarial_da_exp"
+
+
+@pytest.mark.parametrize(
+    ("swept", "message"),
+    [
+        (["method=advent", "method.gan=ls,foo"], r"method\.gan.*foo"),
+        (["method=advent", "loss.lambda_adv=0.1,abc"], r"lambda_adv must be a number, got 'abc'"),
+        (["method=adaptsegnet,cacoo"], "no method=cacoo; did you mean method=caco"),
+        (["model=deeplabv2_tiny,deeplabv2_tny"], "did you mean model=deeplabv2_tiny"),
+        (["trainer.steps=interval(1.5,4)"], r"trainer\.steps must be a whole number"),
+        (["trainer.batch_size=2,4", "trainer.accumulate=1,4"], r"batch_size=2, trainer\.acc.*=4\)"),
+        (["dataset.target.size=4,5"], r"dataset\.target\.size must be \[width, height\]"),
+        ([f"{AUX}=0.2,0.3", "dataset.counts=source:20"], r'mapping.*"dataset\.counts=\{name'),
+        (["init=nowhere.pt,null"], r"init=nowhere\.pt: there is no such file"),
+    ],
+)
+def test_every_training_is_checked_before_the_first(tmp_path, monkeypatch, swept, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message) as caught:
+        checked("tracking=none", *swept)
+    assert "\n" not in str(caught.value)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_all_points_of_a_grid_are_composed_and_the_ends_of_what_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plans = checked("tracking=none", "method=adaptsegnet,advent", "seed=0,1")
+    assert [stages[-1].name for stages in plans] == ["adaptsegnet", "advent"]
+    (*_, low, high) = checked("tracking=none", f"{AUX}=interval(0.2,0.3)")
+    assert [stages[-1].config.loss.lambda_seg_aux for stages in (low, high)] == [0.1, 0.3]
+
+
+def test_the_overview_counts_points_seeds_starts_and_what_is_done(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = ["method=advent", "loss.lambda_adv=0.1,0.2", "seed=0,1", "start.seed=0"]
+    spec = spec_of(*given, 'start.overrides=["method=source_only"]', "output=study")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        plans = check_trainings(spec)
+    point = {"loss.lambda_adv": 0.001}
+    done = Trial(0, "complete", point, 0, Path("x"), (0.5,), {"seconds": 3600.0})
+    stopped = Trial(1, "interrupted", point, 1, Path("y"))
+    text = overview(spec, plans, [done, stopped])
+    assert "3 points x 2 seeds (0, 1) = 6 trainings: 1 complete, 1 interrupted, 4 waiting" in text
+    assert "1 shared start, 0 done" in text
+    assert "reference: loss.lambda_adv=0.001" in text
+    assert "about 5 h to train, 60 min each" in text
+    lines = trainings(spec, [done, stopped]).splitlines()
+    assert len(lines) == 6
+    assert lines[0].split() == ["loss.lambda_adv=0.001", "seed", "0", "complete"]

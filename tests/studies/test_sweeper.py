@@ -16,7 +16,7 @@ from uda_hydra.errors import UserError
 from uda_hydra.studies.load import load_study
 
 APP = ROOT / "tests/studies/app.py"
-GENTLE = (signal.SIGTERM, signal.SIGINT)
+GENTLE = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 BASE = ("-m", "method=source_only", "tracking=none")
 AUX = "loss.lambda_seg_aux"
 
@@ -103,8 +103,30 @@ def test_whatever_ends_a_sweep_the_same_command_goes_on(tmp_path, number):
     assert "continues trial 0" in done.stdout
     first, second, *_ = study(tmp_path).trials
     assert first.folder == second.folder
-    assert (first.state, first.note) == ("failed", "interrupted, continued as trial 1")
+    assert (first.state, first.note) == ("interrupted", "interrupted, continued as trial 1")
     assert began(tmp_path) == ["0.1 0", "0.1 0", "0.2 0", "0.3 0"]
+
+
+def test_a_sweep_outlasts_its_pipe_and_its_folder_alone_is_reported(tmp_path):
+    process = start(tmp_path, f"{AUX}=0.2,0.3", nap=1.0)
+    assert process.stdout.readline().startswith("study grid-source_only-streets-")
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait(timeout=300) == 0
+    found = study(tmp_path)
+    assert [t.state for t in found.trials] == ["complete"] * 3
+    page = found.folder / "report/report.html"
+    page.unlink()
+    given = ["task=report", f"output={found.folder}", "tracking=none"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "launch.py"), *given],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 trials complete" in done.stdout
+    assert page.is_file()
 
 
 def test_two_processes_do_every_point_once(tmp_path):

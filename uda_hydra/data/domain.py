@@ -50,7 +50,7 @@ class Domain:
             values["layout"],
             reader,
             check_options(reader, options, key),
-            _size(values.get("size"), key),
+            check_size(values.get("size"), key),
             validation,
             _count(values.get("validation_count"), key),
         )
@@ -81,7 +81,8 @@ class Domain:
         return replace(images, samples=[images.samples[i * total // count] for i in range(count)])
 
 
-def _size(value: Any, key: str) -> tuple[int, int]:
+def check_size(value: Any, key: str) -> tuple[int, int]:
+    """Width and height, of the domain with the node ``key``; ValueError if they are not."""
     sides = value if isinstance(value, list | tuple) else ()
     if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
         raise ValueError(f"{key}.size must be [width, height] in pixels, got {value}")

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM ask a training to stop after the step it is in."""
+"""SIGINT, SIGTERM and SIGHUP ask a training to stop after the step it is in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from types import FrameType, TracebackType
 
 from uda_hydra.errors import Stopped
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""SIGHUP comes when a terminal or an ssh connection goes away."""
 
 
 class Interrupted(Stopped):
@@ -32,7 +33,9 @@ class Interrupt:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Interrupt:
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        # nohup has SIGHUP ignored, and means it.
+        wanted = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._note) for number in wanted}
         return self
 
     def __exit__(

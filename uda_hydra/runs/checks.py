@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from uda_hydra import build
 from uda_hydra.config import check_values, plain, settings
+from uda_hydra.data.domain import check_size
 from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair
 from uda_hydra.data.pairs import holds_out
@@ -51,13 +52,16 @@ def check_training(config: DictConfig) -> None:
         )
     for group in (config.trainer, config.optimizer, config.evaluation):
         settings(group)
+    build.buildable(config.dataset, "dataset")
+    for part in ("source", "target"):
+        build.call(check_size, plain(config.dataset[part].get("size")), f"dataset.{part}")
     build.build(config.augmentation, "augmentation")
     sampler = build.build(config.sampler, "sampler")
     space = label_space(config.dataset.classes)
     check_scan(sampler.scan(scan_file(config.dataset.name, space.name)))
     find_device(config.trainer.device)
     with without_memory():
-        network = build.build(config.model, "model", num_classes=len(space))
+        network = build.network(config)
         if config.evaluation.aux_weight and network.aux_head is None:
             raise UserError("evaluation.aux_weight must be 0: this model has no auxiliary head")
         _check_method(config, network)
@@ -88,9 +92,14 @@ def _is_made(config: DictConfig, path: str | None) -> bool:
 
 
 def check_init(config: DictConfig) -> None:
-    """Raise UserError unless the first weights are there, or an earlier stage makes them."""
-    if not _is_made(config, config.init):
-        build.check_init(config)
+    """Raise UserError unless the first weights fit the network, or an earlier stage makes them."""
+    if config.init is None or _is_made(config, config.init):
+        return
+    build.check_init(config)
+    with without_memory():
+        network = build.network(config)
+    # Copied to a network without memory: nothing but names and shapes matters.
+    build.load_init(network, config)
 
 
 def check_objective(config: DictConfig) -> None:

@@ -7,7 +7,7 @@ conf/experiment and on the command line, wherever the earlier stage's folder may
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,13 +145,19 @@ def _compose(
     chosen = [o for o in general if o.key_or_group in groups]
     if len(chosen) < len(general):
         # Which keys the stage has is known once its groups are chosen.
-        bare = compose("config", [*(o.input_line for o in chosen), *later])
+        bare = _bare((*(o.input_line for o in chosen), *later))
         added = [o for o in general if last and o.is_add()]
         general = [o for o in general if o in chosen or o in added or _has(bare, o)]
     config = compose("config", [*usual, *(o.input_line for o in general), *later])
     # One training; where an experiment lists the stages it is composed with the list.
     config.stages, config.stage = {}, {}
     return config
+
+
+@lru_cache(maxsize=16)
+def _bare(lines: tuple[str, ...]) -> DictConfig:
+    """The config of the groups alone, to be read only; the trials of a study share it."""
+    return compose("config", [*lines])
 
 
 def _lines(values: dict[str, Any]) -> list[str]:

@@ -81,8 +81,9 @@ def _trial(trial: FrozenTrial, folder: Path, follower: int | None) -> Trial:
         attrs.get("owner"), attrs.get("heartbeat", 0.0)
     ):
         state, note = "waiting", "killed; the command of the sweep resumes it"
-    if is_interrupted(trial) and follower is not None:
-        note = f"{note}, continued as trial {follower}"
+    if is_interrupted(trial):
+        state = "interrupted"
+        note += f", continued as trial {follower}" if follower is not None else ""
     result = (read_json(folder / attrs["folder"] / RESULT) or {}) if complete else {}
     if complete and not result:
         note = note or "result.json is missing or damaged"

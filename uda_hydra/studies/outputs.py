@@ -10,9 +10,11 @@ from omegaconf import OmegaConf
 from uda_hydra.config import settings
 from uda_hydra.files import is_number
 from uda_hydra.provenance import provenance
+from uda_hydra.settings import TrackingSettings
 from uda_hydra.studies import storage
+from uda_hydra.studies.load import load_study
 from uda_hydra.studies.records import Study
-from uda_hydra.studies.report.write import StudyReport
+from uda_hydra.studies.report.write import StudyReport, write
 from uda_hydra.studies.spec import StudySpec
 from uda_hydra.tracking.backlog import send
 from uda_hydra.tracking.mlflow import close_parent, open_parent
@@ -61,17 +63,6 @@ class ParentRun:
                 | {f"space {name}": value for name, value in about["space"].items()},
             )
 
-    def attach(self, study: Study) -> None:
-        """Upload a report that another process wrote while the sweep ran or after it was killed."""
-        folder = self._spec.folder
-        if self._tracking.enabled:
-            hide(self._tracking.uri)
-            busy = any(trial.state == "running" for trial in study.trials)
-            try:
-                send(folder, abandoned=not busy)
-            except ConnectionError as error:
-                log.warning("the report is not in MLflow: %s", error)
-
     def close(self, status: str, study: Study, report: StudyReport) -> None:
         """Record how the study ended; status "running" while other processes continue it."""
         if not self._tracking.enabled or status == "running":
@@ -85,3 +76,22 @@ class ParentRun:
         tags = {"robust range": report.robust_range}
         tags |= {f"best {name}": str(value) for name, value in report.best.items()}
         close_parent(self._spec.folder, status, metrics, tags=tags)
+
+
+def report_folder(
+    folder: Path, url: str | None, *, tolerance: float, tracking: TrackingSettings
+) -> None:
+    """Write and print the report of the study in ``folder`` as it is, and upload it.
+
+    ``url`` is ``hydra.sweeper.storage``. The sweep may be running, or have been killed.
+    """
+    study = load_study(folder, url)
+    report = write(study, tolerance=tolerance)
+    if tracking.enabled:
+        hide(tracking.uri)
+        busy = any(trial.state == "running" for trial in study.trials)
+        try:
+            send(folder, abandoned=not busy)
+        except ConnectionError as error:
+            log.warning("the report is not in MLflow: %s", error)
+    print(f"{report.text}\nreport: {report.page}")

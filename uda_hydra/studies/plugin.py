@@ -55,6 +55,13 @@ class StudyOptions:
     ``a*`` stands for every key of this form; ``a | none``: left out where the method has none."""
     seeds: list[int] | None = field(default=None, metadata=NOT_NEGATIVE)
     """Every point is trained once with each seed; None for the run's own seed."""
+    reference: Any = "auto"
+    """Whether the composed values are a point of the study: true, false, or auto, where numbers are
+    swept or the values are listed anyway."""
+    dry_run: bool = False
+    """Check the study and show what it would train, without training."""
+    verbose: bool = False
+    """Show all that each training prints; false: a line for each, the rest in its output.txt."""
     n_trials: int | None = field(default=None, metadata=POSITIVE)
     """Number of trainings in the whole study; None for all points of a grid, else 20 points."""
     directions: list[str] | None = None
@@ -83,6 +90,23 @@ class StudyConfig(StudyOptions):
     defaults: list[Any] = field(default_factory=lambda: [{"sampler": "auto"}, {"pruner": "none"}])
 
 
+def check_options(options: StudyOptions) -> None:
+    """Raise ValueError for values that a key of ``hydra.sweeper`` cannot hold."""
+    check_ranges("hydra.sweeper", options)
+    if options.reference not in (True, False, "auto"):
+        raise ValueError(
+            f"hydra.sweeper.reference must be true, false or auto, got {options.reference}"
+        )
+    for group in ("sampler", "pruner"):
+        node = getattr(options, group)
+        target = node.get("_target_") if isinstance(node, dict) else node
+        if not str(target).startswith(f"optuna.{group}s."):
+            raise ValueError(
+                f"hydra.sweeper.{group}={target} is not a {group} of Optuna; choose one by name, "
+                f"hydra/sweeper/{group}=..."
+            )
+
+
 class StudySweeper(Sweeper):
     """Runs a study: see ``uda_hydra.studies.sweeper``, which is imported when it begins."""
 
@@ -101,7 +125,7 @@ class StudySweeper(Sweeper):
             self._run_one_by_one(arguments)
             return
         try:
-            check_ranges("hydra.sweeper", self._options)
+            check_options(self._options)
         except ValueError as error:
             raise UserError(str(error)) from error
         # A mistyped key is reported before anything slow is imported.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 
-from uda_hydra.engine.events import Callback, Evaluation
+from uda_hydra.engine.events import Callback, Evaluation, Run
 from uda_hydra.errors import Stopped
 from uda_hydra.studies.liveness import first_line
 
@@ -62,13 +62,19 @@ class Pruning(Callback):
         self._trial = optuna.trial.Trial(found, trial._trial_id)
         self._reported = {*trial.intermediate_values}
         self._failing = False
+        self._steps = 0
+
+    def on_start(self, run: Run) -> None:
+        """Keep the length of the training."""
+        self._steps = run.steps
 
     def on_evaluate(self, evaluation: Evaluation) -> None:
         """Report the mIoU, and end the training if it lags behind the others."""
         try:
             if evaluation.step not in self._reported:
                 self._trial.report(evaluation.scores.miou, evaluation.step)
-            lags = self._trial.should_prune()
+            # A training that has taken its last step is complete.
+            lags = evaluation.step < self._steps and self._trial.should_prune()
             self._failing = False
         except Exception as error:  # each database driver has errors of its own
             if not self._failing:

@@ -18,7 +18,7 @@ class Trial:
 
     number: int
     state: str
-    """complete, failed, pruned, running or waiting."""
+    """complete, failed, interrupted, pruned, running or waiting."""
     params: Point
     """The values of the swept keys; the seed is not among them."""
     seed: int
@@ -28,7 +28,7 @@ class Trial:
     result: dict[str, Any] = field(default_factory=dict)
     """``result.json`` of the last stage; empty unless complete, or where it cannot be read."""
     note: str = ""
-    """Why the trial failed or was pruned, or what is missing of it."""
+    """Why the trial failed, was interrupted or pruned, or what is missing of it."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Study:
     space: dict[str, str]
     """Swept key to its range as written: ``choice(...)``, ``tag(log, interval(...))``."""
     reference: Point
-    """The paper's point: the composed values of the swept keys. Always part of the study."""
+    """The composed values of the swept keys; empty where they are no point of the study."""
     seeds: tuple[int, ...]
     trials: tuple[Trial, ...]
     facts: dict[str, str] = field(default_factory=dict)

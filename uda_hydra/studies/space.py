@@ -29,7 +29,7 @@ class Space:
     """Each swept key with its values, as in the sweep's file or on the command line."""
     distributions: dict[str, BaseDistribution]
     reference: Point | None
-    """The composed values; None if one of them cannot be a value of its distribution."""
+    """The composed values; None where they are no point of the study."""
 
     @property
     def listed(self) -> bool:
@@ -55,30 +55,52 @@ def _value_key(value: Value) -> tuple[str, Any]:
     return ("number", float(value)) if is_number(value) else (type(value).__name__, str(value))
 
 
-def parse_space(overrides: Overrides, config: DictConfig) -> tuple[Space, list[int] | None]:
+def parse_space(
+    overrides: Overrides, config: DictConfig, *, reference: bool | str = "auto"
+) -> tuple[Space, list[int] | None]:
     """The space of the swept overrides, and the seeds if they are swept.
 
-    ``config`` is the composed config with its ``hydra`` node.
+    ``config`` is the composed config with its ``hydra`` node; ``reference`` is that of the sweeper.
     """
     swept = dict(overrides.swept)
     seeds = swept.pop("seed", None)
     values = {name: split_line(override.input_line)[1] for name, override in swept.items()}
     references = {name: composed_value(name, config) for name in swept}
-    distributions, known = {}, True
+    wanted = reference is True or (
+        reference == "auto" and all(_means_something(o, references[n]) for n, o in swept.items())
+    )
+    distributions, known = {}, wanted
     for name, override in swept.items():
         if override.is_interval_sweep():
             ends = override.value().start, override.value().end
             _check_swept(name, [*ends])
             if not ends[0] < ends[1]:
                 raise UserError(f"{override.input_line}: the first end must be the smaller one")
-            known &= _widen(override, references[name])
+            known &= wanted and _widen(override, references[name])
             distributions[name] = create_optuna_distribution_from_override(override)
         else:
-            listed = _listed(override, references[name])
+            listed = _listed(override, *([references[name]] if wanted else []))
             _check_swept(name, listed)
             distributions[name] = CategoricalDistribution(listed)
+    if reference is True and not known:
+        raise UserError(
+            f"hydra.sweeper.reference=true: the composed values {references} are not all inside "
+            "the intervals' kind of value; use hydra.sweeper.reference=auto"
+        )
     space = Space(values, distributions, references if known else None)
     return space, None if seeds is None else _whole_numbers(seeds)
+
+
+def _means_something(override: Override, value: Value) -> bool:
+    """Whether the composed value of a key belongs among its swept values unasked.
+
+    A number belongs among numbers; of categories only one that is swept anyway.
+    """
+    if override.is_interval_sweep():
+        return True
+    listed = _listed(override)
+    among = _value_key(value) in map(_value_key, listed)
+    return among or all(map(is_number, [value, *listed]))
 
 
 def _check_swept(name: str, values: list[Value]) -> None:

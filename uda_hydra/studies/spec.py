@@ -17,10 +17,8 @@ from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.errors import UserError
 from uda_hydra.files import digest_of, quoted
 from uda_hydra.provenance import command
-from uda_hydra.runs.checks import check_stages
 from uda_hydra.runs.identity import identity
 from uda_hydra.runs.layout import check_folder
-from uda_hydra.runs.stages import plan
 from uda_hydra.studies import storage
 from uda_hydra.studies.keys import Overrides, split_line
 from uda_hydra.studies.plugin import StudyOptions
@@ -94,18 +92,10 @@ class StudySpec:
         return f"{values} seed {job.seed}{again}".strip()
 
     def check(self) -> None:
-        """Raise UserError for what can be known before anything is run or written."""
+        """Raise UserError for what can be known without composing the trainings."""
         check_folder(self.folder, "study")
-        check_stages(plan(self.config, self.fixed))
         if self.options.storage is not None:
             storage.check_database(self.options.storage)
-        for group in ("sampler", "pruner"):
-            target = str(getattr(self.options, group).get("_target_"))
-            if not target.startswith(f"optuna.{group}s."):
-                raise UserError(
-                    f"hydra.sweeper.{group}._target_={target} is not a {group} of Optuna; choose "
-                    f"one by name, hydra/sweeper/{group}=..."
-                )
         if self.pruned and [*self.objectives] not in (["miou/last"], ["miou/best"]):
             raise UserError(
                 "hydra/sweeper/pruner ends trainings of low mIoU: it needs objective=miou/last, "
@@ -153,7 +143,7 @@ def parse_study(overrides: Overrides, options: StudyOptions, config: DictConfig)
     """
     choices = dict(config.hydra.runtime.choices)
     bare = OmegaConf.masked_copy(config, [name for name in config if name != "hydra"])
-    space, swept_seeds = parse_space(overrides, config)
+    space, swept_seeds = parse_space(overrides, config, reference=options.reference)
     # A fixed seed on the command line is the only one.
     listed = None if "seed" in overrides.fixed else options.seeds
     seeds = tuple(dict.fromkeys(swept_seeds or listed or [config.seed]))
@@ -163,7 +153,8 @@ def parse_study(overrides: Overrides, options: StudyOptions, config: DictConfig)
     objectives = _objectives(config.objective, options.directions)
     goals = [[*objectives], [*objectives.values()]]
     pruner = choices["hydra/sweeper/pruner"]
-    recipe = digest_of([_recipe(bare, fixed), space.written, *goals, pruner])
+    without = ["no reference"] if space.reference is None else []
+    recipe = digest_of([_recipe(bare, fixed), space.written, *goals, pruner, *without])
     name = [choices.get("sweep") or "grid", choices["method"], choices["dataset"]]
     label = "-".join(name).replace("/", "-")
     return StudySpec(

@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 from optuna.trial import TrialState
 
+from uda_hydra.config import settings
 from uda_hydra.engine.device import free_memory
 from uda_hydra.errors import Stopped, UserError, print_error
 from uda_hydra.files import is_number, mask, printable, quoted
@@ -27,13 +28,15 @@ from uda_hydra.runs.layout import mark_folder
 from uda_hydra.studies import storage
 from uda_hydra.studies.keys import Overrides
 from uda_hydra.studies.liveness import Heartbeat
-from uda_hydra.studies.load import load_study, read_study
-from uda_hydra.studies.outputs import ParentRun
+from uda_hydra.studies.load import read_study
+from uda_hydra.studies.outputs import ParentRun, report_folder
+from uda_hydra.studies.overview import known_trials, overview, trainings
 from uda_hydra.studies.plugin import StudyOptions
 from uda_hydra.studies.pruning import Pruned
 from uda_hydra.studies.queue import Job, TrialQueue
 from uda_hydra.studies.report.write import write
 from uda_hydra.studies.spec import StudySpec, parse_study
+from uda_hydra.studies.trainings import check_trainings
 
 
 class FailedTrials(UserError):
@@ -61,12 +64,19 @@ def sweep(
     """Run what is left of the study of ``overrides``, or with ``task=report`` only report it."""
     spec = parse_study(overrides, options, config)
     if config.task == "report":
-        study = load_study(spec.folder, options.storage)
-        report = write(study, tolerance=options.robust_within)
-        ParentRun(spec).attach(study)
-        print(f"{report.text}\nreport: {report.page}")
+        report_folder(
+            spec.folder,
+            options.storage,
+            tolerance=options.robust_within,
+            tracking=settings(spec.config.tracking),
+        )
         return
     spec.check()
+    plans = check_trainings(spec)
+    if options.dry_run:
+        trials = known_trials(spec)
+        print(mask(printable(f"{overview(spec, plans, trials)}\n{trainings(spec, trials)}")))
+        return
     launcher = _launcher(spec, config, context, task)
     mark_folder(spec.folder, "study")
     queue = TrialQueue(
@@ -78,6 +88,8 @@ def sweep(
     )
     with storage.readable(spec.url, storage.UNUSABLE):
         queue.describe(spec.facts(provenance([])))
+        study = read_study(queue.study, spec.folder)
+        print(mask(printable(overview(spec, plans, study.trials))))
         _run_and_report(spec, queue, launcher)
 
 
@@ -100,7 +112,7 @@ def _run_and_report(spec: StudySpec, queue: TrialQueue, launcher: Any) -> None:
     parent.open()
     status = "failed"
     try:
-        with _exiting_on_sigterm(), Heartbeat(queue.send_heartbeat):
+        with _exiting_on_signals(), Heartbeat(queue.send_heartbeat):
             _run_all(spec, queue, launcher)
         status = "finished"
     except (Stopped, KeyboardInterrupt, SystemExit):
@@ -145,7 +157,7 @@ def run_trials(spec: StudySpec, queue: TrialQueue, launcher: Any) -> list[Outcom
     """Ask for the next trials, launch them, record how they ended; none when none is left."""
     jobs = queue.take(spec.options.n_jobs)
     for job in jobs:
-        print(mask(printable(f"\ntrial {job.number} of {spec.folder.name}: {spec.describe(job)}")))
+        print(mask(printable(f"trial {job.number} of {spec.design.total}: {spec.describe(job)}")))
     if not jobs:
         return []
     returned: Sequence[JobReturn] = ()
@@ -169,6 +181,7 @@ def _record(spec: StudySpec, queue: TrialQueue, job: Job, returned: JobReturn) -
         missing = [name for name, v in named if not (is_number(v) and math.isfinite(v))]
         if not missing:
             queue.record(job, TrialState.COMPLETE, values, "")
+            print(f"trial {job.number}: {_shown(spec, values)}")
             return Outcome()
         value = UserError(f"{missing[0]} of the result is not a finite number")
     note = mask(printable((str(value) or repr(value)).splitlines()[0]))
@@ -187,16 +200,24 @@ def _record(spec: StudySpec, queue: TrialQueue, job: Job, returned: JobReturn) -
     return Outcome(failure=note)
 
 
+def _shown(spec: StudySpec, values: Sequence[float]) -> str:
+    """The objectives of a finished trial."""
+    return ", ".join(f"{name} {v:.4g}" for name, v in zip(spec.objectives, values, strict=True))
+
+
 @contextmanager
-def _exiting_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends the process through its ``finally`` clauses, with the shell's exit code."""
+def _exiting_on_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the process through its ``finally`` clauses, as a shell counts it."""
 
     def end(number: int, frame: FrameType | None) -> None:
         print("stopped; the same command resumes from the last checkpoint", file=sys.stderr)
         sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    # nohup has SIGHUP ignored, and means it.
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

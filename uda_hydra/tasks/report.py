@@ -1,15 +1,33 @@
-"""Report: done by the sweeper, which knows the study; here only its absence is explained."""
+"""Report: writes the report of a study again, from the study's folder alone."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from uda_hydra.config import settings
 from uda_hydra.errors import UserError
 
 
 def report(config: DictConfig, overrides: list[str]) -> None:
-    """Raise UserError: a command that is no sweep has no study to report."""
-    raise UserError(
-        "task=report needs the study: the overrides of its command, sweep=... or -m and what is "
-        "swept"
+    """Write the report of the study in ``config.output``; UserError if there is none.
+
+    A command that is a sweep never comes here: its sweeper knows the folder.
+    """
+    if config.output is None:
+        raise UserError(
+            "task=report needs the study: output=FOLDER, or the overrides of its command, "
+            "sweep=... or -m and what is swept"
+        )
+    # Late: the report imports what draws and what tests hypotheses.
+    from uda_hydra.studies.outputs import report_folder
+
+    sweeper = HydraConfig.get().sweeper
+    report_folder(
+        Path(config.output),
+        sweeper.storage,
+        tolerance=sweeper.robust_within,
+        tracking=settings(config.tracking),
     )

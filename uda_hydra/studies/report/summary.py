@@ -27,7 +27,8 @@ def describe_progress(analysis: StudyAnalysis) -> str:
     done = len(analysis.complete)
     text = f"{done} of {len(states)} trials complete: {count(len(analysis.points.all), 'point')}"
     text += f", {count(len(analysis.points.seeds), 'seed')}" if done else ""
-    others = [(states.count(state), state) for state in ("failed", "pruned", "running", "waiting")]
+    unhappy = ("failed", "interrupted", "pruned", "running", "waiting")
+    others = [(states.count(state), state) for state in unhappy]
     others.append((len(analysis.not_finite), "not finite"))
     rest = ", ".join(f"{number} {state}" for number, state in others if number)
     text += f"; {rest}" if rest else ""

@@ -19,7 +19,7 @@ from uda_hydra.studies.report.points import PointResults, equal, shown_point
 Rows = list[list[str]]
 """The first row is the head."""
 PUBLISHED = "published"
-LEFT_OUT = ("failed", "pruned")
+LEFT_OUT = ("failed", "interrupted", "pruned")
 NOT_FINITE = "objective is not a finite number"
 
 

@@ -1,0 +1,101 @@
+"""What a study is, in a few lines: before it begins, and for ``hydra.sweeper.dry_run=true``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from uda_hydra.errors import UserError
+from uda_hydra.runs.results import RESULT
+from uda_hydra.runs.stages import Stage
+from uda_hydra.studies import storage
+from uda_hydra.studies.load import load_study
+from uda_hydra.studies.queue import Job
+from uda_hydra.studies.records import Trial
+from uda_hydra.studies.space import point_key
+from uda_hydra.studies.spec import StudySpec
+
+
+def known_trials(spec: StudySpec) -> tuple[Trial, ...]:
+    """The trials that the study has had so far; none before it has begun."""
+    if spec.options.storage is None and not (spec.folder / storage.FILE).is_file():
+        return ()
+    try:
+        return load_study(spec.folder, spec.options.storage).trials
+    except UserError:
+        # A database that does not hold the study yet.
+        return ()
+
+
+def overview(spec: StudySpec, plans: Sequence[Sequence[Stage]], trials: Sequence[Trial]) -> str:
+    """Points, seeds, what is done, shared starts, the reference and the time that is left."""
+    space, seeds = spec.design.space, spec.design.seeds
+    points = f"{spec.design.total / len(seeds):g} points"
+    if len(space.written) == 0:
+        points = "no swept key"
+    lines = [
+        f"study {spec.folder.name} in {spec.folder}",
+        f"{points} x {_counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))}) = "
+        f"{_counted(spec.design.total, 'training')}: {_states(spec, trials)}",
+        *(f"  {name}: {values}" for name, values in space.written.items()),
+        f"reference: {_reference(spec)}",
+    ]
+    if starts := _starts(spec, plans):
+        lines.append(starts)
+    if time := _time_left(spec, trials):
+        lines.append(time)
+    return "\n".join(lines)
+
+
+def trainings(spec: StudySpec, trials: Sequence[Trial]) -> str:
+    """A line for every training of a grid with its state; of drawn points there are none yet."""
+    states = _latest(trials)
+    planned = spec.design.planned() if spec.design.grid else []
+    lines = []
+    for point, seed in planned:
+        state = states.get((point_key(point), seed), "waiting")
+        lines.append(f"  {spec.describe(Job(0, 0, point, seed, '', None))}  {state}")
+    return "\n".join(lines)
+
+
+def _latest(trials: Sequence[Trial]) -> dict[object, str]:
+    """The state of the last attempt at each training."""
+    return {(point_key(trial.params), trial.seed): trial.state for trial in trials}
+
+
+def _states(spec: StudySpec, trials: Sequence[Trial]) -> str:
+    found = Counter(_latest(trials).values())
+    found["waiting"] = max(0, spec.design.total - sum(found.values()) + found["waiting"])
+    return ", ".join(f"{number} {state}" for state, number in found.items() if number)
+
+
+def _reference(spec: StudySpec) -> str:
+    point = spec.design.space.reference
+    if point is None:
+        return "none (hydra.sweeper.reference=true adds the values of the config as a point)"
+    return ", ".join(f"{name}={value}" for name, value in point.items()) or "the config as it is"
+
+
+def _starts(spec: StudySpec, plans: Sequence[Sequence[Stage]]) -> str:
+    """How many stages are trained once for all trainings; "" if there are none."""
+    folders = {stage.folder for stages in plans for stage in stages[:-1]}
+    done = sum((folder / RESULT).is_file() for folder in folders)
+    if not folders:
+        return ""
+    each = "" if spec.config.start.seed is not None or len(spec.design.seeds) == 1 else " per seed"
+    return f"{_counted(len(folders), 'shared start')}{each}, {done} done"
+
+
+def _time_left(spec: StudySpec, trials: Sequence[Trial]) -> str:
+    """Hours by the mean of the finished trainings; "" if none has finished."""
+    known = [trial.result["seconds"] for trial in trials if "seconds" in trial.result]
+    if not known:
+        return ""
+    mean = sum(known) / len(known)
+    done = sum(state in ("complete", "pruned", "failed") for state in _latest(trials).values())
+    left = max(0, spec.design.total - done)
+    return f"about {left * mean / 3600:.2g} h to train, {mean / 60:.2g} min each, without starts"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

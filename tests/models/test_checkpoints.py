@@ -14,10 +14,11 @@ from torch import Tensor
 
 from uda_hydra.models.checkpoints.containers import CONTAINERS, unwrap
 from uda_hydra.models.checkpoints.export import official, ours, write_official, write_ours
-from uda_hydra.models.checkpoints.layouts import BY_NAME, LAYOUTS, OURS, WeightLayout
+from uda_hydra.models.checkpoints.layouts import BY_NAME, LAYOUTS, OURS
 from uda_hydra.models.checkpoints.names import order, rename
 from uda_hydra.models.checkpoints.reading import Checkpoint, read_checkpoint
 from uda_hydra.models.checkpoints.recognition import identify
+from uda_hydra.models.checkpoints.weight_layout import WeightLayout
 
 OFFICIAL = [layout for layout in LAYOUTS if layout is not OURS]
 SEGMENTERS = [layout for layout in OFFICIAL if "main_head." in str(layout.pairs)]

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from uda_hydra.models.checkpoints.layouts import WeightLayout
+from uda_hydra.models.checkpoints.weight_layout import WeightLayout
 
 
 class Backbone(nn.Module):

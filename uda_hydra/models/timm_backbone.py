@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from uda_hydra.errors import UserError, nearest
 from uda_hydra.models.backbone import Backbone
 from uda_hydra.models.batch_norm import FixedBatchNorm, Policy, StillBatchNorm, freeze
-from uda_hydra.models.checkpoints.layouts import WeightLayout
 from uda_hydra.models.checkpoints.timm import timm_layout
+from uda_hydra.models.checkpoints.weight_layout import WeightLayout
 from uda_hydra.models.tokens import hide
 from uda_hydra.types import Normalization
 

@@ -10,7 +10,8 @@ import math
 
 from torch import Tensor, nn
 
-from uda_hydra.models.checkpoints.layouts import OURS, WeightLayout
+from uda_hydra.models.checkpoints.layouts import OURS
+from uda_hydra.models.checkpoints.weight_layout import WeightLayout
 from uda_hydra.models.heads import AsppSum
 
 INITIAL_STD = 0.01

@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from uda_hydra.models.checkpoints.containers import wrap
-from uda_hydra.models.checkpoints.layouts import BY_NAME, LAYOUTS, OURS, WeightLayout
+from uda_hydra.models.checkpoints.layouts import BY_NAME, LAYOUTS, OURS
 from uda_hydra.models.checkpoints.names import abbreviate, fit, order, rename_back
 from uda_hydra.models.checkpoints.reading import NAMES, Checkpoint
+from uda_hydra.models.checkpoints.weight_layout import WeightLayout
 
 UNUSED = "unused."
 """Prefix, in our files, of the tensors that only the official code uses."""

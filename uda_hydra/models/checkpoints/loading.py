@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from uda_hydra.models.checkpoints.branches import branch_warnings
-from uda_hydra.models.checkpoints.layouts import WeightLayout
 from uda_hydra.models.checkpoints.names import abbreviate
 from uda_hydra.models.checkpoints.reading import Checkpoint, read_checkpoint
+from uda_hydra.models.checkpoints.weight_layout import WeightLayout
 
 COUNTER = "num_batches_tracked"
 CLASSIFIER = re.compile(r"(main|aux)_head\.(branches\.\d+|classifier)\.(weight|bias)")

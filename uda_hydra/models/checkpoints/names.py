@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
-from uda_hydra.models.checkpoints.layouts import WeightLayout
 from uda_hydra.models.checkpoints.parts import Pairs
+from uda_hydra.models.checkpoints.weight_layout import WeightLayout
 
 
 class Fit(NamedTuple):

@@ -15,9 +15,10 @@ from torch import Tensor
 from uda_hydra.inputs import InputError, open_regular, shown
 from uda_hydra.models.checkpoints.containers import Unwrapped, unwrap
 from uda_hydra.models.checkpoints.guard import LARGEST_FILE, Unsafe, check_torch_file
-from uda_hydra.models.checkpoints.layouts import OURS, WeightLayout
+from uda_hydra.models.checkpoints.layouts import OURS
 from uda_hydra.models.checkpoints.names import rename
 from uda_hydra.models.checkpoints.recognition import Recognised, identify
+from uda_hydra.models.checkpoints.weight_layout import WeightLayout
 
 NAMES = "uda_hydra.names"
 """Key of the metadata of our safetensors files: the names in the order of the state dict."""

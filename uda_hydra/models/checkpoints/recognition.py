@@ -6,14 +6,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from uda_hydra.models.checkpoints.layouts import (
-    BACKBONE_WRITTEN_HERE,
-    LAYOUTS,
-    WRITTEN_HERE,
-    WeightLayout,
-)
+from uda_hydra.models.checkpoints.layouts import BACKBONE_WRITTEN_HERE, LAYOUTS, WRITTEN_HERE
 from uda_hydra.models.checkpoints.names import Fit, abbreviate, fit
 from uda_hydra.models.checkpoints.parts import HEADS
+from uda_hydra.models.checkpoints.weight_layout import WeightLayout
 
 TOLERANCE = 0.05
 """Share of a file's names that may be unknown: enough for one more layer, not for another head."""

@@ -30,7 +30,7 @@ LAYERS = [
     ["files", "terminal"],
 ]
 HEAVY = {
-    "hydra": {"runs", "schema", "errors", "studies", "benchmark"},
+    "hydra": {"tasks", "runs", "schema", "errors", "studies", "benchmark"},
     "hydra_plugins": {"studies"},
     "omegaconf": {
         "published",

@@ -23,8 +23,10 @@ def test_cosines_and_their_gradient():
     torch.manual_seed(0)
     features = torch.randn(2, 70, 5, dtype=torch.float64, requires_grad=True)
     keys = F.normalize(torch.randn(3, 70, dtype=torch.float64), dim=1)
-    torch.testing.assert_close(Cosines.apply(features, keys), keys @ F.normalize(features, dim=1))
-    assert torch.autograd.gradcheck(lambda f: Cosines.apply(f, keys), features)
+    cosine, length = Cosines.apply(features, keys)
+    torch.testing.assert_close(cosine, keys @ F.normalize(features, dim=1))
+    torch.testing.assert_close(length, features.norm(dim=1, keepdim=True))
+    assert torch.autograd.gradcheck(lambda f: Cosines.apply(f, keys)[0], features)
 
 
 def test_a_cell_of_length_0_has_a_finite_gradient():

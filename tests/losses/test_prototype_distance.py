@@ -72,7 +72,7 @@ def test_regularizers_are_least_for_the_uniform_prediction():
     uniform = torch.zeros(1, 4, 2, 2)
     sure = uniform.clone()
     sure[:, 0] = 5.0
-    least = {"mrkld": math.log(4), "mrent": -math.log(4)}
+    least = {"mrkld": math.log(4), "mrent": -math.log(4), "mrl2": 1 / 4}
     for name, regularizer in L.REGULARIZERS.items():
         assert regularizer(uniform).item() == pytest.approx(least[name])
         assert regularizer(sure) > regularizer(uniform)

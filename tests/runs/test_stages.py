@@ -51,6 +51,15 @@ def test_a_stage_can_be_addressed_alone():
     assert caco.config.trainer.steps == 7
 
 
+def test_a_data_set_may_give_source_models_a_length_of_their_own():
+    for method in ("source_only", "caco"):
+        first, *later = planned(f"method={method}", "dataset=idda2camvid").values()
+        assert first.config.trainer.steps == first.config.optimizer.horizon == 2000
+        assert [stage.config.trainer.steps for stage in later] == [400] * len(later)
+    source, caco = planned("dataset=idda2camvid", "trainer.steps=7").values()
+    assert source.config.trainer.steps == caco.config.trainer.steps == 7
+
+
 def test_where_a_run_begins_belongs_to_its_first_stage():
     source, caco = planned("init=resnet.pth", "output=run").values()
     assert source.config.init == "resnet.pth"

@@ -34,8 +34,8 @@ def test_each_class_keeps_its_surest_share(make_trainer):
         trainer.step(*next(trainer.batches()), Step(0, 0.0))
         logged = method.monitor()
         assert {"threshold/0", "pseudo_share/all", "pseudo_share/18"} <= {*logged}
-    # Dividing by thresholds can only add labels to the share of the most probable class.
-    assert 0.2 <= shares[0.2] < shares[0.5]
+    # Rounding down costs a class less than a pixel; dividing by thresholds only adds labels.
+    assert 0.199 <= shares[0.2] < shares[0.5]
 
 
 def test_rounds_follow_each_other_with_growing_portions():

@@ -72,3 +72,14 @@ def test_every_method_takes_two_steps_on_streets(make_trainer, method):
     trainer.fit(Run("two", trainer.folder, steps=2, start=0, config={}))
     assert trainer.done == 2
     assert 0 <= trainer.last.miou <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_logits_that_are_finer_than_the_features(make_trainer, method):
+    if method in NETWORKS:
+        return
+    trainer = make_trainer(f"method={method}", "model=lite0", "init=null", "trainer.steps=1")
+    trainer.prepare()
+    trainer.fit(Run("one", trainer.folder, steps=1, start=0, config={}))
+    assert trainer.done == 1

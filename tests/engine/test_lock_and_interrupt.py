@@ -38,12 +38,15 @@ def test_a_hangup_that_nohup_ignores_stays_ignored():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_is_noted_and_the_handlers_come_back(number):
-    before = signal.getsignal(number)
-    with Interrupt() as interrupt:
-        assert interrupt.received is None
-        os.kill(os.getpid(), number)
-        assert interrupt.received == number
-    assert signal.getsignal(number) is before
+    outer = signal.signal(number, signal.SIG_DFL)
+    try:
+        with Interrupt() as interrupt:
+            assert interrupt.received is None
+            os.kill(os.getpid(), number)
+            assert interrupt.received == number
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, outer)
 
 
 @pytest.fixture

@@ -33,8 +33,9 @@ class Interrupt:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Interrupt:
-        # nohup has SIGHUP ignored, and means it.
-        wanted = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        # nohup has SIGHUP ignored, and means it; a shell's "&" has SIGINT ignored, unasked.
+        kept = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else set()
+        wanted = [number for number in SIGNALS if number not in kept]
         self._before = {number: signal.signal(number, self._note) for number in wanted}
         return self
 

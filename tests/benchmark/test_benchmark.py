@@ -84,9 +84,13 @@ def test_it_runs_without_hydra_omegaconf_mlflow_and_optuna(bare_run):
         "dictionary update": "at least 10 for both together",
         "contrast, forward + backward": "at least 10 for both together",
         "update and contrast": "at least 10 for both together",
+        "prototype update": "at least 20 on a CPU",
+        "prototype contrast, forward + backward": "",
+        "prototype contrast, forward + backward, against one product": "at most 1.1",
         "class centres": "at least 20 on a CPU",
-        "labels and contrasts": "",
-        "contrasts by one product": "at most 1.1",
+        "labels of nearest centres": "",
+        "centre contrasts, forward + backward": "",
+        "centre contrasts, forward + backward, against one product": "at most 1.1",
         "sample, uncached": "at least 1.6",
         "sample, cached": "at least 300",
         "confusion matrix, scene": "at least 8 on one thread",
@@ -137,7 +141,7 @@ def test_only_what_is_named_is_run(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("command_line", "message"),
     [
-        (["stepp"], "unknown: stepp; choose from step, methods, dictionary"),
+        (["stepp"], "unknown: stepp; choose from step, methods, "),
         (["--threads", "0"], "--threads must be 1 or more, got 0"),
     ],
 )

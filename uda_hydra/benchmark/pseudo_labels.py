@@ -52,7 +52,8 @@ class Problem:
         self.sizes = sizes
         width, height = sizes.image
         self.soft = drawn(CLASSES, *sizes.stored).softmax(dim=0)
-        self.crop = Crop(31, 17, *sizes.crop)
+        inside = (big - small for big, small in zip(sizes.resized, sizes.crop, strict=True))
+        self.crop = Crop(*(room // 3 for room in inside), *sizes.crop)
         self.view = View(sizes.image, (Resize(*sizes.resized), self.crop, Mirror()))
         quarter = height // STRIDE, width // STRIDE
         self.feature = drawn(sizes.images, sizes.channels, *quarter)

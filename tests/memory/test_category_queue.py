@@ -41,8 +41,13 @@ def test_labels_reach_the_grid_by_nearest_neighbour():
     # Cells 0 and 1 of two read pixels 0 and 2 (not 1) of five: floor(i * 5 / 2).
     queue = CategoryQueue(2, 1, 1)
     features = torch.tensor([3.0, 4.0]).view(1, 1, 2)
-    queue.push(features, torch.tensor([[0, 0, 1, IGNORE, IGNORE]], dtype=torch.uint8))
+    label = torch.tensor([[0, 0, 1, IGNORE, IGNORE]], dtype=torch.uint8)
+    queue.push(features, label)
     assert queue.keys.flatten().tolist() == [3, 4]
+    # Of a network whose logits are finer than its features, the probability too.
+    sure = torch.tensor([0.9, 0, 0.2, 0, 0])
+    queue.push(features, label, torch.stack([sure, 1 - sure])[:, None])
+    torch.testing.assert_close(queue.probability[:, 0], torch.tensor([[0.9, 0.1], [0.2, 0.8]]))
 
 
 def test_matches_a_loop_over_classes_and_cells():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer, Shaped
 from torch import Tensor, nn
 
 
@@ -63,24 +63,26 @@ class CategoryQueue(nn.Module):
         self,
         features: Float[Tensor, "d h w"],
         label: Integer[Tensor, "h2 w2"],
-        probability: Float[Tensor, "c h w"] | None = None,
+        probability: Float[Tensor, "c h2 w2"] | None = None,
     ) -> None:
         """Add the mean feature of every class that one image shows; other classes stay as they are.
 
-        ``label`` is brought to the features' grid by nearest neighbour. ``probability`` is averaged
-        over the same cells; without it (true labels) a key is one-hot in its class.
+        ``label`` and ``probability`` are brought to the features' grid by nearest neighbour, and
+        averaged over the same cells; without a probability (true labels) a key is one-hot in its
+        class.
         """
         classes = torch.arange(len(self.keys), device=self.keys.device)
-        cells = _nearest(label, features.shape[-2:]).flatten()
+        size = features.shape[-2:]
+        cells = _nearest(label[None], size).flatten()
         mask = (cells == classes[:, None]).to(self.keys.dtype)
         present = mask.sum(dim=1, keepdim=True) > 0
 
         key = _mean(features, mask)
         one_hot = torch.eye(len(classes), device=mask.device, dtype=mask.dtype)
-        mean_probability = one_hot if probability is None else _mean(probability, mask)
+        seen = one_hot if probability is None else _mean(_nearest(probability, size), mask)
 
         slot = self.pushed % self.length
-        for ring, new in ((self.keys, key), (self.probability, mean_probability)):
+        for ring, new in ((self.keys, key), (self.probability, seen)):
             ring[classes, slot] = new.where(present, ring[classes, slot])
         self.pushed += present.flatten()
 
@@ -111,9 +113,12 @@ class CategoryQueue(nn.Module):
         return self.full if self.gate == "full" else torch.ones_like(self.full)
 
 
-def _nearest(label: Integer[Tensor, "h w"], size: tuple[int, int]) -> Float[Tensor, "h2 w2"]:
-    """The label at ``size``: cell i reads pixel floor(i * in / out), as in the release."""
-    return F.interpolate(label[None, None].float(), size=tuple(size), mode="nearest")[0, 0]
+def _nearest(map: Shaped[Tensor, "c h w"], size: tuple[int, int]) -> Shaped[Tensor, "c h2 w2"]:
+    """The map at ``size``: cell i reads pixel floor(i * in / out), as in the release."""
+    if map.shape[-2:] == torch.Size(size):
+        return map
+    values = map if map.is_floating_point() else map.float()
+    return F.interpolate(values[None], size=tuple(size), mode="nearest")[0]
 
 
 def _mean(map: Float[Tensor, "d h w"], mask: Float[Tensor, "c n"]) -> Float[Tensor, "c d"]:

@@ -25,6 +25,7 @@ def repair() -> None:
 
     _VersionManager._set_alembic_revision = _stamp
     _FanovaTree._get_node_value = _node_value
+    # The two calls that enter given trials: Optuna 2 warns at each, and there is no other way.
     experimental = r"(create_trial|add_trials?) is experimental"
     warnings.filterwarnings("ignore", experimental, ExperimentalWarning)
 

@@ -176,7 +176,6 @@ def test_every_preset_gives_a_label_map(name):
         "average=some",
         "window=[4]",
         "window=[8,8]",
-        "network=both",
     ],
 )
 def test_what_no_protocol_can_be_is_refused(change):

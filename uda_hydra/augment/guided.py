@@ -176,7 +176,8 @@ class MinedCrop:
             raise ValueError(
                 f"augmentation.chance must be a probability, 0 to 1, got {self.chance}"
             )
-        assert self.free.active
+        # It checks the other options.
+        _ = self.free
 
     @property
     def free(self) -> RandomView:

@@ -76,7 +76,7 @@ def draw_lines(
             for picture in (label_space.colourise(label), errors(label, panel.truth))
         ]
         texts = [text for name, label in pair for text in (name, error_rate(label, panel.truth))]
-        lines.append((side_by_side(pictures, cv2.INTER_NEAREST), (*texts,)))
+        lines.append((side_by_side(pictures), (*texts,)))
     return lines
 
 
@@ -108,14 +108,12 @@ def draw_row(panel: Panel, label_space: LabelSpace) -> UInt8[np.ndarray, "h w 3"
         cv2.resize(picture, size, interpolation=shrink)
         for picture in (panel.image, heat(panel.confidence))
     )
-    return side_by_side([image, truth, prediction, confidence], cv2.INTER_NEAREST)
+    return side_by_side([image, truth, prediction, confidence])
 
 
-def side_by_side(
-    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], filter: int
-) -> UInt8[np.ndarray, "h w 3"]:
-    """As wide as ``TILE`` each, with gaps, resized by one of OpenCV's filters."""
-    tiles = [cv2.resize(one, _tile(one), interpolation=filter) for one in pictures]
+def side_by_side(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[np.ndarray, "h w 3"]:
+    """As wide as ``TILE`` each, with gaps, by nearest pixels."""
+    tiles = [cv2.resize(one, _tile(one), interpolation=cv2.INTER_NEAREST) for one in pictures]
     gap = np.full((tiles[0].shape[0], GAP, 3), PAPER, np.uint8)
     return np.hstack([part for tile in tiles for part in (tile, gap)][:-1])
 

@@ -63,7 +63,9 @@ def test_crst_learns_soft_labels_and_small_things_are_looked_for(make_trainer):
     trainer.prepare()
     source, target = next(trainer.batches())
     assert target.stored["soft"].shape == (2, 19, 32, 32)
-    torch.testing.assert_close(target.stored["soft"].sum(1), torch.ones(2, 32, 32))
+    # In half precision.
+    total = target.stored["soft"].sum(1)
+    torch.testing.assert_close(total, torch.ones(2, 32, 32), rtol=0, atol=2e-3)
     values = trainer.step(source, target, Step(0, 0.0))
     assert values["loss/seg"] > 0
     rare = trainer.method.stored()["rare"]

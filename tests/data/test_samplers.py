@@ -21,6 +21,7 @@ from uda_hydra.data.samplers import (
     ClassBalanced,
     ClassBalancedOrder,
     Portion,
+    PortionOrder,
     RareClass,
     files_by_class,
 )
@@ -196,17 +197,19 @@ def test_augmentation_presets_build(choice):
     assert built.active == (choice != "none")
 
 
-def test_a_portion_shows_its_images_and_no_others():
+def test_a_portion_shows_its_images_and_no_others(pair, tmp_path):
     shown = {}
     for share, draw in ((0.25, 0), (0.5, 0), (0.25, 1)):
-        order = Portion(share=share, draw=draw).order(range(40), scan=None)
         count = int(40 * share)
+        order = PortionOrder(40, count, draw)
         passes = [[order.draw(3, one * count + i).index for i in range(count)] for one in (0, 1)]
         assert sorted(passes[0]) == sorted(passes[1]) != passes[1]
         assert len({*passes[0]}) == count
         shown[share, draw] = {*passes[0]}
     assert shown[0.25, 0] < shown[0.5, 0]
     assert shown[0.25, 1] != shown[0.25, 0]
-    assert [Portion(share=0.001, draw=0).order(range(9), scan=None).count] == [1]
+    for share, count in ((0.001, 1), (0.5, 2), (1.0, 5)):
+        order = Portion(share=share, draw=0).order(pair.source.images, scan=tmp_path)
+        assert (order.size, order.count) == (5, count)
     with pytest.raises(ValueError, match=r"sampler\.share must be in \(0, 1\]"):
         Portion(share=0.0, draw=0)

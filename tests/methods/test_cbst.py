@@ -30,7 +30,7 @@ def test_each_class_keeps_its_surest_share(make_trainer):
         trainer = make_trainer("method=cbst/round", f"method.portion={portion}")
         trainer.prepare()
         method, target = trainer.method, trainer.pair.target
-        labels = torch.stack([method.labels.read(key) for key in target.keys])
+        labels = torch.stack([method.labels["labels"].read(key) for key in target.keys])
         shares[portion] = float((labels != IGNORE).float().mean())
         assert method.thresholds.max() <= 1
         trainer.step(*next(trainer.batches()), Step(0, 0.0))

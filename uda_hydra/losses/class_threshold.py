@@ -14,12 +14,9 @@ import torch
 from jaxtyping import Float, Float64, Int, Int64, Integer
 from torch import Tensor
 
-FINE, COARSE = 12, 7
-"""Leading bits of 1 - confidence that share a bin: 98 305 bins, or 3073 where images are kept."""
-OCTAVES = 24
-"""Below 2^-24, the spacing of float32 under 1, all is one bin."""
-BIAS, MANTISSA = 1023, 52
-"""Of a float64: the exponent of 1, and the bits after it."""
+FINE, COARSE = 2**16, 2**12
+"""Numbers of even bins, the second where counts are kept for each image. Powers of two: which bin a
+float32 is in suffers no rounding."""
 
 
 class Place(NamedTuple):
@@ -36,11 +33,10 @@ def confidence_histogram(
     label: Integer[Tensor, "*shape"],
     num_classes: int,
     *,
-    bits: int = FINE,
+    bins: int = FINE,
 ) -> Int64[Tensor, "k bins"]:
     """How many pixels of each class have a confidence in [0, 1] in each bin, from below."""
-    bins = (OCTAVES << bits) + 1
-    cell = label.long() * bins + bin_of(confidence, bits)
+    cell = label.long() * bins + bin_of(confidence, bins)
     return cell.flatten().bincount(minlength=num_classes * bins).view(num_classes, bins)
 
 
@@ -48,7 +44,7 @@ def image_histograms(probability: Float[Tensor, "b k h w"]) -> Int[Tensor, "b k 
     """``confidence_histogram`` of the most probable class in each image, in few bins."""
     images = zip(*probability.max(dim=1), strict=True)
     classes = probability.shape[1]
-    return torch.stack([confidence_histogram(p, k, classes, bits=COARSE).int() for p, k in images])
+    return torch.stack([confidence_histogram(p, k, classes, bins=COARSE).int() for p, k in images])
 
 
 def bins_at(histogram: Int64[Tensor, "k bins"], percent: float) -> Place:
@@ -66,7 +62,7 @@ def share_thresholds(
     histogram: Int64[Tensor, "k bins"], percent: float, cap: float
 ) -> Float[Tensor, " k"]:
     """About the value at ``bins_at``, at most ``cap``: the lower edge of its bin."""
-    return _lower_edge(bins_at(histogram, percent).bin, histogram).clamp(max=cap)
+    return (bins_at(histogram, percent).bin / histogram.shape[1]).clamp(max=cap)
 
 
 def portion_thresholds(histogram: Int64[Tensor, "k bins"], portion: float) -> Float[Tensor, " k"]:
@@ -77,18 +73,18 @@ def portion_thresholds(histogram: Int64[Tensor, "k bins"], portion: float) -> Fl
     count = histogram.sum(dim=1)
     number = (portion * count.double()).floor().long()
     place = _place(histogram, (count - number).clamp(min=0))
-    return _lower_edge(place.bin, histogram).where(number > 0, 1.0)
+    return (place.bin / histogram.shape[1]).where(number > 0, 1.0)
 
 
 def values_in_bins(
     confidence: Float[Tensor, "*shape"], label: Integer[Tensor, "*shape"], place: Place, cap: float
 ) -> tuple[Float[Tensor, " n"], Int64[Tensor, " n"]]:
-    """The confidences that lie in their class's fine bin, and the classes; none above ``cap``'s.
+    """The confidences in their class's fine bin, and the classes; none of a bin from ``cap``.
 
     Above the cap only the cap counts, and there may be millions of equal values.
     """
     label = label.long()
-    wanted = place.bin.where(place.bin <= bin_of(torch.tensor(cap), FINE), -1)
+    wanted = place.bin.where(place.bin < cap * FINE, -1)
     chosen = bin_of(confidence, FINE) == wanted.to(label.device)[label]
     return confidence[chosen], label[chosen]
 
@@ -111,14 +107,9 @@ def class_thresholds(
     return thresholds
 
 
-def bin_of(confidence: Float[Tensor, "*shape"], bits: int) -> Int64[Tensor, "*shape"]:
-    """The number of each confidence's bin: the first ``bits`` of 1 - confidence as float64.
-
-    So the bins are narrow where networks are sure.
-    """
-    doubt = (1 - confidence.double()).clamp(2.0**-OCTAVES, 1)
-    # Exponent and leading bits, which grow with the number.
-    return (BIAS << bits) - (doubt.view(torch.int64) >> (MANTISSA - bits))
+def bin_of(confidence: Float[Tensor, "*shape"], bins: int) -> Int64[Tensor, "*shape"]:
+    """The number of each confidence's bin."""
+    return (confidence * bins).long().clamp(max=bins - 1)
 
 
 def _place(histogram: Int64[Tensor, "k bins"], number: Int64[Tensor, " k"]) -> Place:
@@ -128,12 +119,3 @@ def _place(histogram: Int64[Tensor, "k bins"], number: Int64[Tensor, " k"]) -> P
     bin = torch.searchsorted(below, number[:, None], right=True)[:, 0].clamp(max=last)
     before = (below - histogram).gather(1, bin[:, None])[:, 0]
     return Place(below[:, -1], bin, number - before)
-
-
-def _lower_edge(
-    bin: Int64[Tensor, " k"], histogram: Int64[Tensor, "k bins"]
-) -> Float[Tensor, " k"]:
-    """The smallest confidence of a bin of the histogram."""
-    bits = (histogram.shape[1] // OCTAVES).bit_length() - 1
-    largest = (((BIAS << bits) - bin + 1) << (MANTISSA - bits)) - 1
-    return (1 - largest.view(torch.float64)).clamp(min=0).float()

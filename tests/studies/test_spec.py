@@ -188,3 +188,7 @@ def test_the_overview_counts_points_seeds_starts_and_what_is_done(tmp_path, monk
     lines = trainings(spec, [done, stopped]).splitlines()
     assert len(lines) == 6
     assert lines[0].split() == ["loss.lambda_adv=0.001", "seed", "0", "complete"]
+    # A start that the swept key changes is another one for each value.
+    spec = spec_of(f"{AUX}=0.2,0.3", *given[:1], 'start.overrides=["method=source_only"]')
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert "3 shared starts, 0 done" in overview(spec, check_trainings(spec), [])

@@ -75,7 +75,7 @@ def plan(config: DictConfig, overrides: list[str]) -> list[Stage]:
         mine = [_unaddressed(o, name) for o in addressed if o.key_or_group.split(".")[1] == name]
         stage = _compose(general, own, _lines(usual.get(name, {})), mine, last=last)
         stage.folders = {earlier.name: str(earlier.folder) for earlier in stages}
-        shared = None if last else config.start.folder
+        shared = None if last else stage.start.folder
         stage.output = f"{output}/{name}" if shared is None else _shared_folder(name, stage)
         stages.append(Stage(name, stage))
     return stages

@@ -256,7 +256,7 @@ def test_a_file_that_holds_no_centres_is_named(make_trainer, tmp_path, content, 
     else:
         np.save(file, content)
     trainer = make_trainer("method=cfcontra/contrast", f"method.centres=[{file},{file}]")
-    with pytest.raises(ValueError, match=rf"method\.centres=.*broken\.npy.*{message}"):
+    with pytest.raises(UserError, match=rf"method\.centres=.*broken\.npy.*{message}"):
         trainer.prepare()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from uda_hydra.errors import UserError
 from uda_hydra.inputs import shown
 from uda_hydra.models.checkpoints.reading import read_checkpoint
 
@@ -41,23 +42,23 @@ def check_files(files: Files | None, names: Sequence[str], *, key: str) -> None:
 def read_buffers(modules: Mapping[str, nn.Module], files: Files, *, key: str) -> None:
     """Fill the modules, by their names in a method's checkpoint.
 
-    Raises ValueError, naming ``key`` and the file, for what cannot be read or does not fit.
+    Raises UserError, naming ``key`` and the file, for what cannot be read or does not fit.
     """
     listed = [files] * len(modules) if isinstance(files, str) else files
     for (name, module), file in zip(modules.items(), listed, strict=True):
         try:
             tensors = read_checkpoint(file, take=f"{name}.").tensors
         except ValueError as error:
-            raise ValueError(f"{key}={str(error).removeprefix('init=')}") from error
+            raise UserError(f"{key}={str(error).removeprefix('init=')}") from error
         found, needed = (
             {k: tuple(tensor.shape) for k, tensor in state.items()}
             for state in (tensors, module.state_dict())
         )
         if found != needed:
-            raise ValueError(
+            raise UserError(
                 f"{key}={shown(file)} holds {shown(found)} where {name} needs {needed}: it is of "
                 f"another network, or not in the order [{', '.join(modules)}]"
             )
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
-            raise ValueError(f"{key}={shown(file)} holds numbers that are not finite")
+            raise UserError(f"{key}={shown(file)} holds numbers that are not finite")
         module.load_state_dict(tensors)

@@ -64,6 +64,9 @@ class StudyOptions:
     """Show all that each training prints; false: a line for each, the rest in its output.txt."""
     n_trials: int | None = field(default=None, metadata=POSITIVE)
     """Number of trainings in the whole study; None for all points of a grid, else 20 points."""
+    max_hours: float | None = field(default=None, metadata=POSITIVE)
+    """Hours of training in the whole study, over all calls and processes: once they are used up, no
+    training begins, and those that run finish. None for no limit."""
     directions: list[str] | None = None
     """maximize or minimize, one per objective; None for what suits the objective."""
     storage: str | None = None

@@ -160,7 +160,7 @@ def parse_study(overrides: Overrides, options: StudyOptions, config: DictConfig)
     return StudySpec(
         folder=Path(bare.output or f"outputs/studies/{label}-{recipe}"),
         fixed=fixed,
-        design=Design(space, seeds, grid, total, options.retry_failed),
+        design=Design(space, seeds, grid, total, options.retry_failed, options.max_hours),
         objectives=objectives,
         options=options,
         config=bare,

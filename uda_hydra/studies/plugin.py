@@ -73,6 +73,9 @@ class StudyOptions:
     """URL of a database that several machines share; None for a file in the study's folder."""
     n_jobs: int = field(default=1, metadata=POSITIVE)
     """Number of trainings that the launcher gets at once."""
+    devices: list[str] | None = None
+    """Where the trainings that the launcher gets at once run, such as [cuda:0, cuda:1], one after
+    the other; None for ``trainer.device``."""
     max_failures_in_a_row: int = field(default=3, metadata=POSITIVE)
     """The sweep stops after this number of failed trainings in a row."""
     retry_failed: bool = False

@@ -171,7 +171,7 @@ def run_trials(spec: StudySpec, queue: TrialQueue, launcher: Any) -> list[Outcom
         return []
     returned: Sequence[JobReturn] = ()
     try:
-        lines = [spec.overrides(job) for job in jobs]
+        lines = [spec.overrides(job, place) for place, job in enumerate(jobs)]
         returned = launcher.launch(lines, initial_job_idx=jobs[0].number)
     finally:
         # A signal between the steps of a training leaves jobs without a result.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from hydra import compose, initialize_config_dir
 
-from tests.conftest import SMALL, composed
+from tests.conftest import CONF, SMALL, composed
 from uda_hydra.runs.disk import bytes_of, free_bytes, kept_of
 from uda_hydra.runs.stages import Stage, plan
 from uda_hydra.types import Step
@@ -28,10 +29,13 @@ def test_the_expected_size_is_that_of_the_files(make_trainer, method, tmp_path):
 
 
 def test_what_a_later_stage_reads_is_kept(tmp_path):
-    config = composed(*SMALL, "method=caco", f"output={tmp_path}")
-    stages = plan(config, ["method=caco", f"output={tmp_path}"])
+    given = ["method=caco", f"output={tmp_path}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        stages = plan(compose("config", given), given)
     assert [kept_of(stage, stages, "best") for stage in stages] == ["both", "best"]
     assert [kept_of(stage, stages, "weights") for stage in stages] == ["weights"] * 2
+    stages[-1].config.init = f"{stages[0].folder}/best.pt"
+    assert [kept_of(stage, stages, "weights") for stage in stages] == ["both", "weights"]
     alone = Stage("caco", stages[-1].config.copy())
     alone.config.table = str(tmp_path)
     assert kept_of(alone, [alone], "best") == "both"

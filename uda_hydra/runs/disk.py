@@ -18,15 +18,16 @@ from uda_hydra.runs.stages import Stage
 
 
 def kept_of(stage: Stage, stages: Sequence[Stage], keep: str) -> str:
-    """``trainer.keep`` for a stage of the run: both in place of best if its last.pt is read later.
+    """``trainer.keep`` for a stage of the run: both where it would remove what is read later.
 
-    Later stages read it, and tables.
+    Other stages name the checkpoint they read, and a table reads last.pt.
     """
-    if keep != "best":
+    if keep == "both":
         return keep
-    others = [other for other in stages if other.folder != stage.folder]
-    read = any(paths_below(other.config, stage.folder) for other in others)
-    return "both" if read or stage.config.table is not None else keep
+    removed = stage.folder / ("last.pt" if keep == "best" else "best.pt")
+    read = any(paths_below(other.config, removed) for other in stages)
+    in_table = keep == "best" and stage.config.table is not None
+    return "both" if read or in_table else keep
 
 
 def bytes_of(config: DictConfig, keep: str) -> int:

@@ -120,8 +120,9 @@ class TrialQueue:
         limit = self._design.max_hours
         if limit is None or hours_of(self.trials()) < limit:
             return False
+        total = len(self._design.planned()) if self._design.grid else self._design.total
         attempts = latest_attempts(self.trials()).values()
-        return sum(not is_interrupted(trial) for trial in attempts) < self._design.total
+        return sum(not is_interrupted(trial) for trial in attempts) < total
 
     def record(
         self, job: Job, state: TrialState, values: Sequence[float] | None, note: str

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
+from optuna.storages import RDBStorage
 
 from uda_hydra.files import write_atomically
 from uda_hydra.studies import optuna2, storage
@@ -24,19 +27,24 @@ def export_study(folder: Path, url: str | None) -> Path:
 
     def write(path: Path) -> None:
         path.unlink(missing_ok=True)
-        copy = storage.open_database(f"sqlite:///{path.absolute()}")
-        with storage.readable(source):
-            optuna.copy_study(
-                from_study_name=folder.name,
-                from_storage=storage.open_database(source),
-                to_storage=copy,
-            )
-        copy.remove_session()
-        copy.engine.dispose()
+        with _opened(source) as study, _opened(f"sqlite:///{path.absolute()}") as copy:
+            optuna.copy_study(from_study_name=folder.name, from_storage=study, to_storage=copy)
         optuna2.modernize(path)
 
     write_atomically(folder / FILE, write)
     return folder / FILE
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[RDBStorage]:
+    """A database that is closed afterwards, whatever happens."""
+    database = storage.open_database(url)
+    try:
+        with storage.readable(url):
+            yield database
+    finally:
+        database.remove_session()
+        database.engine.dispose()
 
 
 def show_export(folder: Path, url: str | None) -> None:

@@ -22,7 +22,7 @@ LAUNCHERS = {
     "joblib": "'uda_hydra[joblib]'",
     "submitit_local": "'uda_hydra[submitit]'",
     "submitit_slurm": "'uda_hydra[submitit]'",
-    "ray": "hydra-ray-launcher",
+    "ray": "'uda_hydra[ray]'",
 }
 """What ``pip install`` needs for each of Hydra's launchers that has a package of its own."""
 

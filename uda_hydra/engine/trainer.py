@@ -273,8 +273,9 @@ class Trainer:
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Take up what ``state_dict`` returned."""
         self.method.load_state_dict(state["method"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+        # A finished training may have dropped the optimisers; it takes no further step.
+        for name, values in state.get("optimizers", {}).items():
+            self.optimizers[name].load_state_dict(values)
         self.done, self.best, self.best_step = state["step"], state["best"], state["best_step"]
         if state["confusion"] is not None:
             confusion = state["confusion"].numpy()

@@ -9,6 +9,7 @@ from uda_hydra.errors import UserError
 from uda_hydra.runs.results import RESULT
 from uda_hydra.runs.stages import Stage
 from uda_hydra.studies import storage
+from uda_hydra.studies.disk import describe_space
 from uda_hydra.studies.load import load_study
 from uda_hydra.studies.queue import Job
 from uda_hydra.studies.records import Trial
@@ -44,6 +45,8 @@ def overview(spec: StudySpec, plans: Sequence[Sequence[Stage]], trials: Sequence
         lines.append(starts)
     if time := _time_left(spec, trials):
         lines.append(time)
+    total = spec.design.total
+    lines.append(describe_space(plans, trainings=total, seeds=len(seeds), folder=spec.folder))
     return "\n".join(lines)
 
 

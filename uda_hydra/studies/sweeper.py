@@ -26,6 +26,7 @@ from uda_hydra.files import is_number, mask, printable, quoted
 from uda_hydra.provenance import provenance
 from uda_hydra.runs.layout import mark_folder
 from uda_hydra.studies import storage
+from uda_hydra.studies.export import show_export
 from uda_hydra.studies.keys import Overrides
 from uda_hydra.studies.liveness import Heartbeat
 from uda_hydra.studies.load import read_study
@@ -71,6 +72,9 @@ def sweep(
             tracking=settings(spec.config.tracking),
         )
         return
+    if config.task == "export_study":
+        show_export(spec.folder, options.storage)
+        return
     spec.check()
     plans = check_trainings(spec)
     if options.dry_run:
@@ -114,7 +118,7 @@ def _run_and_report(spec: StudySpec, queue: TrialQueue, launcher: Any) -> None:
     try:
         with _exiting_on_signals(), Heartbeat(queue.send_heartbeat):
             _run_all(spec, queue, launcher)
-        status = "finished"
+        status = "interrupted" if queue.is_out_of_time() else "finished"
     except (Stopped, KeyboardInterrupt, SystemExit):
         status = "interrupted"
         raise
@@ -125,6 +129,11 @@ def _run_and_report(spec: StudySpec, queue: TrialQueue, launcher: Any) -> None:
         if running := [trial.number for trial in study.trials if trial.state == "running"]:
             print(f"trials {', '.join(map(str, running))} are running in other processes")
             status = "running"
+        if queue.is_out_of_time():
+            print(
+                f"hydra.sweeper.max_hours={spec.options.max_hours:g} are used up: no more training "
+                "begins; the same command with a larger value continues the study"
+            )
         parent.close(status, study, report)
         gc.unfreeze()
     if notes := queue.failed():
@@ -162,7 +171,7 @@ def run_trials(spec: StudySpec, queue: TrialQueue, launcher: Any) -> list[Outcom
         return []
     returned: Sequence[JobReturn] = ()
     try:
-        lines = [spec.overrides(job) for job in jobs]
+        lines = [spec.overrides(job, place) for place, job in enumerate(jobs)]
         returned = launcher.launch(lines, initial_job_idx=jobs[0].number)
     finally:
         # A signal between the steps of a training leaves jobs without a result.

@@ -21,6 +21,7 @@ TASKS = {
     "scan": "uda_hydra.tasks.scan:scan",
     "sync": "uda_hydra.tasks.sync:sync",
     "report": "uda_hydra.tasks.report:report",
+    "export_study": "uda_hydra.tasks.export_study:export_study",
 }
 """Function of each task; it gets the composed config and the user's overrides."""
 

@@ -14,6 +14,7 @@ from uda_hydra import build
 from uda_hydra.config import plain, settings
 from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair
+from uda_hydra.engine.checkpoint import Checkpoints
 from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.lock import locked
 from uda_hydra.engine.trainer import Trainer
@@ -36,6 +37,7 @@ from uda_hydra.runs.checks import (
     check_statistics,
     check_table,
 )
+from uda_hydra.runs.disk import kept_of
 from uda_hydra.runs.identity import RECORD, fingerprints, paths_below, record
 from uda_hydra.runs.layout import RunLayout
 from uda_hydra.runs.results import (
@@ -180,9 +182,12 @@ def _train_in_turn(
             continue
         try:
             with layout.held(stage):
-                results[stage.name] = finished_result(stage, open_pair) or train_stage(
-                    stage, layout, open_pair(stage.config), overrides
-                )
+                found = finished_result(stage, open_pair)
+                if found is None:
+                    found = train_stage(stage, layout, open_pair(stage.config), overrides)
+                    keep = kept_of(stage, stages, stage.config.trainer.keep)
+                    Checkpoints(stage.folder).thin_out(keep)
+                results[stage.name] = found
         except FAILURES as error:
             if stage.config.table is None:
                 raise

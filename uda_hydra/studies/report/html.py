@@ -6,8 +6,9 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape as escape_markup
+from pathlib import Path
 
-from uda_hydra.files import printable
+from uda_hydra.files import printable, quoted
 from uda_hydra.studies.report import tables
 from uda_hydra.studies.report.analyse import StudyAnalysis
 from uda_hydra.studies.report.selection import choices
@@ -106,6 +107,12 @@ def code(text: str) -> str:
     return f"<pre>{escape(text)}</pre>"
 
 
+def _export(folder: Path) -> str:
+    """How the study is seen in Optuna's own tools."""
+    line = f"python launch.py task=export_study {quoted(f'output={folder}')}"
+    return f"<p>A copy for today's Optuna and optuna-dashboard:</p>{code(line)}"
+
+
 def report_page(
     analysis: StudyAnalysis, pictures: Sequence[Picture], failures: Sequence[str] = ()
 ) -> str:
@@ -132,6 +139,9 @@ def report_page(
             ("Without target labels", items([*map(str, chosen)]) + drawn("label_free")),
             ("Not in the curves", table(tables.left_out(analysis))),
             ("All trials", folded(f"{len(study.trials)} trials", table(tables.trials(analysis)))),
-            ("How it was made", code(study.command) + table(tables.facts(analysis))),
+            (
+                "How it was made",
+                code(study.command) + table(tables.facts(analysis)) + _export(study.folder),
+            ),
         ],
     )

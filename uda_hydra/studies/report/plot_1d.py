@@ -125,7 +125,7 @@ def _mark_equals(axes: Axes, analysis: StudyAnalysis, key: str) -> None:
         at = [(places[point], analysis.points.mean(point, key).mean) for point in equal]
         label = "same results: the swept keys had no effect"
         label = label if analysis.is_flat else "same results as another point"
-        axes.scatter(*_columns(at), s=260, marker="s", color="#d0d7de", label=label, zorder=0.5)
+        axes.scatter(*_columns(at), s=180, marker="s", color="#afb8c1", label=label, zorder=0.5)
 
 
 def _limit(axes: Axes, analysis: StudyAnalysis, key: str) -> None:
@@ -149,7 +149,8 @@ def _draw_baselines(axes: Axes, analysis: StudyAnalysis, key: str) -> None:
             continue
         room = top - bottom
         seen = bottom - room < value < top + room
-        name = f"{found.name} {metric.show(value)}{'' if seen else ' (outside the axis)'}"
+        name = f"{found.name}: {metric.show(value)} {metric.unit}".rstrip()
+        name += "" if seen else " (outside the axis)"
         style = {"color": FAINT, "linestyle": ("-.", (0, (5, 2)))[number % 2], "linewidth": 1.2}
         if seen:
             axes.axhline(value, label=literal(name), **style)
@@ -163,7 +164,7 @@ def _draw_differences(axes: Axes, analysis: StudyAnalysis, key: str) -> None:
     """Each point minus the reference: a line per seed, the mean and its interval."""
     reference, seeds = analysis.points.reference, analysis.points.seeds
     assert reference is not None, "differences are to the reference"
-    curves = analysis.points.curves
+    curves, shown = analysis.points.curves, [0.0]
     axes.axhline(0, color=INK, linewidth=1)
     for number, curve in enumerate(curves):
         points = [*filter(analysis.points.is_compared, curve.points)]
@@ -179,10 +180,14 @@ def _draw_differences(axes: Axes, analysis: StudyAnalysis, key: str) -> None:
         for seed in seeds:
             own = [point.scores(key).get(seed, np.nan) - base.get(seed, np.nan) for point in points]
             axes.plot(x, own, linewidth=0.8, alpha=0.5, **style)
+            shown += own
         found = [analysis.against_reference(point, key) for point in points]
         means = [one.mean for one in found]
         half = np.nan_to_num([one.high - one.mean for one in found])
         axes.errorbar(x, means, half, fmt=MARKS[number], capsize=4, markersize=5, **style)
+    # A shifted artist does not count for the limits; of an interval as much is shown as above.
+    room = max(0.3 * (np.nanmax(shown) - np.nanmin(shown)), 1e-3)
+    axes.set_ylim(np.nanmin(shown) - room, np.nanmax(shown) + room)
     axes.set_ylabel(f"minus reference\n[{Metric(key).step.strip() or Metric(key).name}]")
 
 

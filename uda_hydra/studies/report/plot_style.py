@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import product
@@ -154,17 +155,16 @@ def tidy(figure: Figure) -> None:
 
 def _thin(axis: Axis) -> None:
     """Hide the labels of ticks that lie too close to the one before."""
-    end = None
-    side = 0 if axis.axis_name == "x" else 1
-    for label in (tick.label1 for tick in axis.get_major_ticks()):
-        if not label.get_text() or label.get_rotation():
-            continue
-        box = label.get_window_extent()
-        first, last = box.get_points()[:, side]
-        if end is not None and first < end:
+    side, gap = (0, 4) if axis.axis_name == "x" else (1, 0)
+    labels = [tick.label1 for tick in axis.get_major_ticks()]
+    level = [label for label in labels if label.get_text() and not label.get_rotation()]
+    ends = {label: label.get_window_extent().get_points()[:, side] for label in level}
+    reached = -math.inf
+    for label, (first, last) in sorted(ends.items(), key=lambda item: item[1][0]):
+        if first < reached:
             label.set_visible(False)
         else:
-            end = last + (4 if side == 0 else 0)
+            reached = last + gap
 
 
 def _spread(texts: Sequence[Any], axes: Axes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from uda_hydra.studies.report.analyse import StudyAnalysis
 from uda_hydra.studies.report.metrics import Metric, shown_value
@@ -95,6 +96,7 @@ def _draw_scores(axes: Axes, analysis: StudyAnalysis, found: Choice) -> None:
     ordered = dict.fromkeys([found.chosen, found.best, *points])
     name_points(axes, [(places[point], _short(point)) for point in ordered])
     axes.set_xlabel(found.metric.label.replace(" on ", "\non ", 1), fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     rank = found.correlation.mean
     known = "undefined" if np.isnan(rank) else f"{rank:+.2f}"
     better = "low" if found.low_is_good else "high"

@@ -113,13 +113,12 @@ def _trial(analysis: StudyAnalysis, trial: Trial, keys: Sequence[str]) -> list[s
 
 
 def front(analysis: StudyAnalysis) -> Rows:
-    """The Pareto front by its numbers in the figure; the head alone with one objective."""
+    """The Pareto front by the first objective; the head alone with one objective."""
     keys = analysis.study.objectives
-    head = ["number", "point", *(Metric(key).label for key in keys)]
+    head = ["point", *(Metric(key).label for key in keys)]
     points = analysis.front if len(keys) > 1 else ()
     rows = [
-        [str(n), p.name, *(Metric(k).show(analysis.points.mean(p, k).mean) for k in keys)]
-        for n, p in enumerate(points, start=1)
+        [p.name, *(Metric(k).show(analysis.points.mean(p, k).mean) for k in keys)] for p in points
     ]
     return [head, *rows]
 

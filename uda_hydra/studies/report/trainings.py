@@ -71,7 +71,7 @@ def baselines(study: Study) -> list[Baseline]:
     found: dict[str, list[Path]] = {}
     for path in sorted(study.folder.glob(f"start/*/{RESULT}")):
         method = _config(path.parent).get("method.name", path.parent.name.rpartition("-")[0])
-        found.setdefault(f"start: {method}", []).append(path)
+        found.setdefault(f"{method} (shared start)", []).append(path)
     tables = study.folder.parent.parent / "tables" / study.facts.get("dataset", "")
     trained = next((_config(stage_of(t)) for t in study.trials if t.state == "complete"), {})
     for path in sorted(tables.glob(f"*/oracle/{RESULT}")) if trained else ():

@@ -281,7 +281,7 @@ def test_equal_results_and_the_swept_term_that_was_zero_are_named():
             "python launch.py method=advent loss.lambda_adv=0.001 seed=1",
         ),
         (
-            "python launch.py sweep=lambda_adv hydra.sweeper.n_jobs=2 hydra/launcher=joblib 'a=b c'",
+            "python launch.py sweep=lambda_adv hydra/launcher=joblib hydra.mode=x 'a=b c'",
             "python launch.py sweep=lambda_adv 'a=b c' hydra.mode=RUN loss.lambda_adv=0.001 seed=1",
         ),
     ],

@@ -296,7 +296,7 @@ def test_logs_starts_oracles_and_folders_of_the_trainings_are_in_the_report(tmp_
     curves = plot_tradeoffs.learning_curves(analysis)
     # The reference first, then by rank; steps without an evaluation are left out.
     assert [p.params[KEY] for p in curves] == [0.001, 0.002, 0.004, 0.01, 0.0001]
-    assert [*curves.values()][0][0] == pytest.approx({20: 26.0, 40: 36.0})
+    assert next(iter(curves.values()))[0] == pytest.approx({20: 26.0, 40: 36.0})
     names = plot_1d.draw_response(analysis, "miou/last").axes[0].get_legend_handles_labels()[1]
     # An oracle of another network is not comparable; the line does not stretch the axis.
     assert names[1:] == ["plain (shared start): 33.00 %", "oracle: 61.00 % (outside the axis)"]

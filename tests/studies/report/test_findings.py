@@ -11,7 +11,6 @@ import pytest
 from tests.studies.made import KEY, curve, study, trial
 from uda_hydra.studies.report import tables
 from uda_hydra.studies.report.analyse import StudyAnalysis
-from uda_hydra.studies.report.commands import command_of
 from uda_hydra.studies.report.findings import Finding, count
 from uda_hydra.studies.report.metrics import Metric
 from uda_hydra.studies.report.summary import find_all
@@ -271,32 +270,6 @@ def test_equal_results_and_the_swept_term_that_was_zero_are_named():
     other = curve(table, results=lambda value, seed: {"iou/road": 0.5 if value < 0.1 else 0.6})
     assert f"Same results at every seed: {KEY}=0.001 = {KEY}=0.01." in said(other)
     assert "all 3 points" not in said(other)
-
-
-@pytest.mark.parametrize(
-    ("given", "wanted"),
-    [
-        (
-            "python launch.py -m method=advent loss.lambda_adv=0.001,0.01 seed=0,1 output=here",
-            "python launch.py method=advent loss.lambda_adv=0.001 seed=1",
-        ),
-        (
-            "python launch.py sweep=lambda_adv hydra/launcher=joblib hydra.mode=x 'a=b c'",
-            "python launch.py sweep=lambda_adv 'a=b c' hydra.mode=RUN loss.lambda_adv=0.001 seed=1",
-        ),
-    ],
-)
-def test_the_command_of_a_point_is_the_studys_with_its_values(given, wanted):
-    made = curve(CLEAR, command=given)
-    assert command_of(made, {KEY: 0.001}, 1) == wanted
-
-
-def test_values_of_a_command_are_exact_and_quoted():
-    made = curve(CLEAR, command="python launch.py -m x=1")
-    point = {"a": 0.12345678901, "b": None, "c": True, "d": "x, y"}
-    assert command_of(made, point, 0).endswith(
-        """ a=0.12345678901 b=null c=true 'd='"'"'x, y'"'"'' seed=0"""
-    )
 
 
 def test_numbers_agree_with_their_nouns():

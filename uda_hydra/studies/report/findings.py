@@ -62,7 +62,7 @@ SENTENCES = {
     "caution: pruned": "Pruned trials are listed and not used.",
     "caution: best": "miou/best is selected on target labels, as the best of many evaluations. "
     "miou/last is not.",
-    "caution: labels": "Points are compared on target labels, which a real target lacks.",
+    "caution: labels": "Points are compared on target labels, which are unavailable in practice.",
     "selection": "{score}: rank correlation with target mIoU {rank} (mean over {seeds:seed}, "
     "{points:point}). It would choose {chosen}{cost}.",
     "selection, no rank": "{score}: no rank correlation over {points:point}. It would choose "

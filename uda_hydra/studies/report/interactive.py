@@ -49,6 +49,7 @@ def _scatter(analysis: StudyAnalysis) -> go.Figure:
     across = {key: [_place(analysis, key, trial) for trial in trials] for key in keys}
     numbers = {m: [analysis.value(trial, m) for trial in trials] for m in metrics}
     labels = {metric: printable(Metric(metric).label) for metric in metrics}
+    across["seed"] = [float(trial.seed) for trial in trials]
     across |= {labels[metric]: values for metric, values in numbers.items()}
     first = next(iter(across))
     figure = go.Figure(

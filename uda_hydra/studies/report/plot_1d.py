@@ -164,7 +164,8 @@ def _draw_differences(axes: Axes, analysis: StudyAnalysis, key: str) -> None:
     """Each point minus the reference: a line per seed, the mean and its interval."""
     reference, seeds = analysis.points.reference, analysis.points.seeds
     assert reference is not None, "differences are to the reference"
-    curves, shown = analysis.points.curves, [0.0]
+    curves = analysis.points.curves
+    shown, ends = [0.0], [0.0]
     axes.axhline(0, color=INK, linewidth=1)
     for number, curve in enumerate(curves):
         points = [*filter(analysis.points.is_compared, curve.points)]
@@ -183,11 +184,15 @@ def _draw_differences(axes: Axes, analysis: StudyAnalysis, key: str) -> None:
             shown += own
         found = [analysis.against_reference(point, key) for point in points]
         means = [one.mean for one in found]
+        ends += [end for one in found for end in (one.low, one.high)]
         half = np.nan_to_num([one.high - one.mean for one in found])
         axes.errorbar(x, means, half, fmt=MARKS[number], capsize=4, markersize=5, **style)
-    # A shifted artist does not count for the limits; of an interval as much is shown as above.
-    room = max(0.3 * (np.nanmax(shown) - np.nanmin(shown)), 1e-3)
-    axes.set_ylim(np.nanmin(shown) - room, np.nanmax(shown) + room)
+    # Shifted artists do not count for the limits.
+    bottom, top = np.nanmin(shown), np.nanmax(shown)
+    span = max(top - bottom, 1e-3)
+    bottom = max(np.nanmin([bottom, *ends]), bottom - ROOM * span)
+    top = min(np.nanmax([top, *ends]), top + ROOM * span)
+    axes.set_ylim(bottom - 0.08 * span, top + 0.08 * span)
     axes.set_ylabel(f"minus reference\n[{Metric(key).step.strip() or Metric(key).name}]")
 
 

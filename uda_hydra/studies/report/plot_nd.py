@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from uda_hydra.files import is_number
 from uda_hydra.studies.report.analyse import StudyAnalysis
 from uda_hydra.studies.report.metrics import key_label, shown_value
 from uda_hydra.studies.report.plot_style import (
@@ -196,7 +197,9 @@ def _write_values(axes: Axes, place: int, heights: dict[PointResults, float], ke
     """The values of a key along its axis: all of a few, the ends of many."""
     named = {height: shown_value(point.params[key]) for point, height in heights.items()}
     if len(named) > FEW:
-        named = {height: named[height] for height in (min(named), max(named))}
+        values = {height: point.params[key] for point, height in heights.items()}
+        ends = {height: values[height] for height in (min(values), max(values))}
+        named = {h: f"{v:.3g}" if is_number(v) else shown_value(v) for h, v in ends.items()}
     for height, name in named.items():
         _write(axes, place, height, name)
 

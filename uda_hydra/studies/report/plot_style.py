@@ -138,10 +138,10 @@ def add_legend(axes: Axes) -> None:
 
 def name_points(axes: Axes, names: Iterable[tuple[tuple[float, float], str]]) -> None:
     """Write names beside points, the important ones first: ``tidy`` hides those without room."""
+    ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+    style = {"textcoords": "offset points", "fontsize": 8, "bbox": ground, "zorder": 4}
     for place, name in names:
-        axes.annotate(
-            literal(name), place, (0, 0), textcoords="offset points", fontsize=8, gid=NAME
-        )
+        axes.annotate(literal(name), place, (0, 0), gid=NAME, **style)
 
 
 def tidy(figure: Figure) -> None:

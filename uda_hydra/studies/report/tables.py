@@ -173,7 +173,8 @@ def aligned(rows: Rows) -> list[str]:
 
 def commands(analysis: StudyAnalysis) -> dict[str, str]:
     """The command lines of the best point and of the reference, each with the first seed."""
-    points = {"Best point": analysis.best, "Reference": analysis.points.reference}
+    best = None if analysis.is_flat else analysis.best
+    points = {"Best point": best, "Reference": analysis.points.reference}
     return {
         name: command_of(analysis.study, point.params, analysis.points.seeds[0])
         for name, point in points.items()

@@ -11,7 +11,7 @@ from uda_hydra.files import printable
 from uda_hydra.studies.records import Trial
 from uda_hydra.studies.report.analyse import StudyAnalysis
 from uda_hydra.studies.report.html import escape
-from uda_hydra.studies.report.metrics import Metric, shown_value
+from uda_hydra.studies.report.metrics import Metric, key_label, shown_value
 from uda_hydra.studies.report.points import shown_point
 from uda_hydra.studies.report.selection import TARGET
 from uda_hydra.studies.report.trainings import learning_curve
@@ -63,11 +63,11 @@ def _scatter(analysis: StudyAnalysis) -> go.Figure:
         ),
         LAYOUT | {"title": {"text": "Trials, coloured by seed"}},
     )
-    figure.update_xaxes(title=first, type=_scale(analysis, first))
+    figure.update_xaxes(title=_title(first), type=_scale(analysis, first))
     figure.update_yaxes(title=labels[analysis.key])
     menus = [
         [
-            _choice(name, {"x": [values]}, {"xaxis.title.text": name, "xaxis.type": scale})
+            _choice(name, {"x": [values]}, {"xaxis.title.text": _title(name), "xaxis.type": scale})
             for name, values in across.items()
             for scale in [_scale(analysis, name)]
         ],
@@ -90,6 +90,11 @@ def _metrics(analysis: StudyAnalysis) -> list[str]:
     known = dict.fromkeys(key for trial in analysis.complete for key in trial.result)
     named = [key for key in known if Metric(key).name != key]
     return [*dict.fromkeys([*analysis.study.objectives, *named])]
+
+
+def _title(name: str) -> str:
+    """The title of an axis: a swept key also in words."""
+    return escape(key_label(name)).replace("\n", "<br>")
 
 
 def _choice(name: str, data: dict[str, Any], layout: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 from matplotlib import rc_context
@@ -36,6 +36,7 @@ DPI = 300
 MOST_TICKS = 40
 LABELLED, SHORT = 10, 7
 """At most so many tried values, each at most so long, are the ticks of an axis; else round ones."""
+MOST_NAMES = 50
 NAME = "name of a point"
 """Marks the text that ``tidy`` may move and hide."""
 
@@ -140,7 +141,7 @@ def name_points(axes: Axes, names: Iterable[tuple[tuple[float, float], str]]) ->
     """Write names beside points, the important ones first: ``tidy`` hides those without room."""
     ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
     style = {"textcoords": "offset points", "fontsize": 8, "bbox": ground, "zorder": 4}
-    for place, name in names:
+    for place, name in islice(names, MOST_NAMES):
         axes.annotate(literal(name), place, (0, 0), gid=NAME, **style)
 
 

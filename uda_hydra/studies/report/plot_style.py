@@ -148,6 +148,8 @@ def name_points(axes: Axes, names: Iterable[tuple[tuple[float, float], str]]) ->
 def tidy(figure: Figure) -> None:
     """Move or hide the labels that cover others. The figure is laid out, and not changed later."""
     figure.draw_without_rendering()
+    # The layout takes longer than the drawing, and would be found again for every file.
+    figure.set_layout_engine("none")
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             _thin(axis)
@@ -175,8 +177,8 @@ def _spread(texts: Sequence[Any], axes: Axes) -> None:
     room = axes.get_window_extent()
     for text in texts:
         for (ha, x), (va, y) in product(
-            (("left", 6), ("right", -6), ("center", 0)),
-            (("center", 0), ("bottom", 6), ("top", -6)),
+            (("right", -5), ("left", 5), ("center", 0)),
+            (("bottom", 4), ("center", 0), ("top", -4)),
         ):
             text.set(ha=ha, va=va, position=(x, y))
             box = text.get_window_extent()

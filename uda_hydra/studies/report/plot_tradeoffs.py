@@ -40,7 +40,7 @@ def draw_pareto(analysis: StudyAnalysis) -> Figure:
     front = {*analysis.front}
     others = tuple(p for p in analysis.points.compared if p not in front)
     if others:
-        axes.scatter(*np.transpose(places(others)), s=30, color=FAINT, label="beaten")
+        axes.scatter(*np.transpose(places(others)), s=30, color=FAINT, label="not on the front")
     corners = sorted(places(analysis.front))
     # Between two points of the front one can have the worse of both in each objective.
     steps = "steps-post" if analysis.study.directions[1] == "minimize" else "steps-pre"

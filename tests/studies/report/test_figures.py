@@ -17,7 +17,7 @@ from uda_hydra.studies.report.plot_style import png, tidy
 from uda_hydra.studies.report.write import write
 
 
-def test_curve_draws_means_band_trials_and_the_papers_value():
+def test_curve_draws_means_band_trials_and_the_reference():
     analysis = StudyAnalysis(full())
     axes = plot_1d.draw_response(analysis, "miou/last").axes[0]
     line = axes.lines[0]

@@ -69,7 +69,12 @@ def _plans(analysis: StudyAnalysis) -> Iterator[_Plan]:
 
 
 def _responses(analysis: StudyAnalysis) -> Iterator[_Plan]:
-    axis = analysis.points.axis
+    axis, differences = analysis.points.axis, ""
+    if plot_1d.has_differences(analysis):
+        differences = (
+            " Below: differences to the reference (ringed, dotted). Thin line: one seed. Bars: "
+            "95 % interval of the mean difference, paired over seeds, for one comparison."
+        )
     for key in analysis.study.objectives:
         means = [
             f"{point.name} {Metric(key).show(analysis.points.mean(point, key).mean)}"
@@ -79,10 +84,8 @@ def _responses(analysis: StudyAnalysis) -> Iterator[_Plan]:
             "response" if key == analysis.key else f"response_{key.replace('/', '_')}",
             lambda key=key: plot_1d.draw_response(analysis, key),
             f"{Metric(key).name} over {axis}: {shown_list(means, '; ')}",
-            f"Top: {Metric(key).name} over {axis}. Dots: trials. Line: mean over seeds. Band: 95 % "
-            "confidence interval of the mean. Hollow: seeds are missing. Bottom: differences to "
-            "the reference (ringed, dotted). Thin line: one seed. Bars: 95 % interval of the mean "
-            "difference, paired over seeds, for one comparison.",
+            f"{Metric(key).name} over {axis}. Dots: trials. Line: mean over seeds. Band: 95 % "
+            f"confidence interval of the mean. Hollow: seeds are missing.{differences}",
         )
 
 

@@ -37,7 +37,7 @@ def draw_response(analysis: StudyAnalysis, key: str) -> Figure:
     """An objective over the swept values, and its paired differences to the reference."""
     axis = analysis.points.axis
     assert axis is not None, "a response curve lies on an axis"
-    compared = analysis.points.reference is not None and len(analysis.points.compared) > 1
+    compared = has_differences(analysis)
     figure = new_figure(7.0, 6.4 if compared else 4.4)
     ratios = [3, 2] if compared else [1]
     panels = figure.subplots(len(ratios), sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
@@ -51,6 +51,11 @@ def draw_response(analysis: StudyAnalysis, key: str) -> Figure:
         _mark_reference(axes, analysis, axis)
     add_legend(panels[0])
     return figure
+
+
+def has_differences(analysis: StudyAnalysis) -> bool:
+    """Whether there are points to compare with the reference."""
+    return analysis.points.reference is not None and len(analysis.points.compared) > 1
 
 
 def _draw_means(axes: Axes, analysis: StudyAnalysis, key: str) -> None:

@@ -7,7 +7,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO, runtime_checkable
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """What text is printed to."""
+
+    def write(self, text: str, /) -> int:
+        """Write text; returns its length."""
+
+    def flush(self) -> None:
+        """Pass on what is buffered."""
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
 
 
 class LastingStream:
@@ -66,7 +80,7 @@ def outlast_terminal() -> None:
 class LabelledStream:
     """A stream whose lines begin with a label, each written whole; no terminal to its users."""
 
-    def __init__(self, stream: TextIO, label: str) -> None:
+    def __init__(self, stream: Stream, label: str) -> None:
         self._stream, self._label = stream, label
         self._begun = ""
 

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -20,6 +19,7 @@ from rich.text import Text
 from uda_hydra.engine.events import Callback, Evaluation, Run
 from uda_hydra.engine.scores import heading
 from uda_hydra.files import printable
+from uda_hydra.terminal import Stream
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Progress(Callback):
     """
 
     def __init__(
-        self, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
+        self, stream: Stream | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._console = console(sys.stderr if stream is None else stream)
         self._live: Live | None = None
@@ -130,7 +130,7 @@ class Progress(Callback):
             log.debug("%s", error)
 
 
-def console(stream: TextIO) -> Console:
+def console(stream: Stream) -> Console:
     """Prints to a terminal, in colour unless NO_COLOR is set, or to a pipe, without wrapping."""
     plain = not stream.isatty()
     return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=plain)
@@ -141,13 +141,17 @@ def last_position(folder: Path, *, since: float = 0.0) -> str:
 
     "" if none has logged after ``since``, in seconds since the epoch.
     """
-    logs = {path: path.stat().st_mtime for path in folder.glob(f"*/{LOG}")}
-    latest = max(logs, key=logs.__getitem__, default=None)
-    if latest is None or logs[latest] < since:
+    try:
+        logs = [(path.stat().st_mtime, path) for path in folder.glob(f"*/{LOG}")]
+        changed, latest = max(logs, default=(-math.inf, folder))
+        if changed < since or not logs:
+            return ""
+        with latest.open("rb") as file:
+            file.seek(max(0, latest.stat().st_size - TAIL))
+            found = POSITION.findall(file.read().decode(errors="replace"))
+    except OSError:
+        # The stage was moved aside meanwhile.
         return ""
-    with latest.open("rb") as file:
-        file.seek(max(0, latest.stat().st_size - TAIL))
-        found = POSITION.findall(file.read().decode(errors="replace"))
     return f"{latest.parent.name} {found[-1]}" if found else ""
 
 

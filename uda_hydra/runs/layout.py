@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from omegaconf import OmegaConf
 
 from uda_hydra.engine.lock import locked
 from uda_hydra.errors import UserError
-from uda_hydra.files import read_json, remove_leftovers, shown_value, write_json
+from uda_hydra.files import read_json, remove_leftovers, write_json
 from uda_hydra.runs.identity import RECORD
 from uda_hydra.runs.results import RESULT
 from uda_hydra.runs.stages import Stage
@@ -51,7 +51,7 @@ class RunLayout:
         """What the run is called."""
         if self.study is None:
             return self.top.name
-        values = [f"{key.split('.')[-1]}={shown_value(v)}" for key, v in self._swept().items()]
+        values = [f"{key.split('.')[-1]}={value}" for key, value in self._swept().items()]
         return " ".join([f"{self._trial.number:04}", *values, f"seed={self._last.config.seed}"])
 
     def name_of(self, stage: Stage) -> str:
@@ -63,12 +63,11 @@ class RunLayout:
         if self.study is None:
             return {}
         own = {"study": self.study.name, "trial": str(self._trial.number)}
-        swept = {key: str(value) for key, value in self._swept().items()}
-        return own | {"seed": str(self._last.config.seed)} | swept
+        return own | {"seed": str(self._last.config.seed)} | self._swept()
 
-    def _swept(self) -> dict[str, Any]:
+    def _swept(self) -> dict[str, str]:
         found = {key: OmegaConf.select(self._last.config, key) for key in self._trial.swept}
-        return {key: value for key, value in found.items() if value is not None}
+        return {key: str(value) for key, value in found.items() if value is not None}
 
     def parent(self, stage: Stage) -> Path | None:
         """The folder of the run that a stage is shown below: a shared one belongs to the study."""

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from uda_hydra.callbacks.progress import console, duration, last_position
-from uda_hydra.files import mask, printable, read_json
+from uda_hydra.files import is_number, mask, printable, read_json
 from uda_hydra.runs.results import RESULT
 from uda_hydra.studies.queue import Job, TrialQueue, is_interrupted, latest_attempts
 from uda_hydra.studies.report.metrics import Metric
@@ -151,7 +151,7 @@ class Display:
                     )
             if jobs and not self._live:
                 self._print(self._status())
-        self._refresh()
+            self._refresh()
 
     def end(self, job: Job, state: str, text: str) -> None:
         """A trial has ended; ``text`` is its values, or why there are none."""
@@ -160,7 +160,7 @@ class Display:
                 self._standing = standing(self._spec, self._queue.trials())
                 self._show_end(job, state, text, self._standing.done)
             self._running.pop(job.number, None)
-        self._refresh()
+            self._refresh()
 
     def _show_end(self, job: Job, state: str, text: str, done: int) -> None:
         total = self._spec.design.total
@@ -175,6 +175,7 @@ class Display:
     def _look(self) -> None:
         """Show the trials of other processes that have finished meanwhile, and the live line."""
         with self._lock:
+            self._refresh()
             # Of one trial at a time the launcher itself returns when it has ended.
             jobs = [*self._running.values()] if len(self._running) > 1 else []
             for job in jobs:
@@ -183,7 +184,6 @@ class Display:
                     self._shown.add(job.number)
                     done = self._standing.done + len(self._shown)
                     self._show_end(job, "complete", shown_values(self._spec, values), done)
-        self._refresh()
 
     def _result(self, job: Job) -> list[float]:
         """The objectives that a running trial has written in this batch; [] if it has not."""
@@ -194,7 +194,7 @@ class Display:
             return []
         result = (read_json(path) or {}) if fresh else {}
         values = [result.get(name) for name in self._spec.objectives]
-        return [] if None in values else values
+        return values if all(map(is_number, values)) else []
 
     def _refresh(self) -> None:
         if self._live:

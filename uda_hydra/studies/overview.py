@@ -40,7 +40,7 @@ def overview(
     size = f"{points} x {counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})"
     facts = [
         ("study", spec.folder.name),
-        ("question", spec.question),
+        ("question", spec.question if spec.choices.get("sweep") else ""),
         *space.written.items(),
         ("reference", _reference(spec)),
         ("trainings", f"{size} = {spec.design.total}: {_states(spec, trials)}"),

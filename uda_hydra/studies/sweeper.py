@@ -79,7 +79,9 @@ def sweep(
     if options.dry_run:
         trials = known_trials(spec)
         print_facts(overview(spec, plans, trials))
+        print()
         print_facts(trainings(spec, trials))
+        print("\nEverything was checked; nothing is trained with hydra.sweeper.dry_run=true.")
         return
     launcher = _launcher(spec, config, context, task)
     mark_folder(spec.folder, "study")

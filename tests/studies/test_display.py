@@ -72,7 +72,7 @@ def shown(stream):
 
 def test_a_pipe_gets_a_line_when_a_trial_begins_and_one_when_it_ends(spec, queue):
     stream = io.StringIO()
-    display = Display(spec, queue, stream)
+    display = Display(spec, queue.trials, stream)
     with display.live():
         display.begin([queue.add(0.1, 0, state=TrialState.RUNNING)])
         queue.found.clear()
@@ -92,7 +92,7 @@ def test_a_pipe_gets_a_line_when_a_trial_begins_and_one_when_it_ends(spec, queue
 
 def test_a_terminal_has_one_live_line_that_fits(spec, queue):
     stream = Terminal()
-    display = Display(spec, queue, stream)
+    display = Display(spec, queue.trials, stream)
     with display.live():
         queue.add(0.1, 0, 0.4)
         folder = spec.folder / "trials/0001/a_stage_of_a_very_long_name"
@@ -111,7 +111,7 @@ def test_a_trial_of_another_process_is_shown_once_when_it_ends(tmp_path):
     launcher = ("hydra/launcher=joblib", "hydra.sweeper.n_jobs=2", f"output='{tmp_path}/study'")
     spec = spec_of(f"{AUX}=0.2,0.3", *launcher)
     queue, stream = Queue(spec), io.StringIO()
-    display = Display(spec, queue, stream)
+    display = Display(spec, queue.trials, stream)
     jobs = [queue.add(value, 0, state=TrialState.RUNNING) for value in (0.1, 0.2)]
     display.begin(jobs)
     for _ in range(2):
@@ -125,8 +125,8 @@ def test_a_trial_of_another_process_is_shown_once_when_it_ends(tmp_path):
         queue.add(value, 0, 0.5)
         display.end(job, "complete", "mIoU 50.00 %")
     assert stream.getvalue().splitlines() == [
-        f"trial 0: lambda_seg_aux=0.1 seed 0; output: {spec.folder}/trials/0000/output.txt",
-        f"trial 1: lambda_seg_aux=0.2 seed 0; output: {spec.folder}/trials/0001/output.txt",
+        f"trial 0 begins: lambda_seg_aux=0.1 seed 0, output: {spec.folder}/trials/0000/output.txt",
+        f"trial 1 begins: lambda_seg_aux=0.2 seed 0, output: {spec.folder}/trials/0001/output.txt",
         "0/3  lambda_seg_aux=0.1 seed 0  lambda_seg_aux=0.2 seed 0",
         "1/3  trial 1  lambda_seg_aux=0.2 seed 0  mIoU 50.00 %  0s",
         "2/3  trial 0  lambda_seg_aux=0.1 seed 0  mIoU 50.00 %  0s",

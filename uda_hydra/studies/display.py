@@ -8,11 +8,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
-from typing import TextIO
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.live import Live
@@ -23,9 +22,10 @@ from rich.text import Text
 from uda_hydra.callbacks.progress import console, duration, last_position
 from uda_hydra.files import is_number, mask, printable, read_json
 from uda_hydra.runs.results import RESULT
-from uda_hydra.studies.queue import Job, TrialQueue, is_interrupted, latest_attempts
+from uda_hydra.studies.queue import Job, is_interrupted, latest_attempts
 from uda_hydra.studies.report.metrics import Metric
 from uda_hydra.studies.spec import StudySpec
+from uda_hydra.terminal import Stream
 
 PERIOD = 1.0
 """Seconds between two looks at the running trials."""
@@ -35,7 +35,7 @@ STYLES = {"complete": "green", "failed": "bold red", "pruned": "yellow", "interr
 """Colour of a trial's line by how the trial ended."""
 
 
-def print_facts(facts: Sequence[tuple[str, str]], stream: TextIO | None = None) -> None:
+def print_facts(facts: Sequence[tuple[str, str]], stream: Stream | None = None) -> None:
     """Names and texts: two columns on a terminal, lines in a pipe."""
     to = console(stream or sys.stdout)
     clean = [(mask(printable(name)), mask(printable(text))) for name, text in facts]
@@ -97,8 +97,13 @@ def standing(spec: StudySpec, trials: Sequence[FrozenTrial]) -> Standing:
 class Display:
     """Shows the trials that this process runs, and the study that they belong to."""
 
-    def __init__(self, spec: StudySpec, queue: TrialQueue, stream: TextIO | None = None) -> None:
-        self._spec, self._queue = spec, queue
+    def __init__(
+        self,
+        spec: StudySpec,
+        trials: Callable[[], Sequence[FrozenTrial]],
+        stream: Stream | None = None,
+    ) -> None:
+        self._spec, self._trials = spec, trials
         self._console = console(stream or sys.stdout)
         self._elsewhere = spec.choices["hydra/launcher"] != "basic"
         self._live: Live | None = None
@@ -110,7 +115,7 @@ class Display:
                 transient=True,
             )
         self._lock = threading.RLock()
-        self._standing = standing(spec, queue.trials())
+        self._standing = standing(spec, trials())
         self._running: dict[int, Job] = {}
         self._shown: set[int] = set()
         self._began = time.time()
@@ -133,22 +138,23 @@ class Display:
             yield
         finally:
             over.set()
+            if thread.is_alive():
+                thread.join(PERIOD)
             if self._live:
                 self._live.stop()
 
     def begin(self, jobs: Sequence[Job]) -> None:
         """The trials that are launched now."""
         with self._lock:
-            self._standing = standing(self._spec, self._queue.trials())
+            self._standing = standing(self._spec, self._trials())
             self._running = {job.number: job for job in jobs}
             self._shown.clear()
             self._began = time.time()
             if self._elsewhere:
                 for job in jobs:
                     file = self._spec.folder / job.folder / "output.txt"
-                    self._print(
-                        f"trial {job.number} begins: {self._spec.describe(job)}, output: {file}"
-                    )
+                    what = f"trial {job.number} begins: {self._spec.describe(job)}"
+                    self._print(f"{what}, output: {file}")
             if jobs and not self._live:
                 self._print(self._status())
             self._refresh()
@@ -156,18 +162,20 @@ class Display:
     def end(self, job: Job, state: str, text: str) -> None:
         """A trial has ended; ``text`` is its values, or why there are none."""
         with self._lock:
-            if job.number not in self._shown:
-                self._standing = standing(self._spec, self._queue.trials())
-                self._show_end(job, state, text, self._standing.done)
+            self._standing = standing(self._spec, self._trials())
             self._running.pop(job.number, None)
+            if job.number in self._shown:
+                self._shown.remove(job.number)
+            else:
+                self._show_end(job, state, text)
             self._refresh()
 
-    def _show_end(self, job: Job, state: str, text: str, done: int) -> None:
+    def _show_end(self, job: Job, state: str, text: str) -> None:
         total = self._spec.design.total
         took = duration(time.time() - self._began)
         width = len(str(total))
-        label = f"{done:>{width}}/{total}  trial {job.number:<{width}}  {self._spec.describe(job)}"
-        said = Text(mask(printable(f"{label}  ")))
+        place = f"{self._done():>{width}}/{total}  trial {job.number:<{width}}"
+        said = Text(mask(printable(f"{place}  {self._spec.describe(job)}  ")))
         said.append(mask(printable(text)), STYLES[state])
         said.append(f"  {took}", "dim")
         self._console.print(said)
@@ -182,8 +190,7 @@ class Display:
                 values = self._result(job)
                 if values and job.number not in self._shown:
                     self._shown.add(job.number)
-                    done = self._standing.done + len(self._shown)
-                    self._show_end(job, "complete", shown_values(self._spec, values), done)
+                    self._show_end(job, "complete", shown_values(self._spec, values))
 
     def _result(self, job: Job) -> list[float]:
         """The objectives that a running trial has written in this batch; [] if it has not."""
@@ -213,6 +220,7 @@ class Display:
         return grid
 
     def _done(self) -> int:
+        """How many trials have ended, those included that are not recorded yet."""
         return self._standing.done + len(self._shown)
 
     def _status(self) -> str:

@@ -118,7 +118,7 @@ def _run_and_report(spec: StudySpec, queue: TrialQueue, launcher: Any) -> None:
     parent.open()
     status = "failed"
     try:
-        display = Display(spec, queue)
+        display = Display(spec, queue.trials)
         with _exiting_on_signals(), Heartbeat(queue.send_heartbeat), display.live():
             _run_all(spec, queue, launcher, display)
         status = "finished"

@@ -132,8 +132,15 @@ class Progress(Callback):
 
 def console(stream: Stream) -> Console:
     """Prints to a terminal, in colour unless NO_COLOR is set, or to a pipe, without wrapping."""
-    plain = not stream.isatty()
-    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=plain)
+    terminal = stream.isatty()
+    return Console(
+        file=stream,
+        force_terminal=terminal,
+        soft_wrap=not terminal,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
 
 
 def last_position(folder: Path, *, since: float = 0.0) -> str:

@@ -80,7 +80,8 @@ def standing(spec: StudySpec, trials: Sequence[FrozenTrial]) -> Standing:
     complete = [trial for trial in latest if trial.state == TrialState.COMPLETE]
     ended = [t for t in latest if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     # One that was continued has had a part of its time before.
-    times = [t.duration.total_seconds() for t in ended if "continues" not in t.user_attrs]
+    whole = [trial.duration for trial in ended if "continues" not in trial.user_attrs]
+    times = [length.total_seconds() for length in whole if length is not None]
     name, direction = next(iter(spec.objectives.items()))
     best = ""
     if complete:

@@ -122,7 +122,8 @@ def narrow(monkeypatch):
 
 def frames(text):
     """What a live line shows one after the other, without codes."""
-    return [re.sub(r"\033\[[\d;?]*\w|\r", "", frame) for frame in text.split("\033[2K")[1:]]
+    found = [re.sub(r"\033\[[\d;?]*\w|\r", "", frame) for frame in text.split("\033[2K")]
+    return [frame for frame in found if frame]
 
 
 def test_a_terminal_line_is_rewritten_in_place_and_never_wraps(tmp_path, narrow):

@@ -29,6 +29,8 @@ from uda_hydra.terminal import Stream
 
 PERIOD = 1.0
 """Seconds between two looks at the running trials."""
+SLACK = 1.0
+"""Seconds that a file may seem older than it is: clocks differ, and a disk's may be coarse."""
 BAR = 12
 """Width of the bar."""
 STYLES = {"complete": "green", "failed": "bold red", "pruned": "yellow", "interrupted": "yellow"}
@@ -197,7 +199,7 @@ class Display:
         """The objectives that a running trial has written in this batch; [] if it has not."""
         path = self._spec.folder / job.folder / RESULT
         try:
-            fresh = path.stat().st_mtime >= self._began
+            fresh = path.stat().st_mtime >= self._began - SLACK
         except OSError:
             return []
         result = (read_json(path) or {}) if fresh else {}
@@ -245,7 +247,7 @@ class Display:
     def _position(self, job: Job) -> str:
         """Where the training of a trial is, or the shared stage that it waits for."""
         folders = [self._spec.folder / job.folder, self._spec.folder / "start"]
-        places = [last_position(folder, since=self._began) for folder in folders]
+        places = [last_position(folder, since=self._began - SLACK) for folder in folders]
         place = next(filter(None, places), "")
         return f", {place}" if place else ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from tests.studies.test_spec import AUX, spec_of
 from uda_hydra.studies.display import Display, print_facts, shown_values, standing
 from uda_hydra.studies.queue import Job
 
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 BEGAN = datetime(2026, 1, 1)
 
 
@@ -110,8 +112,8 @@ def test_a_terminal_has_one_live_line_that_fits(spec, queue):
 
 
 def test_a_trial_of_another_process_is_shown_once_when_it_ends(tmp_path):
-    launcher = ("hydra/launcher=joblib", "hydra.sweeper.n_jobs=2", f"output='{tmp_path}/study'")
-    spec = spec_of(f"{AUX}=0.2,0.3", *launcher)
+    spec = spec_of(f"{AUX}=0.2,0.3", f"output='{tmp_path}/study'")
+    spec = replace(spec, choices=spec.choices | {"hydra/launcher": "joblib"})
     queue, stream = Queue(spec), io.StringIO()
     display = Display(spec, queue.trials, stream)
     jobs = [queue.add(value, 0, state=TrialState.RUNNING) for value in (0.1, 0.2)]

@@ -109,6 +109,12 @@ class Display:
         self._spec, self._trials = spec, trials
         self._console = console(stream or sys.stdout)
         self._elsewhere = spec.choices["hydra/launcher"] != "basic"
+        self._lock = threading.RLock()
+        self._standing = standing(spec, trials())
+        self._running: dict[int, Job] = {}
+        self._shown: set[int] = set()
+        self._began = time.time()
+        # Last: it asks for its line at once.
         self._live: Live | None = None
         if self._console.is_interactive and not spec.options.verbose:
             self._live = Live(
@@ -117,11 +123,6 @@ class Display:
                 auto_refresh=False,
                 transient=True,
             )
-        self._lock = threading.RLock()
-        self._standing = standing(spec, trials())
-        self._running: dict[int, Job] = {}
-        self._shown: set[int] = set()
-        self._began = time.time()
 
     @contextmanager
     def live(self) -> Iterator[None]:

@@ -139,7 +139,11 @@ def test_a_trial_is_a_command_line_of_its_own():
     assert "me:***@host" in message
     assert "secret" not in message
     assert "task" not in message
-    assert found.describe(job) == f"{AUX}=null seed 1"
+    assert found.describe(job) == "lambda_seg_aux=null seed 1"
+    drawn = Job(4, 9, {AUX: 0.123456789, "a.lambda_seg_aux": 5e-05}, 1, "", 3)
+    described = f"{AUX}=0.1235 a.lambda_seg_aux=5e-05 seed 1, continues trial 3"
+    assert found.describe(drawn) == described
+    assert f"{AUX}=0.123456789" in found.overrides(drawn)
 
 
 def test_published_curves_are_found_by_the_data_sets_name_and_by_whose_they_are():
@@ -189,15 +193,17 @@ def test_the_overview_counts_points_seeds_starts_and_what_is_done(tmp_path, monk
     point = {"loss.lambda_adv": 0.001}
     done = Trial(0, "complete", point, 0, Path("x"), (0.5,), {"seconds": 3600.0})
     stopped = Trial(1, "interrupted", point, 1, Path("y"))
-    text = overview(spec, plans, [done, stopped])
-    assert "3 points x 2 seeds (0, 1) = 6 trainings: 1 complete, 1 interrupted, 4 waiting" in text
-    assert "1 shared start, 0 done" in text
-    assert "reference: loss.lambda_adv=0.001" in text
-    assert "about 5 h to train, 60 min each" in text
-    lines = trainings(spec, [done, stopped]).splitlines()
+    facts = dict(overview(spec, plans, [done, stopped]))
+    size = "3 points x 2 seeds (0, 1) = 6: 1 complete, 1 interrupted, 4 waiting"
+    assert facts["trainings"] == size
+    assert facts["shared starts"] == "1, 0 done"
+    assert facts["reference"] == "loss.lambda_adv=0.001"
+    assert facts["time"].startswith("about 5 h to train, 60 min each")
+    lines = trainings(spec, [done, stopped])
     assert len(lines) == 6
-    assert lines[0].split() == ["loss.lambda_adv=0.001", "seed", "0", "complete"]
+    assert lines[0] == ("lambda_adv=0.001 seed 0", "complete")
     # A start that the swept key changes is another one for each value.
     spec = spec_of(f"{AUX}=0.2,0.3", *given[:1], 'start.overrides=["method=source_only"]')
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        assert "3 shared starts, 0 done" in overview(spec, check_trainings(spec), [])
+        facts = dict(overview(spec, check_trainings(spec), []))
+    assert facts["shared starts"] == "3, 0 done"

@@ -20,7 +20,7 @@ def describe_space(plans: Plans, *, trainings: int, seeds: int, folder: Path) ->
     """
     keep = plans[0][-1].config.trainer.keep
     needed, free = _space(plans, keep, trainings, seeds), free_bytes(folder)
-    text = f"disk: about {_shown(needed)} of checkpoints (trainer.keep={keep}), {_shown(free)} free"
+    text = f"about {_shown(needed)} of checkpoints (trainer.keep={keep}), {_shown(free)} free"
     if needed > free:
         text += f"; trainer.keep=weights takes {_shown(_space(plans, 'weights', trainings, seeds))}"
     return text

@@ -29,7 +29,7 @@ PER_CLASS = "per_class.json"
 PERIOD, PATIENCE = 5.0, 10.0
 """Seconds between two uploads, and seconds that the end of a run waits for the last one."""
 WEIGHTS_PATIENCE = 600.0
-"""The same where weights are sent."""
+"""The latter where weights are sent too."""
 EVALUATION_SERIES, SYSTEM_SERIES = 10, 3
 
 
@@ -86,8 +86,7 @@ class Tracking(Callback):
         )
         self._record.write(self._folder)
         self._log = MetricLog(self._folder, run.start)
-        patience = PATIENCE if self._weights == "none" else WEIGHTS_PATIENCE
-        self._uploader = Uploader(self._folder, period=PERIOD, patience=patience)
+        self._uploader = Uploader(self._folder, period=PERIOD)
         self._uploader.start()
 
     def on_log(self, step: int, values: dict[str, float]) -> None:
@@ -190,7 +189,7 @@ def close_parent(
         lines = MetricLog(folder, len(before))
         lines.append(len(before), values)
         lines.close()
-    uploader = Uploader(folder, period=PERIOD, patience=PATIENCE)
+    uploader = Uploader(folder, period=PERIOD)
     uploader.start()
     end(folder, record, status, uploader)
 
@@ -202,7 +201,8 @@ def end(folder: Path, record: RunRecord, status: str, uploader: Uploader) -> Non
         record.write(folder)
     except OSError as error:
         log.warning("%s", error)
-    if not uploader.close():
+    weights = record.weights != "none" and status == "finished"
+    if not uploader.close(patience=WEIGHTS_PATIENCE if weights else PATIENCE):
         where = f"output={folder}"
         if not re.fullmatch(r"[\w./=-]+", where, re.ASCII):
             where = shlex.quote(quoted(where))

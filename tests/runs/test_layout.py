@@ -37,7 +37,7 @@ def test_a_trial_is_called_by_its_point_and_its_stages_carry_study_and_trial():
     assert run.tags(advent) == run.tags() | {"final": "true"}
     # A start that trials share is no part of any of them.
     assert Path(start.folder).parent == Path("outputs/one/start")
-    assert run.name_of(start) == "start of start"
+    assert run.name_of(start) == "start of one"
     assert run.tags(start) == {
         "method": "source_only",
         "model": "deeplabv2",

@@ -60,7 +60,7 @@ class RunLayout:
         if not self.grouped:
             return self.name
         if self.study is None or self._shares(stage):
-            return f"{stage.name} of {stage.folder.parent.name}"
+            return f"{stage.name} of {(self.study or self.top).name}"
         return f"{self.name} {stage.name}"
 
     def tags(self, stage: Stage | None = None) -> dict[str, str]:

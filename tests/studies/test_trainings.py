@@ -206,4 +206,6 @@ def test_a_pruned_trial_is_no_response(tmp_path):
     assert all(trial.note.startswith("pruned after step 4, at mIoU") for trial in trials)
     assert not [*folder.glob("trials/*/result.json")]
     _, found = runs(tmp_path)
-    assert {r.info.status for r in found.values() if r.info.run_name[:4].isdigit()} == {"KILLED"}
+    tracked = [run for run in found.values() if "trial" in run.data.tags]
+    assert [run.info.status for run in tracked] == ["KILLED"] * 3
+    assert {run.data.tags["state"] for run in tracked} == {"pruned"}

@@ -207,6 +207,8 @@ def end(folder: Path, record: RunRecord, status: str, uploader: Uploader) -> Non
         if not re.fullmatch(r"[\w./=-]+", where, re.ASCII):
             where = shlex.quote(quoted(where))
         rest = f"python launch.py task=sync {where}"
+        if mask(record.uri) != record.uri:
+            rest += " with the same tracking.uri, whose password no file holds,"
         log.warning("MLflow has not received everything yet; %s sends the rest", rest)
 
 

@@ -167,6 +167,9 @@ class Sender:
                 if stat.S_ISREG(state.st_mode):
                     found[name] = [state.st_mtime_ns, state.st_size]
         known = self._notes["files"]
+        if record.ended is None:
+            # Those of an earlier end stay until the next one.
+            found |= {name: known[name] for name in LAST_FILES if name in known}
         if found == known:
             return
         for name in found:

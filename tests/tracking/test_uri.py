@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pwd
+import sys
 
 import pytest
 
@@ -65,7 +66,11 @@ def test_what_can_work_is_not(uri, tmp_path):
     check_uri(uri.format(folder=tmp_path))
 
 
-def test_databricks_needs_its_configuration(monkeypatch, tmp_path):
+def test_databricks_needs_its_package_and_its_configuration(monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "databricks.sdk", None)
+        with pytest.raises(ValueError, match="pip install databricks-sdk"):
+            check_uri("databricks")
     monkeypatch.delenv("DATABRICKS_HOST", raising=False)
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "none"))
     for uri in ("databricks", "databricks://profile"):

@@ -34,6 +34,12 @@ def _note(question: str, name: str) -> str:
     )
 
 
+def _print_link(folder: Path) -> None:
+    """Print where MLflow shows the trainings of a study, once it has the study's run."""
+    if address := link(folder):
+        print(f"its trainings in MLflow: {printable(address)}")
+
+
 class ParentRun:
     """The run in MLflow whose children are the trials of a study; does nothing without tracking."""
 
@@ -70,8 +76,7 @@ class ParentRun:
             # Without an answer the first trial that finds the store creates the run.
             with suppress(ConnectionError):
                 send(spec.folder, abandoned=False)
-        if address := link(spec.folder):
-            print(f"its trainings in MLflow: {printable(address)}")
+        _print_link(spec.folder)
 
     def _views(self) -> dict[str, str]:
         """The saved view of the trials: the objective, what is swept, and how each ended."""
@@ -97,8 +102,7 @@ class ParentRun:
         tags = {"robust range": report.robust_range}
         tags |= {f"best {name}": str(value) for name, value in report.best.items()}
         close_parent(self._spec.folder, status, metrics, tags=tags)
-        if address := link(self._spec.folder):
-            print(f"its trainings in MLflow: {printable(address)}")
+        _print_link(self._spec.folder)
 
 
 def report_folder(
@@ -117,4 +121,5 @@ def report_folder(
             send(folder, abandoned=not busy)
         except ConnectionError as error:
             log.warning("the report is not in MLflow: %s", error)
+        _print_link(folder)
     print(f"{report.text}\nreport: {report.page}")

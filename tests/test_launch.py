@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.attack import program
+from tests.attack.processes import FORK
 from tests.conftest import ROOT, SMALL
 
 QUICK = (
@@ -21,15 +25,23 @@ QUICK = (
 )
 
 
-def launch(folder, *overrides):
-    """Run launch.py in ``folder``, as a user would from another place."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), *overrides],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def launch(folder, *overrides, cold=False):
+    """Run launch.py in ``folder``, as a user would from another place.
+
+    The process is forked from one that has imported everything, unless it starts ``cold``.
+    """
+    if cold:
+        command = [sys.executable, str(ROOT / "launch.py"), *overrides]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    with tempfile.TemporaryDirectory() as place:
+        out, err = Path(place, "out"), Path(place, "err")
+        arguments = (folder, [*overrides], out, err, {**os.environ})
+        process = FORK.Process(target=program.run_apart, args=arguments)
+        process.start()
+        process.join(300)
+        assert process.exitcode is not None, f"still running:\n{err.read_text()}"
+        said = out.read_text(), err.read_text()
+        return subprocess.CompletedProcess([*overrides], process.exitcode, *said)
 
 
 MISTAKES = {
@@ -67,6 +79,12 @@ MISTAKES = {
 }
 
 
+@pytest.fixture(scope="module")
+def quick(streets):
+    """A training of seconds on scenes that other tests have drawn."""
+    return (*QUICK, f"dataset.root={streets}")
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_ends_in_one_message_and_leaves_nothing(tmp_path, mistake):
     done = launch(tmp_path, mistake)
@@ -81,7 +99,7 @@ def test_a_mistake_ends_in_one_message_and_leaves_nothing(tmp_path, mistake):
 
 
 def test_two_stages_leave_their_results_and_a_second_start_does_nothing(tmp_path):
-    done = launch(tmp_path, *QUICK, "output=run")
+    done = launch(tmp_path, *QUICK, "output=run", cold=True)
     assert done.returncode == 0, done.stderr
     assert "mIoU gain of caco over source" in done.stdout
     for folder in ("run", "run/source", "run/caco"):
@@ -104,8 +122,8 @@ def test_two_stages_leave_their_results_and_a_second_start_does_nothing(tmp_path
 
 
 @pytest.mark.slow
-def test_a_changed_stage_is_redone_with_all_that_read_it_and_nothing_is_lost(tmp_path):
-    first = [*QUICK, "output=run", "tracking=none", "callbacks=none"]
+def test_a_changed_stage_is_redone_with_all_that_read_it_and_nothing_is_lost(tmp_path, quick):
+    first = [*quick, "output=run", "tracking=none", "callbacks=none"]
     assert launch(tmp_path, *first).returncode == 0
     later = launch(tmp_path, *first, "loss.lambda_contrast=0.5")
     assert "loss.lambda_contrast: 0.01 -> 0.5" in later.stdout
@@ -118,8 +136,8 @@ def test_a_changed_stage_is_redone_with_all_that_read_it_and_nothing_is_lost(tmp
     assert (tmp_path / "run/caco.before-2/last.pt").is_file()
 
 
-def test_a_damaged_intermediate_file_is_noticed_and_remade(tmp_path):
-    command = [*QUICK, "output=run", "tracking=none", "callbacks=none"]
+def test_a_damaged_intermediate_file_is_noticed_and_remade(tmp_path, quick):
+    command = [*quick, "output=run", "tracking=none", "callbacks=none"]
     assert launch(tmp_path, *command).returncode == 0
     last = tmp_path / "run/source/last.pt"
     whole = last.read_bytes()
@@ -130,8 +148,8 @@ def test_a_damaged_intermediate_file_is_noticed_and_remade(tmp_path):
     assert last.read_bytes() == whole
 
 
-def test_a_folder_belongs_to_one_run(tmp_path):
-    command = [*QUICK, "method=source_only", "output=run", "tracking=none", "callbacks=none"]
+def test_a_folder_belongs_to_one_run(tmp_path, quick):
+    command = [*quick, "method=source_only", "output=run", "tracking=none", "callbacks=none"]
     assert launch(tmp_path, *command).returncode == 0
     # Other values: the former training is kept beside the new one.
     other = launch(tmp_path, *command, "seed=1")
@@ -140,7 +158,7 @@ def test_a_folder_belongs_to_one_run(tmp_path):
     assert json.loads((tmp_path / "run/result.json").read_text())["seed"] == "1"
     # Other stages: refused, and nothing is touched.
     before = (tmp_path / "run/result.json").read_bytes()
-    other = launch(tmp_path, *QUICK, "output=run")
+    other = launch(tmp_path, *quick, "output=run")
     assert other.returncode == 1
     assert "run holds another run (training of source_only; this is" in other.stderr
     assert "output=" in other.stderr
@@ -185,11 +203,11 @@ def test_predicting_needs_weights_and_images(tmp_path):
     assert "holds no image" in said
 
 
-def test_a_plain_multirun_gives_every_point_a_folder_of_its_own(tmp_path):
+def test_a_plain_multirun_gives_every_point_a_folder_of_its_own(tmp_path, quick):
     done = launch(
         tmp_path,
         "-m",
-        *QUICK,
+        *quick,
         "method=source_only",
         "tracking=none",
         "callbacks=none",
@@ -203,9 +221,9 @@ def test_a_plain_multirun_gives_every_point_a_folder_of_its_own(tmp_path):
     assert len({result["miou/last"] for result in results}) == 2
 
 
-def test_any_name_of_a_folder_works_with_stages_and_with_m(tmp_path):
+def test_any_name_of_a_folder_works_with_stages_and_with_m(tmp_path, quick):
     name = "[run1] données"
-    command = [*QUICK, "tracking=none", "callbacks=none", "trainer.steps=1"]
+    command = [*quick, "tracking=none", "callbacks=none", "trainer.steps=1"]
     staged = launch(tmp_path, *command, f"output='{name}'")
     assert staged.returncode == 0, staged.stderr
     assert (tmp_path / name / "caco/last.pt").is_file()

@@ -70,13 +70,7 @@ def run_in(
     It is killed before its change number ``dies_before`` of a file. Without that the number of
     changes is left at the end of the log. A file of more than ``largest`` bytes cannot be written.
     """
-    os.setsid()
-    os.chdir(folder)
-    # From a shell workers are forked; a fork server's child would ask another server for them.
-    multiprocessing.set_start_method("fork", force=True)
-    with log.open("ab", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    begin(folder, log, log)
     if largest is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
     count = count_changes(dies_before)
@@ -84,6 +78,27 @@ def run_in(
         run(overrides)
     finally:
         print(f"changes: {count()}", flush=True)
+
+
+def run_apart(
+    folder: Path, overrides: list[str], out: Path, err: Path, environment: dict[str, str]
+) -> None:
+    """``run`` in a forked process with the environment of who asks, and two outputs."""
+    os.environ.clear()
+    os.environ.update(environment)
+    begin(folder, out, err)
+    run(overrides)
+
+
+def begin(folder: Path, out: Path, err: Path) -> None:
+    """Give this process a group and a folder of its own, and files to write to."""
+    os.setsid()
+    os.chdir(folder)
+    # From a shell workers are forked; a fork server's child would ask another server for them.
+    multiprocessing.set_start_method("fork", force=True)
+    for number, path in ((1, out), (2, err)):
+        with path.open("ab", buffering=0) as file:
+            os.dup2(file.fileno(), number)
 
 
 def count_changes(dies_before: int | None) -> Callable[[], int]:

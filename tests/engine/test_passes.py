@@ -131,47 +131,42 @@ def test_an_interruption_keeps_what_is_done(make_passes, tmp_path):
 
 
 KILLED = """
-import os, sys
+import sys
 from pathlib import Path
-from tests.conftest import SMALL, composed
-from uda_hydra import build
-folder, seen = Path(sys.argv[2]), []
-config = composed(*SMALL, f"dataset.root={sys.argv[1]}", "method=source_only")
-trainer = build.trainer(config, build.pair(config), folder, [])
+from tests.engine.test_passes import prepare
+prepare(sys.argv[1], Path(sys.argv[2]), killed_at=2)
+"""
 
-def prepare(passes):
+
+def prepare(streets, folder, killed_at=None):
+    """How many batches a pass has computed."""
+    folder.mkdir(exist_ok=True)
+    config = composed(*SMALL, f"dataset.root={streets}", "method=source_only")
+    torch.set_num_threads(1)
+    trainer, seen = build.trainer(config, build.pair(config), folder, []), []
+
     def compute(batch):
         seen.append(batch.key)
-        if len(seen) == int(sys.argv[3]):
-            os.kill(os.getpid(), 9)
+        if len(seen) == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
         return trainer.method.predict(batch.image).mean(dim=(2, 3))
-    passes.run("means", over="target", batch=2, train=True, compute=compute)
 
-trainer.method.prepare = prepare
-trainer.prepare()
-print(len(seen))
-"""
+    trainer.method.prepare = lambda passes: passes.run(
+        "means", **MEANS, train=True, compute=compute
+    )
+    trainer.prepare()
+    return len(seen)
 
 
 def test_kill_9_in_the_middle_costs_the_batch_it_was_in(streets, tmp_path):
     build.pair(composed(*SMALL, f"dataset.root={streets}"))
-
-    def run(folder, killed_at):
-        (tmp_path / folder).mkdir(exist_ok=True)
-        arguments = [str(streets), str(tmp_path / folder), str(killed_at)]
-        return subprocess.run(
-            [sys.executable, "-c", KILLED, *arguments],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-
-    assert run("parts", 2).returncode == -signal.SIGKILL
-    assert run("parts", 0).stdout.split()[-1] == "2"
-    assert run("parts", 0).stdout.split()[-1] == "0"
-    assert run("whole", 0).stdout.split()[-1] == "3"
-    assert files(tmp_path / "parts") == files(tmp_path / "whole")
+    parts, whole = tmp_path / "parts", tmp_path / "whole"
+    command = [sys.executable, "-c", KILLED, str(streets), str(parts)]
+    assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
+    assert prepare(streets, parts) == 2
+    assert prepare(streets, parts) == 0
+    assert prepare(streets, whole) == 3
+    assert files(parts) == files(whole)
 
 
 def test_a_damaged_item_alone_is_made_again(make_passes, tmp_path):

@@ -42,6 +42,8 @@ class Stopped(Exception):
     """A training was asked to stop before its end; what was computed is saved."""
 
     exit_code = 1
+    status = "interrupted"
+    """The status of the training that ``Callback.on_end`` gets."""
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:

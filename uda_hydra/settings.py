@@ -266,3 +266,8 @@ class TrackingSettings:
     experiment: str
     artifacts: str
     """Folder of the artifacts of a local store; a server decides for itself."""
+    weights: str
+    """last, best or none: the network of a finished training that is logged as a model."""
+
+    def __post_init__(self) -> None:
+        _choose("tracking.weights", self.weights, "last", "best", "none")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -85,11 +85,12 @@ class Trainer:
         self.watch = FiniteWatch(self.checkpoints.last)
         self._logged = time.perf_counter(), self.done
 
-    def fit(self, run: Run) -> None:
+    def fit(self, run: Run, finish: Callable[[], object] = lambda: None) -> None:
         """Train from the last checkpoint (or from the beginning) to ``trainer.steps``.
 
-        Raises Interrupted after SIGINT or SIGTERM, and NonFiniteLoss; the state on disk is good
-        in both cases.
+        ``finish`` is called after the last step, before the callbacks' ``on_end``. Raises
+        Interrupted after SIGINT or SIGTERM, and NonFiniteLoss; the state on disk is good in both
+        cases.
         """
         status = "failed"
         self.cost.start()
@@ -98,8 +99,12 @@ class Trainer:
                 callback.on_start(run)
             with Interrupt() as interrupt, out_of_memory_explained():
                 self._run(interrupt)
+            finish()
             status = "finished"
-        except (Stopped, KeyboardInterrupt):
+        except Stopped as stop:
+            status = stop.status
+            raise
+        except KeyboardInterrupt:
             status = "interrupted"
             raise
         finally:

@@ -210,7 +210,9 @@ def predictor(config: DictConfig) -> Segmenter | Ensemble:
     check_predictor(config)
     members = [settings(member) for member in config.ensemble]
     networks = [segmenter(OmegaConf.merge(config, {"init": member.init})) for member in members]
-    return Ensemble(networks, [m.weight for m in members]) if members else segmenter(config)
+    if not members:
+        return segmenter(config)
+    return call(Ensemble, networks, [m.weight for m in members], of=config.ensemble_of)
 
 
 def method(config: DictConfig, network: Segmenter) -> Method:

@@ -20,6 +20,7 @@ class Panel(NamedTuple):
     truth: np.ndarray  # uint8 (h, w), train ids, 255 ignored
     prediction: np.ndarray  # uint8 (h, w), train ids
     confidence: np.ndarray  # float32 (h, w), largest softmax probability
+    labels: Mapping[str, np.ndarray] = {}  # uint8 (h, w), train ids, 255 ignored; see ``diagnose``
 
 
 class Evaluation(NamedTuple):

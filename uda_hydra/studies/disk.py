@@ -51,5 +51,5 @@ def _deciding(stage: Stage) -> list[object]:
     return [*groups, config.dataset.classes, *optimizer]
 
 
-def _shown(size: float) -> str:
+def _shown(size: float | int) -> str:
     return f"{size / 1e9:.3g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"

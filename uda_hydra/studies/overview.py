@@ -104,6 +104,6 @@ def _time_left(spec: StudySpec, trials: Sequence[Trial]) -> str:
     return f"about {left * mean / 3600:.2g} h to train, {mean / 60:.2g} min each, without starts"
 
 
-def counted(number: float, noun: str) -> str:
+def counted(number: int | float, noun: str) -> str:
     """A number of things, in words."""
     return f"{number:g} {noun}{'' if number == 1 else 's'}"

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from uda_hydra import build
 from uda_hydra.config import settings
+from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.schema import register
 from uda_hydra.settings import EvaluationSettings
 
@@ -61,6 +62,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--attack-seed", type=int, default=time.time_ns(), help="repeats an attack (default: new)"
     )
     group.addoption("--attack-count", type=int, default=100, help="kills of an attack")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> object:
+    """A signal that no test sends is one to the test run, such as that of ``timeout``: it ends."""
+    try:
+        return (yield)
+    except Interrupted as error:
+        pytest.exit(f"{error}, during {item.nodeid}", returncode=error.exit_code)
 
 
 @pytest.fixture(scope="session")

@@ -210,7 +210,9 @@ def predictor(config: DictConfig) -> Segmenter | Ensemble:
     check_predictor(config)
     members = [settings(member) for member in config.ensemble]
     networks = [segmenter(OmegaConf.merge(config, {"init": member.init})) for member in members]
-    return Ensemble(networks, [m.weight for m in members]) if members else segmenter(config)
+    if not members:
+        return segmenter(config)
+    return call(Ensemble, networks, [m.weight for m in members], of=config.ensemble_of)
 
 
 def method(config: DictConfig, network: Segmenter) -> Method:
@@ -259,10 +261,12 @@ def trainer(config: DictConfig, data: Pair, folder: Path, callbacks: list[Callba
     )
 
 
-def callbacks(config: DictConfig, parent: Path | None = None) -> list[Callback]:
+def callbacks(
+    config: DictConfig, parent: Path | None = None, tags: Mapping[str, str] = {}
+) -> list[Callback]:
     """The callbacks in the order of the config; tracking last, so that it sees all files.
 
-    ``parent`` is the folder of the run whose stage this is.
+    ``parent`` is the folder of the run whose stage this is; ``tags`` are for MLflow.
     """
     watching = [build(node, f"callbacks.{name}") for name, node in config.callbacks.items()]
     tracking = settings(config.tracking)
@@ -273,6 +277,8 @@ def callbacks(config: DictConfig, parent: Path | None = None) -> list[Callback]:
                 tracking.experiment,
                 artifacts=Path(tracking.artifacts),
                 parent=parent,
+                tags=tags,
+                weights=tracking.weights,
             )
         )
     return watching

@@ -33,11 +33,12 @@ class Attacked:
         cold: bool = False,
         dies_before: int | None = None,
         largest: int | None = None,
+        no_room_for: str | None = None,
     ) -> None:
         """Forked from a process that has imported everything, or ``cold`` as from a shell.
 
         ``dies_before``: it is killed before this change of a file, counted from 1. ``largest``:
-        no file may have more bytes.
+        no file may have more bytes. ``no_room_for``: none whose path has this part can be written.
         """
         # Beside the folder: what is left in there is the program's.
         self.log = folder.with_name(f"{folder.name} {time.time_ns()}.log")
@@ -46,7 +47,7 @@ class Attacked:
         if cold:
             self._start_cold(folder, overrides)
         else:
-            arguments = (folder, [*overrides], self.log, dies_before, largest)
+            arguments = (folder, [*overrides], self.log, dies_before, largest, no_room_for)
             self._process = FORK.Process(target=program.run_in, args=arguments)
             self._process.start()
         self.pid = self._process.pid

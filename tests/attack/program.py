@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import pkgutil
@@ -63,16 +64,24 @@ def run(overrides: list[str]) -> None:
 
 
 def run_in(
-    folder: Path, overrides: list[str], log: Path, dies_before: int | None, largest: int | None
+    folder: Path,
+    overrides: list[str],
+    log: Path,
+    dies_before: int | None,
+    largest: int | None,
+    no_room_for: str | None,
 ) -> None:
     """``run`` in a forked process, as a shell would: with a group, a folder and a log of its own.
 
     It is killed before its change number ``dies_before`` of a file. Without that the number of
-    changes is left at the end of the log. A file of more than ``largest`` bytes cannot be written.
+    changes is left at the end of the log. A file of more than ``largest`` bytes cannot be written,
+    and none whose path has the part ``no_room_for``.
     """
     begin(folder, log, log)
     if largest is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+    if no_room_for is not None:
+        fill_disk(no_room_for)
     count = count_changes(dies_before)
     try:
         run(overrides)
@@ -115,6 +124,16 @@ def count_changes(dies_before: int | None) -> Callable[[], int]:
 
     sys.addaudithook(note)
     return lambda: count
+
+
+def fill_disk(part: str) -> None:
+    """From now on the disk is full whenever a file is opened whose path has this part."""
+
+    def refuse(event: str, arguments: tuple) -> None:
+        if opens_to_write(event, arguments) and part in str(arguments[0]):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    sys.addaudithook(refuse)
 
 
 def opens_to_write(event: str, arguments: tuple) -> bool:

@@ -59,6 +59,22 @@ TARGETS = {
             "method.threshold=0.0",
         )
     ),
+    # Centres are measured by two passes in a stage of their own.
+    "measured": Target(
+        (
+            *(*TINY, *SHARED, *UNTRACKED, "trainer.steps=4", "output=run", "method=cfcontra"),
+            "method.margin=0.0",
+        )
+    ),
+    "restyled": Target(("task=stylize", *TINY, *SHARED, "augmentation=restyle", "output=styled")),
+    # Soft and hard labels, prototypes, teachers: each stage reads what those before it made.
+    "self-training": Target(
+        (
+            *(*TINY, *SHARED, *UNTRACKED, "trainer.steps=4", "output=run", "method=proda"),
+            *("model=proda_tiny", "model.branch_channels=32", "model.head_channels=32"),
+            "method.threshold=0.0",
+        )
+    ),
     "cache": Target(
         (
             *(*TINY, SHARED[0], *UNTRACKED, "method=source_only", "output=run", "trainer.steps=2"),

@@ -17,7 +17,7 @@ from tests.attack.targets import TARGETS, Command
 
 FILLED = {
     name: (*TARGETS[name].command, "dataset.root=data/streets", "dataset.cache_folder=data/cache")
-    for name in ("training", "passes", "cache", "sweep")
+    for name in ("training", "passes", "self-training", "cache", "sweep")
 }
 """All that these commands write is on the small disk."""
 

@@ -1,13 +1,14 @@
 """Crops that pseudo labels help to choose."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 import torch
 
-from uda_hydra.augment.guided import VariedCrop, moved_crop
+from uda_hydra.augment.guided import MinedCrop, VariedCrop, around, moved_crop
 from uda_hydra.augment.warp import warp
-from uda_hydra.types import Crop
+from uda_hydra.types import IGNORE, Crop
 
 OPTIONS = {
     "base": [80, 40],
@@ -87,3 +88,31 @@ def test_a_place_is_moved_in_proportion_to_what_is_free():
 def test_options_are_checked(key, value):
     with pytest.raises(ValueError, match=rf"augmentation\.{key} must be"):
         VariedCrop(**{**OPTIONS, key: value})
+
+
+@pytest.mark.parametrize(
+    ("place", "have", "want", "start"),
+    [(900, 1024, 512, 512), (600, 1024, 512, 344), (100, 2048, 1024, 0), (5, 10, 20, 0)],
+)
+def test_a_window_around_a_place(place, have, want, start):
+    assert around(place, have, want) == start
+
+
+def test_crops_are_placed_around_something_rare(image):
+    label = torch.full((40, 80), IGNORE, dtype=torch.uint8)
+    label[3, 70] = 6
+    crops = MinedCrop(scale_range=[1.0, 1.0], crop=[20, 10], mirror=0.5, chance=1.0)
+    draws = [Random(seed) for seed in range(8)]
+    for draw in draws:
+        seen = crops.guided(image, label, (80, 40), draw)
+        assert seen.image.shape == (3, 10, 20)
+        assert 6 in warp(label, seen.view, kind="label")
+    # Where nothing is rare, and without a label, a crop is anywhere.
+    free = [
+        {seen.guided(image, one, (80, 40), draw).view for draw in map(Random, range(8))}
+        for seen, one in ((crops, label * 0 + IGNORE), (replace(crops, chance=0.0), label))
+    ]
+    assert len(free[0]) == len(free[1]) == 8
+    assert crops.target(image, (80, 40), Random(0)).image.shape == (3, 10, 20)
+    with pytest.raises(ValueError, match=r"augmentation\.chance must be a probability"):
+        replace(crops, chance=2.0)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from uda_hydra.augment.view import compose, extend, output_size
 from uda_hydra.augment.warp import warp
@@ -99,6 +101,28 @@ def test_soft_labels_equal_the_long_way():
     quarter = View((32, 16), (Rotate(15.0),))
     again = warp(expected, quarter, kind="feature", stride=4)
     torch.testing.assert_close(warp(stored, turned, kind="soft", stride=4), again)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the largest tensor that anything in it makes."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        sizes = [t.untyped_storage().nbytes() for t in tree_leaves(result) if torch.is_tensor(t)]
+        self.bytes = max(self.bytes, *sizes, 0)
+        return result
+
+
+def test_no_map_on_the_way_to_a_soft_label_is_large():
+    # ProDA's sizes; by its release's resizes the second map takes 160 MB and the third 400 MB.
+    stored = torch.rand(19, 129, 257)
+    crop = (Resize(3300, 1650), Crop(700, 400, 896, 512), Mirror())
+    with Largest() as largest:
+        seen = warp(stored, View((2048, 1024), crop), kind="soft", stride=4)
+    assert seen.shape == (19, 128, 224)
+    assert largest.bytes < 20e6
 
 
 def test_hard_labels_at_a_stride_are_every_fourth_pixel(label):

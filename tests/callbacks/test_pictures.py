@@ -12,12 +12,18 @@ from uda_hydra.callbacks.panels import (
     GAP,
     LINE,
     MARGIN,
+    NO_LABEL,
+    RIGHT,
     SWATCH,
     TILE,
+    WRONG,
     captions,
     classes_shown,
+    draw_lines,
     draw_panels,
     draw_row,
+    error_rate,
+    errors,
     font,
     heat,
     legend_places,
@@ -125,6 +131,28 @@ def test_a_sheet_has_a_row_per_image():
     two = draw_panels([panel(), panel()], label_space=CITYSCAPES19, title="step 1")
     assert one.width == 4 * TILE + 3 * GAP + 2 * MARGIN
     assert two.height - one.height > TILE // 2
+
+
+def test_label_maps_follow_their_image_with_their_errors():
+    label = panel().prediction.copy()
+    label[:32] = 255
+    shown = panel()._replace(labels={"before": panel().prediction, "after": label, "third": label})
+    first, second, third = draw_lines(shown, CITYSCAPES19)
+    assert first[1] == captions(panel())
+    # 96 of 128 columns have a truth; the prediction is wrong in 32 of them, the label in half.
+    assert second[1] == (
+        *("before", "33.3 % wrong of 100.0 % labelled"),
+        *("after", "33.3 % wrong of 50.0 % labelled"),
+    )
+    assert third[1][0] == "third"
+    colours = errors(label, panel().truth)[:, [0, 64, 127]]
+    assert colours[0].tolist() == [[*NO_LABEL], [*NO_LABEL], [0, 0, 0]]
+    assert colours[-1].tolist() == [[*RIGHT], [*WRONG], [0, 0, 0]]
+    plain = draw_panels([panel()], label_space=CITYSCAPES19, title="step 1")
+    sheet = draw_panels([shown], label_space=CITYSCAPES19, title="step 1")
+    assert sheet.width == plain.width
+    assert sheet.height - plain.height == 2 * (TILE // 2 + LINE + GAP)
+    assert error_rate(label, np.full_like(label, 255)) == ""
 
 
 def test_a_confusion_matrix_is_in_percent_of_the_truth():

@@ -17,7 +17,13 @@ from uda_hydra.augment.training import AS_THEY_ARE, WeakStrong
 from uda_hydra.augment.warp import warp
 from uda_hydra.data import samplers
 from uda_hydra.data.pairs import from_disk
-from uda_hydra.data.samplers import ClassBalanced, ClassBalancedOrder, RareClass, files_by_class
+from uda_hydra.data.samplers import (
+    ClassBalanced,
+    ClassBalancedOrder,
+    Portion,
+    RareClass,
+    files_by_class,
+)
 from uda_hydra.data.scan import Statistics, scan
 from uda_hydra.data.streams import Draw, Steps, TrainingSet
 from uda_hydra.errors import UserError
@@ -188,3 +194,19 @@ def test_presets_build(choice):
 def test_augmentation_presets_build(choice):
     built = build.build(composed(f"augmentation={choice}").augmentation, "augmentation")
     assert built.active == (choice != "none")
+
+
+def test_a_portion_shows_its_images_and_no_others():
+    shown = {}
+    for share, draw in ((0.25, 0), (0.5, 0), (0.25, 1)):
+        order = Portion(share=share, draw=draw).order(range(40), scan=None)
+        count = int(40 * share)
+        passes = [[order.draw(3, one * count + i).index for i in range(count)] for one in (0, 1)]
+        assert sorted(passes[0]) == sorted(passes[1]) != passes[1]
+        assert len({*passes[0]}) == count
+        shown[share, draw] = {*passes[0]}
+    assert shown[0.25, 0] < shown[0.5, 0]
+    assert shown[0.25, 1] != shown[0.25, 0]
+    assert [Portion(share=0.001, draw=0).order(range(9), scan=None).count] == [1]
+    with pytest.raises(ValueError, match=r"sampler\.share must be in \(0, 1\]"):
+        Portion(share=0.0, draw=0)

@@ -3,6 +3,11 @@ import pytest
 import torch
 
 import uda_hydra.losses as L
+from uda_hydra.losses.class_threshold import COARSE, FINE, bin_of
+from uda_hydra.types import IGNORE
+
+POOL = [0.9, 0.5, 0.65, 0.6, 0.7]
+"""Confidences of a class in two images: CBST's example, every fourth pixel of them."""
 
 
 def found(images, percent, cap, classes):
@@ -31,6 +36,61 @@ def test_equal_the_sorted_pool(percent, cap):
 def test_equal_confidences_fall_into_one_bin():
     images = [(torch.full((9,), 0.25), torch.zeros(9, dtype=torch.long))]
     assert found(images, 0.6, 0.9, classes=1)[0].tolist() == [0.25]
+
+
+def all_of_class_0(confidence, num_classes=3):
+    """Probabilities of one image whose pixels are all most probably class 0."""
+    rest = [[(1 - p) / (num_classes - 1)] * (num_classes - 1) for p in confidence]
+    rows = [[p, *others] for p, others in zip(confidence, rest, strict=True)]
+    return torch.tensor(rows).T[None, :, None]
+
+
+@pytest.mark.parametrize(("portion", "expected"), [(0.4, 0.7), (0.2, 0.9), (0.15, 1.0)])
+def test_threshold_of_a_portion_by_hand(portion, expected):
+    parts = [L.image_histograms(all_of_class_0(part)) for part in (POOL[:3], POOL[3:])]
+    counts = sum(part[0].long() for part in parts)
+    assert counts.sum(dim=1).tolist() == [5, 0, 0]
+    found = L.portion_thresholds(counts, portion)
+    assert found[0] == pytest.approx(expected, abs=1 / 256)
+    # Of a class that is never predicted nothing is sure enough.
+    assert found[1:].tolist() == [1, 1]
+
+
+def test_approximate_thresholds_lie_just_below_the_exact_ones():
+    torch.manual_seed(0)
+    # From unsure to surer than float32 can tell from 1.
+    shown = (torch.logspace(-1, 1.5, 30) * torch.randn(2, 5, 20, 30)).softmax(dim=1)
+    counts = L.image_histograms(shown).long().sum(dim=0)
+    confidence, label = shown.max(dim=1)
+    for k in range(5):
+        own = confidence[label == k].sort(descending=True).values
+        for portion in (0.01, 0.2, 1.0):
+            exact = own[int(portion * len(own)) - 1]
+            found = L.portion_thresholds(counts, portion)[k]
+            # The doubt has 7 bits.
+            assert 0 <= exact - found <= (1 - exact) / 2**COARSE + 2**-24
+            number = min(round((1 - portion) * len(own)), len(own) - 1)
+            exact = own.flip(0)[number].clamp(max=0.9)
+            found = L.share_thresholds(counts, 1 - portion, 0.9)[k]
+            assert 0 <= exact - found <= (1 - exact) / 2**COARSE + 2**-24
+
+
+def test_bins_follow_the_order_of_confidences():
+    confidence = torch.tensor([0.0, 1e-9, 0.25, 0.5, 0.9, 0.99999, 1 - 2**-24, 1.0])
+    for bits in (COARSE, FINE):
+        numbers = bin_of(confidence, bits).tolist()
+        assert numbers == sorted(numbers)
+        assert (numbers[0], numbers[-1]) == (0, 24 << bits)
+        assert len({*numbers}) == 7
+    # Halving the doubt once is 128 bins.
+    assert bin_of(torch.tensor([0.5, 0.75]), COARSE).tolist() == [128, 256]
+
+
+def test_balanced_labels_by_hand():
+    rows = [[0.6, 0.3, 0.1], [0.05, 0.45, 0.5], [0.4, 0.5, 0.1], [0.7, 0.28, 0.02]]
+    shown = torch.tensor(rows).T[None, :, None]
+    label = L.balanced_label(shown, torch.tensor([0.9, 0.5, 0.2]))
+    assert label.flatten().tolist() == [IGNORE, 2, 1, IGNORE]
 
 
 def test_values_above_the_cap_are_not_collected():

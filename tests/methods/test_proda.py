@@ -114,6 +114,42 @@ def test_without_strong_views_the_remedy_is_named(make_trainer):
             one_step(trainer)
 
 
+class Kept(Callback):
+    """Keeps the last evaluation."""
+
+    def on_evaluate(self, evaluation):
+        self.panels = evaluation.panels
+
+
+def test_panels_show_labels_before_and_after_they_are_rectified(make_trainer):
+    kept = Kept()
+    overrides = ("method=proda/denoise", *NETWORK, "evaluation.network=teacher")
+    trainer = make_trainer(*overrides, callbacks=[kept])
+    trainer.prepare()
+    method = trainer.method.train()
+    image = trainer.to_device.images(trainer.pair.validation[0].image[None])
+    with torch.no_grad():
+        first = method.segmenter.eval()(image).main
+    expected = L.probabilities(first)
+    expected = torch.nn.functional.interpolate(
+        expected, size=(12, 24), mode="bilinear", align_corners=True
+    ).argmax(1)
+    with torch.no_grad():
+        for parameter in method.segmenter.parameters():
+            parameter.zero_()
+    method.train()
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
+    trainer.evaluate()
+    labels = kept.panels[0].labels
+    assert [*labels] == ["soft label", "rectified"]
+    # Cell by cell the nearest pixel; 48 x 96 pixels are 12 x 24 cells.
+    assert torch.from_numpy(labels["soft label"][::4, ::4]).equal(expected[0].to(torch.uint8))
+    assert labels["rectified"].shape == kept.panels[0].truth.shape
+    after = method.state_dict()
+    assert all(after[name].equal(tensor) for name, tensor in before.items())
+    assert method.segmenter.training
+
+
 @pytest.mark.parametrize("content", [{"a": 1}, torch.ones(3), b"damaged"])
 def test_a_file_without_prototypes_is_refused(tmp_path, content):
     file = tmp_path / "prototypes.pth"

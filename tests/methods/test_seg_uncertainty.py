@@ -48,3 +48,10 @@ def test_the_stages_begin_where_the_ones_before_end():
     assert (labels.method.scales, labels.method.aux_weight) == ([1.0, 1.25], 0.5)
     assert rectify.method.labels == "run/labels/labels"
     assert source.init is None
+
+
+def test_a_network_with_one_head_labels_by_it_alone(make_trainer):
+    one_head = ("method=dense_labels", "method.aux_weight=0.5", "model.multi_level=false")
+    trainer = make_trainer(*one_head, "method.scales=[1.0]")
+    trainer.prepare()
+    assert trainer.method.labels.read(trainer.pair.target.keys[0]).shape == (48, 96)

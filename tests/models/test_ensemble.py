@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -34,3 +36,16 @@ def test_logits_are_summed_by_weight(dtype):
     assert both.predict(image, aux_weight=0.5).flatten().tolist() == [2.75, 1.5]
     # In half precision the sum would round away what decides between close classes.
     assert both.predict(image).dtype == torch.float32
+
+
+def test_probabilities_are_averaged_by_weight():
+    # FDA's example: (.6 .4), (.3 .7) and (.2 .8) give (.3666 .6334).
+    shown = ([0.6, 0.4], [0.3, 0.7], [0.2, 0.8])
+    members = [Constant([math.log(p) for p in one], [0.0, 0.0], torch.float32) for one in shown]
+    both = Ensemble(members, [0.3333, 0.3333, 0.3334], of="probabilities")
+    logits = both.predict(torch.zeros(1, 3, 1, 1))
+    assert logits.softmax(dim=1).flatten().tolist() == pytest.approx([0.36663, 0.63337], abs=1e-5)
+    sure = Ensemble([Constant([0.0, 200.0], [0.0, 0.0], torch.float32)], [1.0], of="probabilities")
+    assert sure.predict(torch.zeros(1, 3, 1, 1)).isfinite().all()
+    with pytest.raises(ValueError, match="ensemble_of must be one of logits, probabilities"):
+        Ensemble(members, [1.0] * 3, of="votes")

@@ -10,7 +10,6 @@ from tests.conftest import protocol
 from tests.parity.official_networks import official_weights
 from tests.parity.trajectories import close, segmenter_of
 from uda_hydra.engine.protocols import look, probability_map
-from uda_hydra.methods.proca_labels import sure_label
 from uda_hydra.types import upsample
 
 
@@ -36,7 +35,7 @@ def test_label_map(reference):
     case = reference("proca")["pl_map"]
     size = case.args["label_h"], case.args["label_w"]
     confidence, label = upsample(case.inputs["logits"], size).softmax(dim=1)[0].max(dim=0)
-    found = sure_label(confidence, label, case.inputs["thresholds"])
+    found = L.sure_label(confidence, label, case.inputs["thresholds"])
     assert int((found != case.out["labels"]).sum()) <= 2
     kept = found.ne(case.args["ignore"]).double().mean()
     close(kept, case.out["kept_fraction"], rtol=0, atol=3 / found.numel())

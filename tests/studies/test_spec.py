@@ -53,6 +53,8 @@ def checked(*overrides: str):
         ("objective=[]", "objective must name"),
         ("hydra.sweeper.n_jobs=2", "n_jobs=2 needs hydra/launcher"),
         ("hydra.sweeper.directions=[up]", "directions"),
+        ("hydra.sweeper.devices=[cuda:77]", "cuda:77"),
+        ("hydra.sweeper.max_hours=0", "max_hours must be positive"),
         ("hydra.sweeper.storage=nonsense", "storage=nonsense cannot be used"),
         ("hydra.sweeper.storage='postgresql://me:secret@127.0.0.1:1/none'", r"me:\*\*\*@"),
         ("hydra.sweeper.storage='sqlite:///:memory:'", "in memory ends with its process"),
@@ -66,6 +68,13 @@ def test_what_makes_no_sense_is_refused(tmp_path, monkeypatch, wrong, message):
     with pytest.raises((UserError, ValueError), match=message):
         checked(f"{AUX}=0.2,0.3", wrong)
     assert not [*tmp_path.iterdir()]
+
+
+def test_trainings_at_once_take_the_devices_in_turn():
+    spec = spec_of(f"{AUX}=0.2,0.3", "hydra.sweeper.devices=[cuda:0,cuda:1]")
+    job = Job(0, 0, {AUX: 0.2}, 0, "trials/0000", None)
+    chosen = [[o for o in spec.overrides(job, place) if "device" in o] for place in range(3)]
+    assert chosen == [[f"trainer.device=cuda:{number}"] for number in (0, 1, 0)]
 
 
 def test_a_pruner_needs_miou_and_a_grid_needs_lists():
@@ -193,3 +202,8 @@ def test_the_overview_counts_points_seeds_starts_and_what_is_done(tmp_path, monk
     lines = trainings(spec, [done, stopped])
     assert len(lines) == 6
     assert lines[0] == ("lambda_adv=0.001 seed 0", "complete")
+    # A start that the swept key changes is another one for each value.
+    spec = spec_of(f"{AUX}=0.2,0.3", *given[:1], 'start.overrides=["method=source_only"]')
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        facts = dict(overview(spec, check_trainings(spec), []))
+    assert facts["shared starts"] == "3, 0 done"

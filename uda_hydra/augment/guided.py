@@ -12,19 +12,20 @@ from torch import Tensor
 
 from uda_hydra.augment.picture import from_pillow, to_pillow
 from uda_hydra.augment.policies import auto_augment
-from uda_hydra.augment.training import AS_THEY_ARE, SourceView, TargetView
+from uda_hydra.augment.training import AS_THEY_ARE, RandomView, SourceView, TargetView
 from uda_hydra.augment.view import first_accepted
 from uda_hydra.augment.warp import warp
-from uda_hydra.types import Crop, Mirror, Resize, View
+from uda_hydra.types import IGNORE, Crop, Mirror, Resize, View
 
-GUIDE = "labels"
-"""The stored pseudo labels that guide the views, by the name that ``Method.stored`` gives them."""
 _DRAWS = 10
 
 
 @runtime_checkable
 class Guided(Protocol):
     """An augmentation that looks at pseudo labels, where the method has stored some."""
+
+    guide: str
+    """Which ones, by the name that ``Method.stored`` gives them."""
 
     def guided(
         self,
@@ -58,6 +59,7 @@ class VariedCrop:
     """Also the crop of the image at ``base`` at the same place, not recoloured, for a teacher."""
     whole: bool
     """Also the whole image at its training size."""
+    guide = "labels"
     active = True
     from_file = True
 
@@ -148,6 +150,96 @@ class VariedCrop:
         return first_accepted(
             tries(), lambda crop: len(_window(shown, crop).unique()) > self.min_values
         )
+
+
+@dataclass(frozen=True)
+class MinedCrop:
+    """Random sizes and crops, of the target often around something small: CBST's mining.
+
+    Zou et al., ECCV 2018. What is small, the method says by what it stores as ``guide``: its pseudo
+    labels of the rare classes alone.
+    """
+
+    scale_range: list[float]
+    crop: list[int]
+    """Width and height."""
+    mirror: float
+    """Probability of exchanging left and right."""
+    chance: float
+    """Probability that a crop of the target is placed around a pixel of a rare class, if any."""
+    guide = "rare"
+    active = True
+    from_file = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.chance <= 1:
+            raise ValueError(
+                f"augmentation.chance must be a probability, 0 to 1, got {self.chance}"
+            )
+        # It checks the other options.
+        _ = self.free
+
+    @property
+    def free(self) -> RandomView:
+        """The same without mining."""
+        return RandomView(
+            mirror=self.mirror,
+            blur=0.0,
+            scale_range=self.scale_range,
+            scale_base=None,
+            crop=self.crop,
+        )
+
+    def source(
+        self,
+        image: UInt8[Tensor, "3 h w"],
+        label: UInt8[Tensor, "h w"],
+        size: tuple[int, int],
+        random: Random,
+    ) -> SourceView:
+        """A crop at a random place."""
+        return self.free.source(image, label, size, random)
+
+    def target(
+        self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
+    ) -> TargetView:
+        """A crop at a random place: no label says where something rare is."""
+        return self.free.target(image, size, random)
+
+    def guided(
+        self,
+        image: UInt8[Tensor, "3 h w"],
+        label: UInt8[Tensor, "h2 w2"],
+        size: tuple[int, int],
+        random: Random,
+    ) -> TargetView:
+        """With ``chance`` a crop around a pixel that is labelled."""
+        view = self.free.draw((image.shape[2], image.shape[1]), size, random)
+        if random.random() < self.chance:
+            view = mined(view, label, random)
+        return TargetView(warp(image, view, kind="image"), view)
+
+
+def mined(view: View, label: UInt8[Tensor, "h w"], random: Random) -> View:
+    """The view with its last crop around a random pixel of a random one of the label's classes.
+
+    As it is if the label shows none.
+    """
+    *before, crop = view.operations
+    shown = warp(label, View(view.size, (*before,)), kind="label")
+    classes = [number for number in shown.unique().tolist() if number != IGNORE]
+    if not classes:
+        return view
+    places = (shown == random.choice(classes)).nonzero()
+    y, x = places[random.randrange(len(places))].tolist()
+    height, width = shown.shape
+    crop = crop._replace(x=around(x, width, crop.width), y=around(y, height, crop.height))
+    return View(view.size, (*before, crop))
+
+
+def around(place: int, have: int, want: int) -> int:
+    """Where a window of ``want`` pixels begins that has ``place`` in its middle, if it can."""
+    return min(max(0, place - want // 2), max(0, have - want))
 
 
 def moved_crop(crop: Crop, scaled: tuple[int, int], base: tuple[int, int]) -> Crop:

@@ -118,7 +118,7 @@ class RandomView:
         random: Random,
     ) -> SourceView:
         """Image and label in the same view; only the image is blurred."""
-        view = self._draw(_size(image), size, random)
+        view = self.draw(_size(image), size, random)
         seen = self._blurred(warp(image, view, kind="image"), random)
         return SourceView(seen, warp(label, view, kind="label"), view)
 
@@ -126,10 +126,11 @@ class RandomView:
         self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
     ) -> TargetView:
         """One view of the image."""
-        view = self._draw(_size(image), size, random)
+        view = self.draw(_size(image), size, random)
         return TargetView(self._blurred(warp(image, view, kind="image"), random), view)
 
-    def _draw(self, size: tuple[int, int], wanted: tuple[int, int], random: Random) -> View:
+    def draw(self, size: tuple[int, int], wanted: tuple[int, int], random: Random) -> View:
+        """A view of a picture of ``size``; ``wanted`` is the training size."""
         view = View(size, (Mirror(),) if random.random() < self.mirror else ())
         crop = _pair(self.crop) or wanted
         if self.scale_range is not None:

@@ -19,19 +19,21 @@ MARGIN, GAP, LINE, SWATCH = 20, 8, 24, 14
 WIDEST_NAME = 200
 """Pixels of the legend that a class's name may take."""
 INK, FAINT, PAPER = (35, 38, 42), (115, 120, 126), (255, 255, 255)
+RIGHT, WRONG, NO_LABEL = (222, 226, 230), (214, 54, 54), (150, 156, 163)
+"""Of a pseudo label's pixel: the colours of ``errors``."""
 COLUMNS = ("image", "truth", "prediction", "confidence")
 
 
 def draw_panels(panels: Sequence[Panel], *, label_space: LabelSpace, title: str) -> Image.Image:
-    """A row per image under ``title``, and the colours of the classes shown at the foot."""
-    rows = [draw_row(panel, label_space) for panel in panels]
-    width = rows[0].shape[1] + 2 * MARGIN
+    """The lines of each image under ``title``, and the colours of its classes at the foot."""
+    lines = [line for panel in panels for line in draw_lines(panel, label_space)]
+    width = 4 * TILE + 3 * GAP + 2 * MARGIN
     shown = classes_shown(panels, len(label_space))
     names = [_shorten(label_space.names[number]) for number in shown]
     places = legend_places(names, width - 2 * MARGIN)
     head = MARGIN + 2 * LINE + 12
     foot = max((y for _, y in places), default=0) + LINE + MARGIN
-    height = head + sum(row.shape[0] + LINE + GAP for row in rows) + foot
+    height = head + sum(picture.shape[0] + LINE + GAP for picture, _ in lines) + foot
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     write(draw, MARGIN, MARGIN, title, size=20)
@@ -40,10 +42,10 @@ def draw_panels(panels: Sequence[Panel], *, label_space: LabelSpace, title: str)
     draw_scale(sheet, column_left(4) - GAP, MARGIN + LINE + 10)
 
     top = head
-    for panel, row in zip(panels, rows, strict=True):
-        sheet.paste(Image.fromarray(row), (MARGIN, top))
-        top += row.shape[0]
-        for column, caption in enumerate(captions(panel)):
+    for picture, texts in lines:
+        sheet.paste(Image.fromarray(picture), (MARGIN, top))
+        top += picture.shape[0]
+        for column, caption in enumerate(texts):
             write(draw, column_left(column), top + 3, caption, size=12, colour=FAINT)
         top += LINE + GAP
     for (x, y), name, number in zip(places, names, shown, strict=True):
@@ -55,26 +57,70 @@ def draw_panels(panels: Sequence[Panel], *, label_space: LabelSpace, title: str)
 
 
 def classes_shown(panels: Sequence[Panel], num_classes: int) -> list[int]:
-    """Numbers of the classes that occur in a truth or a prediction, in increasing order."""
-    maps = [map for panel in panels for map in (panel.truth, panel.prediction)]
+    """Numbers of the classes that occur in any of the maps, in increasing order."""
+    maps = [m for one in panels for m in (one.truth, one.prediction, *one.labels.values())]
     numbers = np.unique(np.concatenate([np.unique(map) for map in maps]))
     return numbers[numbers < num_classes].tolist()
 
 
+def draw_lines(
+    panel: Panel, label_space: LabelSpace
+) -> list[tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]]:
+    """Pictures side by side and their captions: the image's row, then two label maps a line."""
+    lines = [(draw_row(panel, label_space), captions(panel))]
+    named = [*panel.labels.items()]
+    for pair in (named[start : start + 2] for start in range(0, len(named), 2)):
+        pictures = [
+            picture
+            for _, label in pair
+            for picture in (label_space.colourise(label), errors(label, panel.truth))
+        ]
+        texts = [text for name, label in pair for text in (name, error_rate(label, panel.truth))]
+        lines.append((side_by_side(pictures), (*texts,)))
+    return lines
+
+
+def errors(
+    label: UInt8[np.ndarray, "h w"], truth: UInt8[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Where a label is right, where it is wrong, and where there is none; black without a truth."""
+    colours = np.array([RIGHT, WRONG, NO_LABEL, (0, 0, 0)], np.uint8)
+    kinds = np.select([truth == IGNORE, label == IGNORE, label != truth], [3, 2, 1], 0)
+    return colours[kinds]
+
+
+def error_rate(label: UInt8[np.ndarray, "h w"], truth: UInt8[np.ndarray, "h w"]) -> str:
+    """In words: of the pixels that have a truth."""
+    valid = truth != IGNORE
+    labelled = valid & (label != IGNORE)
+    if not labelled.any():
+        return ""
+    wrong = (label != truth)[labelled].mean()
+    return f"{100 * wrong:.1f} % wrong of {100 * labelled.sum() / valid.sum():.1f} % labelled"
+
+
 def draw_row(panel: Panel, label_space: LabelSpace) -> UInt8[np.ndarray, "h w 3"]:
     """The four pictures side by side; what the truth ignores is black in it."""
-    height, width = panel.truth.shape
-    size = (TILE, round(TILE * height / width))
-    shrink = cv2.INTER_AREA if width > TILE else cv2.INTER_CUBIC
     truth, prediction = map(label_space.colourise, (panel.truth, panel.prediction))
-    tiles = [
-        cv2.resize(panel.image, size, interpolation=shrink),
-        cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST),
-        cv2.resize(prediction, size, interpolation=cv2.INTER_NEAREST),
-        cv2.resize(heat(panel.confidence), size, interpolation=shrink),
-    ]
-    gap = np.full((size[1], GAP, 3), PAPER, np.uint8)
-    return np.hstack([tiles[0], gap, tiles[1], gap, tiles[2], gap, tiles[3]])
+    size = _tile(panel.image)
+    shrink = cv2.INTER_AREA if panel.image.shape[1] > TILE else cv2.INTER_CUBIC
+    image, confidence = (
+        cv2.resize(picture, size, interpolation=shrink)
+        for picture in (panel.image, heat(panel.confidence))
+    )
+    return side_by_side([image, truth, prediction, confidence])
+
+
+def side_by_side(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[np.ndarray, "h w 3"]:
+    """As wide as ``TILE`` each, with gaps, by nearest pixels."""
+    tiles = [cv2.resize(one, _tile(one), interpolation=cv2.INTER_NEAREST) for one in pictures]
+    gap = np.full((tiles[0].shape[0], GAP, 3), PAPER, np.uint8)
+    return np.hstack([part for tile in tiles for part in (tile, gap)][:-1])
+
+
+def _tile(picture: UInt8[np.ndarray, "h w 3"]) -> tuple[int, int]:
+    """Width and height of a picture on the sheet."""
+    return TILE, round(TILE * picture.shape[0] / picture.shape[1])
 
 
 def heat(confidence: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:

@@ -1,4 +1,4 @@
-"""Which source image a training sees when: uniform, class-balanced or rare classes first.
+"""Which source image a training sees when: all or some, class-balanced or rare classes first.
 
 An order is a function of (seed, position) alone, so any number of workers and any start give the
 same images.
@@ -101,6 +101,27 @@ class RareClass:
         return RareClassOrder(probability, files, int(self.min_pixels * self.min_crop_ratio))
 
 
+@dataclass(frozen=True)
+class Portion:
+    """A random share of the images, drawn once: CBST (Zou et al., ECCV 2018)."""
+
+    share: float
+    """Of all images, in (0, 1]; one is shown at least."""
+    draw: int
+    """Another number draws others; with the same one a larger share holds the smaller one."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"sampler.share must be in (0, 1], got {self.share}")
+
+    def scan(self, default: Path) -> None:
+        """None: the order follows from the number of images."""
+
+    def order(self, images: ImageSet, *, scan: Path) -> Order:
+        """Reads no scan."""
+        return PortionOrder(len(images), max(1, int(self.share * len(images))), self.draw)
+
+
 UNIFORM = Uniform()
 
 
@@ -113,6 +134,20 @@ class UniformOrder(NamedTuple):
     def draw(self, seed: int, position: int) -> Draw:
         """The sample at ``position``."""
         return Draw(order(seed=seed, domain=self.domain, size=self.size, position=position))
+
+
+class PortionOrder(NamedTuple):
+    """An endless stream of passes over ``count`` of ``size`` images."""
+
+    size: int
+    count: int
+    number: int
+
+    def draw(self, seed: int, position: int) -> Draw:
+        """The sample at ``position``."""
+        chosen = permutation(seed_of(seed, "portion", self.number), self.size)
+        place = order(seed=seed, domain="source", size=self.count, position=position)
+        return Draw(int(chosen[place]))
 
 
 @dataclass

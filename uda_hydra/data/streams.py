@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from uda_hydra.augment.guided import GUIDE, Guided
+from uda_hydra.augment.guided import Guided
 from uda_hydra.augment.style import Restyling
 from uda_hydra.augment.training import Augmentation, SourceView, TargetView
 from uda_hydra.augment.view import first_accepted
@@ -177,10 +177,11 @@ class Steps(Dataset):
     def _target_view(
         self, samples: Samples, index: int, size: tuple[int, int], random: Random
     ) -> TargetView:
-        image, guide = samples.image(index), self.stored.get(GUIDE)
-        if guide is None or not isinstance(self.augmentation, Guided):
-            return self.augmentation.target(image, size, random)
-        return self.augmentation.guided(image, guide.read(samples.keys[index]), size, random)
+        image, vary = samples.image(index), self.augmentation
+        if not isinstance(vary, Guided) or vary.guide not in self.stored:
+            return vary.target(image, size, random)
+        guide = self.stored[vary.guide].read(samples.keys[index])
+        return vary.guided(image, guide, size, random)
 
     def _joined(self, keys: tuple[str, ...], seen: list[TargetView]) -> Target:
         views = tuple(one.view for one in seen)

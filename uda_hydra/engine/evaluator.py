@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import cv2
@@ -20,6 +20,8 @@ from uda_hydra.errors import UserError
 from uda_hydra.settings import EvaluationSettings
 from uda_hydra.types import Predictor
 
+Diagnose = Callable[[Tensor], Mapping[str, Tensor]]
+"""``Method.diagnose``."""
 EXACT = 2**24
 """OpenCV counts in float32: exact for so many pixels a call."""
 
@@ -35,21 +37,23 @@ def evaluate(
     bfloat16: bool,
     panels: int = 4,
     label_free: LabelFree | None = None,
+    diagnose: Diagnose | None = None,
 ) -> tuple[Scores, tuple[Panel, ...]]:
     """Score ``images``: key, uint8 RGB (3, h, w), uint8 class numbers, the image at further sizes.
 
     The images are of the ``input_sizes`` of ``protocol``, and scored at the size of their labels.
     ``count`` is their number; ``panels`` of them, the same every time, come back as pictures.
-    ``label_free`` is given the predictor's looks at each image, and never its label. The predictor
-    is left in the modes it was in, and the random state as it was. Raises UserError where the
-    predictor has other classes, or where no label shows any.
+    ``label_free`` is given the predictor's looks at each image, and never its label. ``diagnose``
+    makes further label maps of the pictures. The predictor is left in the modes it was in, and the
+    random state as it was. Raises UserError where the predictor has other classes, or where no
+    label shows any.
     """
     drawn = {(2 * i + 1) * count // (2 * panels) for i in range(panels)}
     pictures = []
     size = len(label_space)
     confusion = torch.zeros((size, size), dtype=torch.int64, device=device)
 
-    with _observing(predictor, device):
+    with observing(predictor, device):
         for index, (key, image, label, others) in enumerate(images):
             label = label.to(device, non_blocking=True)
             looks = look(predictor, [image, *others], protocol, device=device, bfloat16=bfloat16)
@@ -59,7 +63,12 @@ def evaluate(
             prediction = label_map(looks, tuple(label.shape), protocol)
             confusion += count_pixels(label, prediction, size)
             if index in drawn:
-                pictures.append(_panel(key, image, label, looks, protocol))
+                panel = _panel(key, image, label, looks, protocol)
+                if diagnose is not None:
+                    seen = predictor.normalization(image[None].to(device))
+                    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                        panel = panel._replace(labels=_at_size(diagnose(seen), panel.truth.shape))
+                pictures.append(panel)
     counts = confusion.cpu().numpy()
     if not counts.any():
         raise UserError(
@@ -115,7 +124,7 @@ def _count_on_cpu(
 
 
 @contextmanager
-def _observing(predictor: Predictor, device: torch.device) -> Iterator[None]:
+def observing(predictor: Predictor, device: torch.device) -> Iterator[None]:
     """Eval mode without gradients; modes and random state come back afterwards."""
     modes = {module: module.training for module in predictor.modules()}
     # A data loader draws its workers' seed from the global generator.
@@ -147,3 +156,12 @@ def _panel(
         prediction=prediction.to(torch.uint8).cpu().numpy(),
         confidence=confidence.cpu().numpy(),
     )
+
+
+def _at_size(maps: Mapping[str, Tensor], size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """The first map of each batch at (height, width)."""
+    small = {name: map[0].to(torch.uint8).cpu().numpy() for name, map in maps.items()}
+    return {
+        name: cv2.resize(map, size[::-1], interpolation=cv2.INTER_NEAREST)
+        for name, map in small.items()
+    }

@@ -20,6 +20,7 @@ class Panel(NamedTuple):
     truth: np.ndarray  # uint8 (h, w), train ids, 255 ignored
     prediction: np.ndarray  # uint8 (h, w), train ids
     confidence: np.ndarray  # float32 (h, w), largest softmax probability
+    labels: Mapping[str, np.ndarray] = {}  # uint8 (h, w), train ids, 255 ignored; see ``diagnose``
 
 
 class Evaluation(NamedTuple):
@@ -63,4 +64,4 @@ class Callback:
         """Called after every evaluation."""
 
     def on_end(self, status: str) -> None:
-        """Called last; ``status`` is "finished", "interrupted" or "failed"."""
+        """Called last; ``status`` is "finished", "interrupted", "pruned" or "failed"."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from uda_hydra.data.pair import Pair, Validation
-from uda_hydra.engine.evaluator import evaluate
+from uda_hydra.engine.evaluator import Diagnose, evaluate, observing
 from uda_hydra.engine.events import Panel
 from uda_hydra.engine.label_free import LabelFree, single_look
 from uda_hydra.engine.scores import Scores
@@ -43,7 +43,7 @@ def score(
         predictor: Predictor,
         images: Validation,
         protocol: EvaluationSettings,
-        **options: int | LabelFree,
+        **options: int | LabelFree | Diagnose,
     ) -> tuple[Scores, tuple[Panel, ...]]:
         stream, count = images.stream(workers=workers), len(images)
         return evaluate(predictor, stream, protocol=protocol, count=count, **shared, **options)
@@ -51,7 +51,11 @@ def score(
     networks = method.scored(protocol.network)
     (_, first), *others = networks.items()
     seen = LabelFree(device)
-    scores, panels = run(first, pair.validation, protocol, label_free=seen)
+    # The method too, of which a teacher that is scored is only a part.
+    with observing(method, device):
+        scores, panels = run(
+            first, pair.validation, protocol, label_free=seen, diagnose=method.diagnose
+        )
     label_free = seen.means()
     if pair.source_validation is not None:
         source, _ = run(first, pair.source_validation, single_look(protocol), panels=0)

@@ -2,11 +2,13 @@
 
 from uda_hydra.losses.adversarial import GANS, SOURCE, TARGET, adversarial, gan
 from uda_hydra.losses.bank_contrast import bank_contrast
-from uda_hydra.losses.class_portion import balanced_label, confidence_at, confidence_counts
 from uda_hydra.losses.class_threshold import (
     bins_at,
     class_thresholds,
     confidence_histogram,
+    image_histograms,
+    portion_thresholds,
+    share_thresholds,
     values_in_bins,
 )
 from uda_hydra.losses.consistency import consistency, disagreement
@@ -45,6 +47,7 @@ from uda_hydra.losses.prototypes import (
 from uda_hydra.losses.pseudo_label import (
     MASKS,
     agreeing_label,
+    balanced_label,
     confident_label,
     confident_share,
     guiding_label,
@@ -53,8 +56,10 @@ from uda_hydra.losses.pseudo_label import (
     network_label,
     own_label,
     per_channel,
+    sure_label,
 )
 from uda_hydra.losses.regularization import REGULARIZERS
 from uda_hydra.losses.segmentation import segmentation, supervised
+from uda_hydra.losses.soft_label import entropy_regularized_label, soft_cross_entropy
 from uda_hydra.losses.symmetric import reverse_cross_entropy
 from uda_hydra.losses.variance import prediction_variance

@@ -27,6 +27,26 @@ def confident_label(
     return label.where(confident, IGNORE)
 
 
+def sure_label(
+    confidence: Float[Tensor, "*shape"],
+    label: Integer[Tensor, "*shape"],
+    thresholds: Float[Tensor, " k"],
+) -> Integer[Tensor, "*shape"]:
+    """The label where the confidence reaches its class's threshold, elsewhere ignored."""
+    return label.where(confidence >= thresholds.to(label.device)[label], IGNORE)
+
+
+def balanced_label(
+    probability: Float[Tensor, "b k h w"], thresholds: Float[Tensor, " k"]
+) -> Integer[Tensor, "b h w"]:
+    """The class whose probability is the largest multiple of its threshold; ignored below 1.
+
+    CBST (Zou et al., ECCV 2018); it can differ from the most probable.
+    """
+    ratio, label = (probability / thresholds[:, None, None]).max(dim=1)
+    return label.where(ratio >= 1, IGNORE)
+
+
 MASKS = ("logit", "prob")
 """What a threshold is compared with: the largest logit, or the largest probability."""
 

@@ -160,6 +160,14 @@ class Method(nn.Module, ABC):
         """
         return {}
 
+    def diagnose(self, image: Tensor) -> dict[str, Tensor]:
+        """Pseudo labels (b, h, w) of normalised images that are drawn with their error, by name.
+
+        Such as those before and after they are rectified. Asked in eval mode at evaluations, for
+        validation images; for people alone, so it changes nothing and trains nothing.
+        """
+        return {}
+
     def scored(self, network: str | None) -> dict[str, Predictor]:
         """What an evaluation scores, by name: "student" (or None), "teacher", or "both".
 

@@ -5,10 +5,13 @@ What follows it are ProDA's own stages.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
+from uda_hydra.methods._labels import most_probable, target_labels
 from uda_hydra.methods.base import Losses, Method, Passes, Player, Store, Update, require_choice
 from uda_hydra.models.discriminators import Fc3x3, PerHead
 from uda_hydra.types import Source, Step, Target
@@ -50,18 +53,8 @@ class LabelledWarmup(Method):
 
     def prepare(self, passes: Passes) -> None:
         """Open the labels of an earlier stage, or let the first weights make them."""
-        kind = {"kind": "label", "stride": STRIDE}
-        if self.folder is not None:
-            self.labels = passes.open(self.folder, over="target", **kind)
-        else:
-            self.labels = passes.run(
-                "labels", over="target", compute=self.own_label, encoding="uint8", **kind
-            )
-
-    def own_label(self, target: Target) -> Tensor:
-        """The most probable class of each pixel."""
-        logits = L.logits(self.segmenter(target.image), target.image.shape[-2:])
-        return logits["main"].argmax(dim=1)
+        own = partial(most_probable, self.segmenter)
+        self.labels = target_labels(passes, self.folder, own, stride=STRIDE)
 
     def stored(self) -> dict[str, Store]:
         """The labels."""

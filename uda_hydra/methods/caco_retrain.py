@@ -6,12 +6,15 @@ in its YAML.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
 from uda_hydra.memory import CategoryQueue, ClassBalance, EmaTeacher
+from uda_hydra.methods._labels import most_probable, target_labels
 from uda_hydra.methods.base import (
     Losses,
     Method,
@@ -62,17 +65,8 @@ class CaCoRetrain(Method):
 
     def prepare(self, passes: Passes) -> None:
         """Open the labels of an earlier stage, or let the first weights make them."""
-        if self.folder is not None:
-            self.labels = passes.open(self.folder, over="target", kind="label")
-        else:
-            self.labels = passes.run(
-                "labels", over="target", compute=self.own_label, encoding="uint8", kind="label"
-            )
-
-    def own_label(self, target: Target) -> Tensor:
-        """The most probable class of each pixel."""
-        logits = L.logits(self.segmenter(target.image), target.image.shape[-2:])
-        return logits["main"].argmax(dim=1)
+        own = partial(most_probable, self.segmenter)
+        self.labels = target_labels(passes, self.folder, own)
 
     def stored(self) -> dict[str, Store]:
         """The labels, which also guide the crops."""

@@ -7,6 +7,7 @@ are its stages. What every option does is said in its YAML.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Integer
@@ -22,6 +23,7 @@ from uda_hydra.methods.base import (
     Update,
     require,
     require_choice,
+    require_positive,
 )
 from uda_hydra.types import IGNORE, Source, Step, Target, upsample
 
@@ -31,14 +33,25 @@ class CBST(Method):
 
     terms = ("seg", "seg_aux", "reg")
 
-    def __init__(self, segmenter: nn.Module, *, portion: float, regularizer: str) -> None:
+    def __init__(
+        self,
+        segmenter: nn.Module,
+        *,
+        portion: float,
+        regularizer: str,
+        soft_alpha: float | None,
+        rare_share: float | None,
+    ) -> None:
         super().__init__(segmenter)
         require("portion", portion, "in (0, 1]", 0 < portion <= 1)
         require_choice("regularizer", regularizer, *L.REGULARIZERS)
+        require_positive(soft_alpha=soft_alpha, rare_share=rare_share)
         self.portion = portion
         self.regularizer = regularizer
+        self.soft_alpha = soft_alpha
+        self.rare_share = rare_share
         self.register_buffer("thresholds", torch.ones(segmenter.num_classes))
-        self.labels: Store | None = None
+        self.labels: dict[str, Store] = {}
         self.seen: dict[str, Tensor] = {}
 
     def prepare(self, passes: Passes) -> None:
@@ -46,51 +59,69 @@ class CBST(Method):
         counts = passes.run(
             "confidence",
             over="target",
-            compute=lambda target: L.confidence_counts(self.probability(target)),
+            compute=lambda target: L.image_histograms(self.probability(target)),
         )
-        settings = {"portion": self.portion}
+        settings = {"portion": self.portion, "soft_alpha": self.soft_alpha}
         found = passes.summary("thresholds", self.threshold, of=counts, depends_on=settings)
         self.thresholds.copy_(found)
-        self.labels = passes.run(
-            "labels",
-            over="target",
-            compute=lambda t: L.balanced_label(self.probability(t), self.thresholds),
-            encoding="uint8",
-            kind="label",
-            depends_on=settings,
-        )
+        kept = {"labels": {"encoding": "uint8", "kind": "label"}}
+        if self.soft_alpha is not None:
+            kept["soft"] = {"encoding": "float16"}
+        self.labels = {
+            **passes.run_all(kept, over="target", compute=self.label, depends_on=settings)
+        }
+        if self.rare_share is not None:
+            pixels = passes.summary("pixels", class_pixels, of=counts)
+            rare = (pixels > 0) & (pixels < self.rare_share * pixels.sum())
+            self.labels["rare"] = SomeLabels(self.labels["labels"], rare.nonzero().flatten())
 
-    def probability(self, target: Target) -> Float[Tensor, "b k h w"]:
-        """Mean of the image and of its mirror image, at its size; logits are enlarged."""
-        size = tuple(target.image.shape[-2:])
+    def label(self, target: Target) -> dict[str, Tensor]:
+        """Hard labels at the image's size, and soft ones at the network's resolution."""
+        probability = self.probability(target)
+        label = L.balanced_label(probability, self.thresholds)
+        if self.soft_alpha is None:
+            return {"labels": label}
+        sharpen = {"thresholds": self.thresholds, "alpha": self.soft_alpha}
+        _, used = L.entropy_regularized_label(probability, **sharpen)
+        label = (probability / self.thresholds[:, None, None]).argmax(dim=1).where(used, IGNORE)
+        soft, _ = L.entropy_regularized_label(self.probability(target, enlarge=False), **sharpen)
+        return {"labels": label, "soft": soft}
+
+    def probability(self, target: Target, *, enlarge: bool = True) -> Float[Tensor, "b k _ _"]:
+        """Mean of the image and of its mirror image; the logits are enlarged to its size."""
         looks = (
-            L.probabilities(upsample(L.full_precision(self.segmenter(image).main), size))
+            L.full_precision(self.segmenter(image).main)
             for image in (target.image, target.image.flip(3))
         )
-        plain, mirrored = looks
+        if enlarge:
+            looks = (upsample(logits, tuple(target.image.shape[-2:])) for logits in looks)
+        plain, mirrored = map(L.probabilities, looks)
         return (plain + mirrored.flip(3)) / 2
 
     def threshold(self, counts: Iterator[Item]) -> Float[Tensor, " k"]:
         """Which confidence the surest ``portion`` of each class's pixels reaches in all images."""
-        total = sum(item.long() for item in counts)
-        rank = (total.sum(dim=1).double() * self.portion).floor().long()
-        return L.confidence_at(total, rank)
+        return L.portion_thresholds(sum(item.long() for item in counts), self.portion)
 
     def stored(self) -> dict[str, Store]:
-        """The labels."""
-        return {"labels": self.labels}
+        """The labels, and those of rare classes, around which target images are cropped."""
+        return self.labels
 
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """The mean over all labelled pixels of both domains, in one update."""
-        label = target.stored["labels"].long()
+        label, soft = target.stored["labels"].long(), target.stored.get("soft")
         seen, prediction = self.segmenter(source.image), self.segmenter(target.image)
         pairs = {"seg": (seen.main, prediction.main)}
         if prediction.aux is not None:
             pairs["seg_aux"] = (seen.aux, prediction.aux)
-        terms = {
-            name: pooled_segmentation((own, source.label), (other, label))
-            for name, (own, other) in pairs.items()
-        }
+        terms = {}
+        for name, (known, guessed) in pairs.items():
+            learnt = (
+                L.segmentation(guessed, label)
+                if soft is None
+                else L.soft_cross_entropy(guessed, soft, label)
+            )
+            supervised = L.segmentation(known, source.label)
+            terms[name] = pooled((supervised, source.label), (learnt, label))
         logits = upsample(L.full_precision(prediction.main), tuple(label.shape[-2:]))
         terms["reg"] = L.REGULARIZERS[self.regularizer](logits, label)
         yield Update("segmenter", **terms)
@@ -102,13 +133,33 @@ class CBST(Method):
         return thresholds | self.seen
 
 
-def pooled_segmentation(
-    *parts: tuple[Float[Tensor, "b k _ _"], Integer[Tensor, "b _ _"]],
-) -> Float[Tensor, ""]:
-    """Mean cross-entropy over the labelled pixels of all parts together, 0 without one."""
+def pooled(*parts: tuple[Float[Tensor, ""], Integer[Tensor, "b _ _"]]) -> Float[Tensor, ""]:
+    """The mean over the labelled pixels of all parts, from each part's mean and its labels."""
     counts = [(label != IGNORE).sum() for _, label in parts]
-    total = sum(
-        L.segmentation(logits, label) * count
-        for (logits, label), count in zip(parts, counts, strict=True)
-    )
+    total = sum(mean * count for (mean, _), count in zip(parts, counts, strict=True))
     return total / sum(counts).clamp(min=1)
+
+
+def class_pixels(counts: Iterator[Item]) -> Integer[Tensor, " k"]:
+    """How many pixels of all images are most probably each class."""
+    return sum(item.long().sum(dim=1) for item in counts)
+
+
+@dataclass(frozen=True)
+class SomeLabels:
+    """Stored labels of some classes alone; the others are ignored."""
+
+    labels: Store
+    classes: Integer[Tensor, " n"]
+    kind = "label"
+    stride = 1
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Those of all labels."""
+        return self.labels.keys
+
+    def read(self, key: str) -> Tensor:
+        """The labels of one image."""
+        label = self.labels.read(key)
+        return label.where(torch.isin(label, self.classes.to(label.dtype)), IGNORE)

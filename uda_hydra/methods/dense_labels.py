@@ -46,7 +46,7 @@ class DenseLabels(Method):
             fits = len(value) == 2 and min(value) > 0
             require(key, value, "[width, height] in pixels", fits)
         self.sizes = [(round(size[0] * scale), round(size[1] * scale)) for scale in scales]
-        self.aux_weight = aux_weight
+        self.aux_weight = 0.0 if segmenter.aux_head is None else aux_weight
         self.min_confidence = min_confidence
         width, height = label_size or size
         self.label_size = (height, width)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
@@ -27,7 +26,7 @@ from uda_hydra.methods.base import (
     require_positive,
 )
 from uda_hydra.models.checkpoints.loading import load_weights
-from uda_hydra.types import IGNORE, Source, Step, Target, upsample
+from uda_hydra.types import Source, Step, Target, upsample
 
 
 class FDA(Method):
@@ -67,7 +66,7 @@ class FDA(Method):
         counts = passes.run(
             "confidence",
             over="target",
-            compute=lambda t: L.confidence_counts(mean_probability(teachers, t)),
+            compute=lambda t: L.image_histograms(mean_probability(teachers, t)),
             depends_on=files,
         )
         settings = files | {"keep_fraction": self.keep_fraction, "cap": self.cap}
@@ -75,7 +74,7 @@ class FDA(Method):
         self.labels = passes.run(
             "labels",
             over="target",
-            compute=lambda t: sure_label(mean_probability(teachers, t), thresholds),
+            compute=lambda t: L.sure_label(*mean_probability(teachers, t).max(dim=1), thresholds),
             encoding="uint8",
             kind="label",
             depends_on=settings,
@@ -84,10 +83,7 @@ class FDA(Method):
     def threshold(self, counts: Iterator[Item]) -> Float[Tensor, " k"]:
         """Which confidence the surest ``keep_fraction`` of each class's pixels reaches."""
         total = sum(item.long() for item in counts)
-        pixels = total.sum(dim=1)
-        below = (pixels.double() * (1 - self.keep_fraction)).round().long()
-        rank = pixels - torch.minimum(below, (pixels - 1).clamp(min=0))
-        return L.confidence_at(total, rank).clamp(max=self.cap)
+        return L.share_thresholds(total, 1 - self.keep_fraction, self.cap)
 
     def stored(self) -> dict[str, Store]:
         """The labels, where there are some."""
@@ -114,13 +110,5 @@ class FDA(Method):
 def mean_probability(teachers: Sequence[nn.Module], target: Target) -> Float[Tensor, "b k h w"]:
     """Of the teachers, at the image's size; their logits are enlarged."""
     size = tuple(target.image.shape[-2:])
-    looks = [t.to(target.image.device)(target.image).main for t in teachers]
+    looks = [teacher(target.image).main for teacher in teachers]
     return sum(L.probabilities(upsample(L.full_precision(z), size)) for z in looks) / len(looks)
-
-
-def sure_label(
-    probability: Float[Tensor, "b k h w"], thresholds: Float[Tensor, " k"]
-) -> Int64[Tensor, "b h w"]:
-    """The most probable class, ignored below its own threshold."""
-    confidence, label = probability.max(dim=1)
-    return label.where(confidence >= thresholds.to(label.device)[label], IGNORE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
@@ -199,7 +199,7 @@ class Labeller:
     ) -> UInt8[Tensor, "b h w"]:
         """The class of each pixel that is at least as sure as its class's threshold."""
         items = [self.confidence(logits.read(key), self.label_size) for key in target.key]
-        return torch.stack([sure_label(p, c, thresholds) for p, c in items]).to(torch.uint8)
+        return torch.stack([L.sure_label(p, c, thresholds) for p, c in items]).to(torch.uint8)
 
     def shares(self, labels: Iterator[UInt8[Tensor, "h w"]]) -> Float[Tensor, " k"]:
         """Share of all pixels that each class labels."""
@@ -208,13 +208,6 @@ class Labeller:
             counts += label.flatten().bincount(minlength=IGNORE + 1)
             pixels += label.numel()
         return counts[: self.segmenter.num_classes] / pixels
-
-
-def sure_label(
-    confidence: Float[Tensor, "h w"], label: Int[Tensor, "h w"], thresholds: Float[Tensor, " k"]
-) -> Int[Tensor, "h w"]:
-    """The label where the confidence reaches its class's threshold, elsewhere ignored."""
-    return label.where(confidence >= thresholds.to(label.device)[label], IGNORE)
 
 
 def named_shares(shares: Float[Tensor, " k"]) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.func import functional_call
 
 import uda_hydra.losses as L
 from uda_hydra.augment.released import shifted_too_far
@@ -85,6 +86,8 @@ class ProDA(Method):
         self.teacher_eval = teacher_eval
         self.teacher = EmaTeacher(segmenter, drops=teacher_dropout)
         self.prototypes = MovingPrototypes(segmenter.num_classes)
+        self.first_weights: dict[str, Tensor] = {}
+        """The segmenter as ``prepare`` found it, on the host; only ``diagnose`` reads it."""
         self.seen: dict[str, Tensor] = {}
         self.labels: Store | None = None
 
@@ -110,6 +113,9 @@ class ProDA(Method):
         else:
             vectors = read_prototypes(self.prototype_file)
         self.prototypes.begin(vectors)
+        self.first_weights = {
+            n: t.to("cpu", copy=True) for n, t in self.segmenter.state_dict().items()
+        }
 
     def described(self, target: Target) -> dict[str, Item]:
         """The label of each image, and the mean features of the classes that it shows."""
@@ -203,14 +209,17 @@ class ProDA(Method):
 
     def label(self, target: Target, distance: Float[Tensor, "b k h w"]) -> Int64[Tensor, "b h w"]:
         """The labels of the weak view; the share of each class is kept for the log."""
-        label = target.stored["labels"]
-        if self.rectify:
-            temperature = self.prototype_temperature
-            probability = L.rectified(label, distance, temperature=temperature)
-            label = L.rectified_label(probability, min_confidence=self.min_confidence)
-        label = label.long()
+        stored = target.stored["labels"]
+        label = self.rectified(stored, distance) if self.rectify else stored.long()
         self.seen = L.label_shares(label, self.segmenter.num_classes)
         return label
+
+    def rectified(
+        self, soft_label: Float[Tensor, "b k h w"], distance: Float[Tensor, "b k h w"]
+    ) -> Int64[Tensor, "b h w"]:
+        """The label that a soft one becomes at these distances to the prototypes."""
+        product = L.rectified(soft_label, distance, temperature=self.prototype_temperature)
+        return L.rectified_label(product, min_confidence=self.min_confidence)
 
     def after_step(self, step: Step) -> None:
         """The teacher follows the student."""
@@ -219,6 +228,17 @@ class ProDA(Method):
     def monitor(self) -> dict[str, Tensor]:
         """Shares of the batch's pixels that carry a label, and the way of the prototypes."""
         return {"prototypes/drift": self.prototypes.drift, **self.seen}
+
+    def diagnose(self, image: Tensor) -> dict[str, Tensor]:
+        """Labels of the first model, and what is made of them now; the teacher is in eval mode."""
+        if not (self.rectify and self.first_weights):
+            return {}
+        first = {name: tensor.to(image.device) for name, tensor in self.first_weights.items()}
+        size = quarter(image)
+        soft = enlarged(L.probabilities(functional_call(self.segmenter, first, image).main), size)
+        feature = enlarged(feature_of(self.teacher(image)), size)
+        distance = L.prototype_distance(feature, self.prototypes.vectors)
+        return {"soft label": soft.argmax(dim=1), "rectified": self.rectified(soft, distance)}
 
 
 def enlarged(map: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c h2 w2"]:

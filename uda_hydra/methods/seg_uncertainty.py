@@ -6,12 +6,18 @@ alone. What every option does is said in its YAML.
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
 from uda_hydra.memory import ClassBalance
+from uda_hydra.methods._labels import most_probable, target_labels
 from uda_hydra.methods.base import Losses, Method, Passes, Store, Update
 from uda_hydra.types import SUFFIX, Source, Step, Target
+
+AUX_WEIGHT = 0.5
+"""Of the auxiliary head's logits where both heads label together."""
 
 
 class SegUncertainty(Method):
@@ -32,17 +38,8 @@ class SegUncertainty(Method):
 
     def prepare(self, passes: Passes) -> None:
         """Open the labels of an earlier stage, or let the first weights make them."""
-        if self.folder is not None:
-            self.labels = passes.open(self.folder, over="target", kind="label")
-        else:
-            self.labels = passes.run(
-                "labels", over="target", compute=self.own_label, encoding="uint8", kind="label"
-            )
-
-    def own_label(self, target: Target) -> Tensor:
-        """The most probable class of each pixel, of both heads together."""
-        logits = L.logits(self.segmenter(target.image), target.image.shape[-2:])
-        return (logits["main"] + 0.5 * logits.get("aux", 0)).argmax(dim=1)
+        own = partial(most_probable, self.segmenter, aux_weight=AUX_WEIGHT)
+        self.labels = target_labels(passes, self.folder, own)
 
     def stored(self) -> dict[str, Store]:
         """The labels, which also guide the crops."""

@@ -28,6 +28,7 @@ class RunSchema:
     fingerprint: str = field(metadata=NEUTRAL)
     objective: Any = field(metadata=NEUTRAL)
     ensemble: list[MemberSettings] = field(metadata=NEUTRAL)
+    ensemble_of: str = field(metadata=NEUTRAL)
     input: str | None = field(metadata=NEUTRAL)
     layout: str | None = field(metadata=NEUTRAL)
     published: str | None = field(metadata=NEUTRAL)

@@ -10,6 +10,7 @@ from uda_hydra.files import shown_value
 from uda_hydra.runs.results import RESULT
 from uda_hydra.runs.stages import Stage
 from uda_hydra.studies import storage
+from uda_hydra.studies.disk import describe_space
 from uda_hydra.studies.load import load_study
 from uda_hydra.studies.queue import Job
 from uda_hydra.studies.records import Trial
@@ -38,14 +39,16 @@ def overview(
     space, seeds = spec.design.space, spec.design.seeds
     points = counted(spec.design.total / len(seeds), "point") if space.written else "no swept key"
     size = f"{points} x {counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})"
+    total = spec.design.total
     facts = [
         ("study", spec.folder.name),
         ("question", spec.question if spec.choices.get("sweep") else ""),
         *space.written.items(),
         ("reference", _reference(spec)),
-        ("trainings", f"{size} = {spec.design.total}: {_states(spec, trials)}"),
+        ("trainings", f"{size} = {total}: {_states(spec, trials)}"),
         ("shared starts", _starts(spec, plans)),
         ("time", _time_left(spec, trials)),
+        ("disk", describe_space(plans, trainings=total, seeds=len(seeds), folder=spec.folder)),
         ("folder", str(spec.folder)),
     ]
     return [(name, text) for name, text in facts if text]

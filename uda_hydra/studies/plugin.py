@@ -66,12 +66,18 @@ class StudyOptions:
     """Show all that each training prints; false: a line for each, the rest in its output.txt."""
     n_trials: int | None = field(default=None, metadata=POSITIVE)
     """Number of trainings in the whole study; None for all points of a grid, else 20 points."""
+    max_hours: float | None = field(default=None, metadata=POSITIVE)
+    """Hours of training in the whole study, over all calls and processes: once they are used up, no
+    training begins, and those that run finish. None for no limit."""
     directions: list[str] | None = None
     """maximize or minimize, one per objective; None for what suits the objective."""
     storage: str | None = None
     """URL of a database that several machines share; None for a file in the study's folder."""
     n_jobs: int = field(default=1, metadata=POSITIVE)
     """Number of trainings that the launcher gets at once."""
+    devices: list[str] | None = None
+    """Where the trainings that the launcher gets at once run, such as [cuda:0, cuda:1], one after
+    the other; None for ``trainer.device``."""
     max_failures_in_a_row: int = field(default=3, metadata=POSITIVE)
     """The sweep stops after this number of failed trainings in a row."""
     retry_failed: bool = False

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from uda_hydra.catalogue import SWEEPS, first_sentence
 from uda_hydra.config import settings
+from uda_hydra.engine.device import find_device
 from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.errors import UserError
 from uda_hydra.files import digest_of, quoted, shown_value
@@ -69,13 +70,15 @@ class StudySpec:
             node.seed = (node.seed or 0) * 1_000_003 + number
         return instantiate(node)
 
-    def overrides(self, job: Job) -> list[str]:
-        """The command line of one training."""
+    def overrides(self, job: Job, place: int = 0) -> list[str]:
+        """The command line of one training; ``place`` is its number among those at once."""
+        devices = self.options.devices or []
         swept = [f"{name}={_text(value)}" for name, value in job.point.items()]
         names = ",".join(name.lstrip("+") for name in job.point)
         return [
             *self.fixed,
             *swept,
+            *([f"trainer.device={devices[place % len(devices)]}"] if devices else []),
             f"seed={job.seed}",
             quoted(f"output={self.folder / job.folder}"),
             quoted(f"start.folder={self.folder / 'start'}"),
@@ -102,6 +105,8 @@ class StudySpec:
     def check(self) -> None:
         """Raise UserError for what can be known without composing the trainings."""
         check_folder(self.folder, "study")
+        for device in self.options.devices or []:
+            find_device(device)
         if self.options.storage is not None:
             storage.check_database(self.options.storage)
         if self.pruned and [*self.objectives] not in (["miou/last"], ["miou/best"]):
@@ -111,8 +116,8 @@ class StudySpec:
             )
         if self.options.n_jobs > 1 and self.choices["hydra/launcher"] == "basic":
             raise UserError(
-                f"hydra.sweeper.n_jobs={self.options.n_jobs} needs hydra/launcher=joblib or "
-                "submitit_slurm; or start the same command several times"
+                f"hydra.sweeper.n_jobs={self.options.n_jobs} needs hydra/launcher=joblib, "
+                "submitit_slurm or ray; or start the same command several times"
             )
 
     def facts(self, facts: dict[str, str]) -> dict[str, Any]:
@@ -167,7 +172,7 @@ def parse_study(overrides: Overrides, options: StudyOptions, config: DictConfig)
     return StudySpec(
         folder=Path(bare.output or f"outputs/studies/{label}-{recipe}"),
         fixed=fixed,
-        design=Design(space, seeds, grid, total, options.retry_failed),
+        design=Design(space, seeds, grid, total, options.retry_failed, options.max_hours),
         objectives=objectives,
         options=options,
         config=bare,

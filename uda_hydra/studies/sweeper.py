@@ -27,6 +27,7 @@ from uda_hydra.provenance import provenance
 from uda_hydra.runs.layout import mark_folder
 from uda_hydra.studies import storage
 from uda_hydra.studies.display import Display, print_facts, shown_values
+from uda_hydra.studies.export import show_export
 from uda_hydra.studies.keys import Overrides
 from uda_hydra.studies.liveness import Heartbeat
 from uda_hydra.studies.load import read_study
@@ -73,6 +74,9 @@ def sweep(
             tolerance=options.robust_within,
             tracking=settings(spec.config.tracking),
         )
+        return
+    if config.task == "export_study":
+        show_export(spec.folder, options.storage)
         return
     spec.check()
     plans = check_trainings(spec)
@@ -121,7 +125,7 @@ def _run_and_report(spec: StudySpec, queue: TrialQueue, launcher: Any) -> None:
         display = Display(spec, queue.trials)
         with _exiting_on_signals(), Heartbeat(queue.send_heartbeat), display.live():
             _run_all(spec, queue, launcher, display)
-        status = "finished"
+        status = "interrupted" if queue.is_out_of_time() else "finished"
     except (Stopped, KeyboardInterrupt, SystemExit):
         status = "interrupted"
         raise
@@ -132,6 +136,11 @@ def _run_and_report(spec: StudySpec, queue: TrialQueue, launcher: Any) -> None:
         if running := [trial.number for trial in study.trials if trial.state == "running"]:
             print(f"trials {', '.join(map(str, running))} are running in other processes")
             status = "running"
+        if queue.is_out_of_time():
+            print(
+                f"hydra.sweeper.max_hours={spec.options.max_hours:g} are used up: no more training "
+                "begins; the same command with a larger value continues the study"
+            )
         parent.close(status, study, report)
         gc.unfreeze()
     if notes := queue.failed():
@@ -170,7 +179,7 @@ def run_trials(
     display.begin(jobs)
     returned: Sequence[JobReturn] = ()
     try:
-        lines = [spec.overrides(job) for job in jobs]
+        lines = [spec.overrides(job, place) for place, job in enumerate(jobs)]
         returned = launcher.launch(lines, initial_job_idx=jobs[0].number)
     finally:
         # A signal between the steps of a training leaves jobs without a result.

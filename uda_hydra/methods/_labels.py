@@ -1,0 +1,30 @@
+"""Pseudo labels of a whole stage, for methods that learn them as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jaxtyping import Int64
+from torch import Tensor, nn
+
+import uda_hydra.losses as L
+from uda_hydra.methods.base import Passes, Store
+from uda_hydra.types import Target
+
+
+def target_labels(
+    passes: Passes, folder: str | None, compute: Callable[[Target], Tensor], *, stride: int = 1
+) -> Store:
+    """The labels in the folder of an earlier stage; without one, what ``compute`` makes now."""
+    kind = {"over": "target", "kind": "label", "stride": stride}
+    if folder is not None:
+        return passes.open(folder, **kind)
+    return passes.run("labels", compute=compute, encoding="uint8", **kind)
+
+
+def most_probable(
+    segmenter: nn.Module, target: Target, *, aux_weight: float = 0.0
+) -> Int64[Tensor, "b h w"]:
+    """The class of each pixel, of both heads together where the auxiliary one has a weight."""
+    logits = L.logits(segmenter(target.image), target.image.shape[-2:])
+    return (logits["main"] + aux_weight * logits.get("aux", 0)).argmax(dim=1)

@@ -5,6 +5,7 @@ That one is live on a terminal; in a pipe it is printed when trials begin.
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -247,9 +248,11 @@ class Display:
 
     def _position(self, job: Job) -> str:
         """Where the training of a trial is, or the shared stage that it waits for."""
-        folders = [self._spec.folder / job.folder, self._spec.folder / "start"]
-        places = [last_position(folder, since=self._began - SLACK) for folder in folders]
-        place = next(filter(None, places), "")
+        since = self._began - SLACK
+        own = last_position(self._spec.folder / job.folder, since=since)
+        # Its folder is named by the stage and a digest.
+        shared = last_position(self._spec.folder / "start", since=since)
+        place = own or re.sub(r"-[0-9a-f]{8} ", " ", shared)
         return f", {place}" if place else ""
 
     def _label(self, job: Job) -> str:

@@ -37,7 +37,7 @@ def overview(
     ``plans`` are the stages of the trainings that can be known.
     """
     space, seeds = spec.design.space, spec.design.seeds
-    points = f"{spec.design.total / len(seeds):g} points" if space.written else "no swept key"
+    points = counted(spec.design.total / len(seeds), "point") if space.written else "no swept key"
     size = f"{points} x {counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})"
     total = spec.design.total
     facts = [
@@ -107,6 +107,6 @@ def _time_left(spec: StudySpec, trials: Sequence[Trial]) -> str:
     return f"about {left * mean / 3600:.2g} h to train, {mean / 60:.2g} min each, without starts"
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int | float, noun: str) -> str:
     """A number of things, in words."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"

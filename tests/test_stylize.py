@@ -54,7 +54,10 @@ def test_a_missing_image_alone_is_made_again(stylize):
     first, other = (digest(folder / name) for name in names[:2])
     changed = (folder / names[1]).stat().st_mtime_ns
     (folder / names[0]).unlink()
+    left = folder / names[0].with_name(f".{names[0].name}.{2**30}.tmp")
+    left.write_bytes(b"half of an image")
     stylize()
+    assert not left.exists()
     assert [digest(folder / name) for name in names[:2]] == [first, other]
     assert (folder / names[1]).stat().st_mtime_ns == changed
     with pytest.raises(UserError, match="images of another augmentation; choose another folder"):

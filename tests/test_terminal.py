@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from uda_hydra.terminal import LastingStream, written_to
+from uda_hydra.terminal import LastingStream, labelled, written_to
 
 
 def test_a_broken_pipe_drops_the_text_and_nothing_else():
@@ -28,7 +28,9 @@ def test_what_a_trial_prints_is_in_its_file_and_added_to_it(tmp_path, capsys):
         with written_to(path):
             print(text)
             print("warning", file=sys.stderr)
-    with written_to(None):
-        print("seen")
+    with labelled("trial 3: "):
+        print("seen", end="")
+        print(" twice\nand", "again", file=sys.stdout)
+        assert not sys.stdout.isatty()
     assert path.read_text() == "first\nwarning\nsecond\nwarning\n"
-    assert capsys.readouterr() == ("seen\n", "")
+    assert capsys.readouterr() == ("trial 3: seen twice\ntrial 3: and again\n", "")

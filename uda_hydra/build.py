@@ -261,10 +261,12 @@ def trainer(config: DictConfig, data: Pair, folder: Path, callbacks: list[Callba
     )
 
 
-def callbacks(config: DictConfig, parent: Path | None = None) -> list[Callback]:
+def callbacks(
+    config: DictConfig, parent: Path | None = None, tags: Mapping[str, str] = {}
+) -> list[Callback]:
     """The callbacks in the order of the config; tracking last, so that it sees all files.
 
-    ``parent`` is the folder of the run whose stage this is.
+    ``parent`` is the folder of the run whose stage this is; ``tags`` are for MLflow.
     """
     watching = [build(node, f"callbacks.{name}") for name, node in config.callbacks.items()]
     tracking = settings(config.tracking)
@@ -275,6 +277,8 @@ def callbacks(config: DictConfig, parent: Path | None = None) -> list[Callback]:
                 tracking.experiment,
                 artifacts=Path(tracking.artifacts),
                 parent=parent,
+                tags=tags,
+                weights=tracking.weights,
             )
         )
     return watching

@@ -22,7 +22,7 @@ LAUNCHERS = {
     "joblib": "'uda_hydra[joblib]'",
     "submitit_local": "'uda_hydra[submitit]'",
     "submitit_slurm": "'uda_hydra[submitit]'",
-    "ray": "hydra-ray-launcher",
+    "ray": "'uda_hydra[ray]'",
 }
 """What ``pip install`` needs for each of Hydra's launchers that has a package of its own."""
 
@@ -42,6 +42,8 @@ class Stopped(Exception):
     """A training was asked to stop before its end; what was computed is saved."""
 
     exit_code = 1
+    status = "interrupted"
+    """The status of the training that ``Callback.on_end`` gets."""
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:

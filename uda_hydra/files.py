@@ -155,6 +155,16 @@ def printable(text: str) -> str:
     )
 
 
+def shown_value(value: float | int | str | bool | None) -> str:
+    """A value as a config has it; a float with the digits that it needs, or four if over six."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if not isinstance(value, float):
+        return str(value)
+    text = f"{value:.6g}"
+    return text if float(text) == value else f"{value:.4g}"
+
+
 def csv_cell(value: object) -> str:
     """A cell that no spreadsheet takes for a formula; a number stays, nan is left empty."""
     if isinstance(value, float):

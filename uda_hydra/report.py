@@ -10,12 +10,14 @@ from typing import Any
 from uda_hydra.engine.scores import MEAN, heading, subset_metrics
 from uda_hydra.files import mask, printable
 from uda_hydra.published import Row
-from uda_hydra.tracking.uri import is_server
+from uda_hydra.tracking.uri import is_database, is_server
 
 Result = dict[str, Any]
 
 PAGE = "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 """Without the word at its end MLflow opens its pages for language models."""
+USUAL = "sqlite:///outputs/mlflow.db"
+"""The store that ``make ui`` shows."""
 
 
 def summary(result: Result, rows: Sequence[Row] = ()) -> str:
@@ -119,8 +121,11 @@ def browse(folder: Path, uri: str | None) -> str:
     lines = [f"run: {printable(str(folder))} ({files})"]
     if uri and is_server(uri):
         lines.append(f"browse: {mask(uri)}")
-    elif uri:
+    elif uri and is_database(uri):
         store = shlex.quote(mask(uri))
-        lines.append(f"browse: mlflow ui --workers 1 --backend-store-uri {store}   (or: make ui)")
+        short = "   (or: make ui)" if uri == USUAL else ""
+        lines.append(f"browse: mlflow ui --workers 1 --backend-store-uri {store}{short}")
         lines.append(f"        and open {PAGE}")
+    elif uri:
+        lines.append(f"browse: the pages of tracking.uri={mask(uri)}")
     return "\n".join(lines)

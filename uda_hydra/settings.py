@@ -117,6 +117,9 @@ class OptimizerSettings:
         _require(not clash, "optimizer.fused", "false with optimizer.backbone_repeats", self.fused)
 
 
+KEEPS = ("both", "last", "best", "weights")
+
+
 @dataclass
 class TrainerSettings:
     """Length and cadence of a training, and the machine it runs on."""
@@ -129,6 +132,10 @@ class TrainerSettings:
     evaluate_every: int = field(metadata=POSITIVE)
     save_every: int = field(metadata=NEUTRAL | POSITIVE)
     log_every: int = field(metadata=NEUTRAL | POSITIVE)
+    keep: str = field(metadata=NEUTRAL)
+    """Checkpoints that are left at the end: both (last.pt, the one before it, and best.pt), last,
+    best, or weights, which is last.pt without the optimisers. What a later stage of the run reads
+    is left in any case."""
     device: str = field(metadata=NEUTRAL)
     """auto, cpu, cuda or cuda:<n>; auto takes a GPU where there is one."""
     precision: str
@@ -153,6 +160,7 @@ class TrainerSettings:
         check_ranges("trainer", self)
         whole = self.batch_size % self.accumulate == 0
         _require(whole, "trainer.accumulate", "a divisor of trainer.batch_size", self.accumulate)
+        _choose("trainer.keep", self.keep, *KEEPS)
         _choose("trainer.precision", self.precision, "auto", "fp32", "bf16")
         _choose("trainer.deterministic", self.deterministic, "off", "warn", "strict")
 
@@ -258,3 +266,8 @@ class TrackingSettings:
     experiment: str
     artifacts: str
     """Folder of the artifacts of a local store; a server decides for itself."""
+    weights: str
+    """last, best or none: the network of a finished training that is logged as a model."""
+
+    def __post_init__(self) -> None:
+        _choose("tracking.weights", self.weights, "last", "best", "none")

@@ -7,7 +7,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO, runtime_checkable
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """What text is printed to."""
+
+    def write(self, text: str, /) -> int:
+        """Write text; returns its length."""
+
+    def flush(self) -> None:
+        """Pass on what is buffered."""
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
 
 
 class LastingStream:
@@ -57,18 +71,44 @@ def outlast_terminal() -> None:
             os.open(os.devnull, os.O_RDWR)
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
     out = sys.stdout or os.fdopen(1, "w", closefd=False)
-    # Whoever reads a pipe sees every line when it is printed.
-    out.reconfigure(line_buffering=True)
+    # Whoever reads a pipe sees every line when it is printed; no character ends a training.
+    out.reconfigure(line_buffering=True, errors="backslashreplace")
     sys.stdout = LastingStream(out)
     sys.stderr = LastingStream(sys.stderr or os.fdopen(2, "w", closefd=False))
 
 
+class LabelledStream:
+    """A stream whose lines begin with a label, each written whole; no terminal to its users."""
+
+    def __init__(self, stream: Stream, label: str) -> None:
+        self._stream, self._label = stream, label
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        """Write the lines that are complete by now."""
+        *lines, self._begun = f"{self._begun}{text}".split("\n")
+        self._stream.write("".join(f"{self._label}{line}\n" for line in lines))
+        return len(text)
+
+    def isatty(self) -> bool:
+        """False: a line that is rewritten in place would cover those of others."""
+        return False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
 @contextmanager
-def written_to(path: Path | None) -> Iterator[None]:
-    """Append what is printed, to either stream, to a file; None leaves the streams alone."""
-    if path is None:
+def labelled(label: str) -> Iterator[None]:
+    """Let each line that is printed begin with a label."""
+    out, err = LabelledStream(sys.stdout, label), LabelledStream(sys.stderr, label)
+    with redirect_stdout(out), redirect_stderr(err):
         yield
-        return
+
+
+@contextmanager
+def written_to(path: Path) -> Iterator[None]:
+    """Append what is printed, to either stream, to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
         yield

@@ -83,7 +83,7 @@ def tracked(database: Path) -> list[tuple]:
     """Name, state and metrics of each run that MLflow has; a trial's name without its number."""
     wanted = "SELECT name, status, key, step, value FROM runs LEFT JOIN metrics USING (run_uuid)"
     with closing(sqlite3.connect(database)) as connection:
-        rows = [(re.sub(r"^\d{4} ", "", name), *rest) for name, *rest in connection.execute(wanted)]
+        rows = [(re.sub(r" #\d+", "", name), *rest) for name, *rest in connection.execute(wanted)]
     return sorted((row for row in rows if not str(row[2]).startswith(MEASURED)), key=str)
 
 

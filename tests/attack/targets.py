@@ -59,6 +59,14 @@ TARGETS = {
             "method.threshold=0.0",
         )
     ),
+    # Centres are measured by two passes in a stage of their own.
+    "measured": Target(
+        (
+            *(*TINY, *SHARED, *UNTRACKED, "trainer.steps=4", "output=run", "method=cfcontra"),
+            "method.margin=0.0",
+        )
+    ),
+    "restyled": Target(("task=stylize", *TINY, *SHARED, "augmentation=restyle", "output=styled")),
     # Soft and hard labels, prototypes, teachers: each stage reads what those before it made.
     "self-training": Target(
         (

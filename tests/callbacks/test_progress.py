@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import io
 import os
+import re
 
 import numpy as np
 import pytest
 
 from tests.label_spaces import space
-from uda_hydra.callbacks.progress import Progress, duration
+from uda_hydra.callbacks.progress import Progress, duration, last_position
 from uda_hydra.data.labels import SYNTHIA16
 from uda_hydra.engine.events import Evaluation, Run
 from uda_hydra.engine.scores import Scores
@@ -113,8 +114,19 @@ def test_a_pipe_gets_few_lines_and_the_file_all(tmp_path):
     assert "\r" not in stream.getvalue()
 
 
-def test_a_terminal_line_is_rewritten_in_place_and_never_wraps(tmp_path, monkeypatch):
-    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((30, 20)))
+@pytest.fixture
+def narrow(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "30")
+
+
+def frames(text):
+    """What a live line shows one after the other, without codes."""
+    found = [re.sub(r"\033\[[\d;?]*\w|\r", "", frame) for frame in text.split("\033[2K")]
+    return [frame for frame in found if frame]
+
+
+def test_a_terminal_line_is_rewritten_in_place_and_never_wraps(tmp_path, narrow):
     stream, clock = Terminal(), Clock()
     progress = Progress(stream, clock=clock)
     progress.on_start(run(tmp_path))
@@ -122,21 +134,49 @@ def test_a_terminal_line_is_rewritten_in_place_and_never_wraps(tmp_path, monkeyp
     for step in (1, 2):
         clock.now += 1.0
         progress.on_log(step, {"loss/a_term_with_a_long_name": 1.0})
-    lines = stream.getvalue()[begin:].split("\r")
-    assert lines[0] == "  1/200   0 %  1 it/s  ETA 3m\033[K"
-    assert lines[1].startswith("  2/200")
-    assert "\n" not in "".join(lines)
-    assert max(len(line.removesuffix("\033[K")) for line in lines) == 29
+    text = stream.getvalue()[begin:]
+    assert "\n" not in text
+    assert [frame.rstrip() for frame in frames(text)] == [
+        "  1/200   0 %  1 it/s  ETA 3m…",
+        "  2/200   1 %  1 it/s  ETA 3m…",
+    ]
+    assert "\033[36m" in text
+    progress.on_end("finished")
 
 
-def test_a_terminal_is_not_written_to_faster_than_one_reads(tmp_path):
+def test_no_colour_where_none_is_wanted(tmp_path, narrow, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    progress = Progress(stream)
+    progress.on_start(run(tmp_path))
+    progress.on_log(1, {})
+    progress.on_end("finished")
+    assert "\033[36m" not in stream.getvalue()
+
+
+def test_a_terminal_is_not_written_to_faster_than_one_reads(tmp_path, narrow):
     stream, clock = Terminal(), Clock()
     progress = Progress(stream, clock=clock)
     progress.on_start(run(tmp_path))
+    begin = len(stream.getvalue())
     for step in range(1, 101):
         clock.now += 0.03125
         progress.on_log(step, {})
-    assert stream.getvalue().count("\r") == 25  # every fourth is 0.125 s after the last one
+    # Every fourth is 0.125 s after the last one.
+    assert len(frames(stream.getvalue()[begin:])) == 25
+    progress.on_end("finished")
+
+
+def test_the_position_of_a_run_is_read_from_the_log_that_grew_last(tmp_path):
+    assert last_position(tmp_path) == ""
+    for number, stage in enumerate(("source", "caco")):
+        progress = Progress(io.StringIO(), clock=Clock())
+        progress.on_start(run(tmp_path / stage))
+        progress.on_log(50 + number, {"loss/seg": 0.5})
+        progress.on_evaluate(evaluation(50))
+        os.utime(tmp_path / stage / "train.log", (number, number))
+    assert last_position(tmp_path) == "caco 51/200"
+    assert last_position(tmp_path, since=2.0) == ""
 
 
 def test_a_resumed_run_appends(tmp_path):

@@ -147,3 +147,41 @@ def test_a_failing_writer_leaves_the_old_file_and_names_the_folder(tmp_path):
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize(
+    ("keep", "left"),
+    [
+        ("both", {"last.pt", "previous.pt", "best.pt"}),
+        ("last", {"last.pt"}),
+        ("best", {"best.pt"}),
+        ("weights", {"last.pt"}),
+    ],
+)
+def test_a_finished_training_leaves_what_is_to_be_kept(tmp_path, keep, left):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save({"step": step, "optimizers": {"a": torch.ones(9)}})
+        checkpoints.save_best({"step": step, "optimizers": {"a": torch.ones(9)}})
+    checkpoints.thin_out(keep)
+    assert {path.name for path in tmp_path.glob("*.pt")} == left
+    held = torch.load(tmp_path / sorted(left)[-1 if keep != "both" else 1], weights_only=True)
+    assert held["step"] == 2
+    assert ("optimizers" in held) == (keep in ("both", "last"))
+    assert Checkpoints(tmp_path).is_finished()
+    # Damage is noticed, whichever file counts.
+    path = tmp_path / ("best.pt" if keep == "best" else "last.pt")
+    path.write_bytes(b"damaged")
+    assert not Checkpoints(tmp_path).is_finished()
+
+
+def test_a_kill_while_optimizers_are_dropped_loses_nothing(tmp_path):
+    for point in range(2 * 5):
+        checkpoints = Checkpoints(tmp_path / str(point))
+        checkpoints.folder.mkdir()
+        for step in (1, 2):
+            checkpoints.save({"step": step, "optimizers": {}})
+        with killed(point), pytest.raises(Killed):
+            checkpoints.thin_out("weights")
+        found, note = Checkpoints(checkpoints.folder).load()
+        assert (found["step"], note) == (2, "")

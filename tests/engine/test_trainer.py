@@ -11,6 +11,9 @@ import torch
 from tests.conftest import ROOT
 from tests.toys.networks import STEP
 from uda_hydra.engine.batches import DeviceBatches, split
+from uda_hydra.engine.events import Callback, Run
+from uda_hydra.errors import Stopped
+from uda_hydra.studies.pruning import Pruned
 from uda_hydra.types import Mirror, Normalization, Source, Target, View
 
 
@@ -55,6 +58,35 @@ def test_the_teacher_follows_once_a_step_however_many_parts(make_trainer):
     trainer.method.teacher.follow = lambda student, **_: followed.append(student)
     trainer.step(*next(trainer.batches()), STEP)
     assert followed == [trainer.method.segmenter]
+
+
+class Ends(Callback):
+    """Notes how a training ends; ``stop`` ends it at its first evaluation."""
+
+    def __init__(self, stop: Exception | None = None) -> None:
+        self.stop = stop
+        self.seen: list[str] = []
+
+    def on_evaluate(self, evaluation):
+        if self.stop is not None:
+            raise self.stop
+
+    def on_end(self, status):
+        self.seen.append(status)
+
+
+def test_callbacks_get_how_a_training_ended_after_its_result(make_trainer, tmp_path):
+    run = Run("ends", tmp_path, steps=1, start=0, config={})
+    ends = Ends()
+    trainer = make_trainer("method=source_only", "trainer.steps=1", callbacks=[ends])
+    trainer.fit(run, lambda: ends.seen.append("result"))
+    assert ends.seen == ["result", "finished"]
+    for stop, status in ((Pruned(""), "pruned"), (Stopped(""), "interrupted")):
+        ends.seen, ends.stop = [], stop
+        trainer.done = 0
+        with pytest.raises(Stopped):
+            trainer.fit(run, lambda: ends.seen.append("result"))
+        assert ends.seen == [status]
 
 
 def test_split_keeps_samples_together():

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import uda_hydra.losses as L
+from tests.methods.test_proca import convert
 from tests.parity.cfcontra_methods import cfcontra
 from tests.toys.networks import STEP, Toy, batch
 from uda_hydra.errors import UserError
@@ -138,7 +139,7 @@ def test_the_margin_decays_with_the_step():
         ({"source_images": 0}, r"method\.source_images must be 1 or more"),
         (
             {"centres": ["a.npy", "b.npy", "c.npy"]},
-            r"method\.centres must be null, one file or two",
+            r"method\.centres must be null, one last\.pt or the files \[source, target\]",
         ),
     ],
 )
@@ -174,15 +175,32 @@ def test_contrast_begins_with_the_centres_of_its_stage(make_trainer, extracted, 
     third = make_trainer("method=cfcontra/contrast", "method.margin=0.0", folder=tmp_path / "b")
     third.prepare()
     assert all(map(torch.equal, first, centres_of(third)))
-    paths = [tmp_path / "source.npy", tmp_path / "target.npy"]
-    for path, centres in zip(paths, first, strict=True):
-        np.save(path, centres.numpy())
-    files = ",".join(map(str, paths))
-    fourth = make_trainer(
-        "method=cfcontra/contrast", f"method.centres=[{files}]", folder=tmp_path / "c"
-    )
-    fourth.prepare()
-    assert all(map(torch.equal, first, centres_of(fourth)))
+
+
+def test_the_releases_centres_are_read_and_written(make_trainer, extracted, tmp_path):
+    official, ours, again = [], [], []
+    for domain, centres in zip(("source", "target"), centres_of(extracted), strict=True):
+        official.append(tmp_path / f"{domain}.npy")
+        ours.append(tmp_path / f"{domain}.safetensors")
+        again.append(tmp_path / f"{domain}_again.npy")
+        layout = f"layout=cfcontra_centres_{domain}"
+        convert(tmp_path / "made/last.pt", official[-1], layout)
+        convert(official[-1], ours[-1])
+        convert(ours[-1], again[-1], layout)
+        array = np.load(official[-1], allow_pickle=False)
+        assert array.dtype == np.float32
+        assert np.array_equal(array, centres.numpy())
+        assert again[-1].read_bytes() == official[-1].read_bytes()
+    # The release's own arrays may be of another precision.
+    np.save(official[0], np.load(official[0]).astype(np.float64))
+    for number, files in enumerate((official, ours)):
+        listed = ",".join(map(str, files))
+        folder = tmp_path / str(number)
+        reading = make_trainer(
+            "method=cfcontra/contrast", f"method.centres=[{listed}]", folder=folder
+        )
+        reading.prepare()
+        assert all(map(torch.equal, centres_of(extracted), centres_of(reading)))
 
 
 def test_what_is_lost_of_the_centres_is_made_again(make_trainer, extracted, tmp_path):
@@ -221,22 +239,33 @@ def test_a_class_without_a_centre_is_named(make_trainer, capsys):
     assert fill_missing(torch.zeros(2, 3), source).equal(source)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
-def test_a_damaged_file_of_centres_is_named(make_trainer, tmp_path, content):
-    (tmp_path / "broken.pt").write_bytes(content)
-    trainer = make_trainer("method=cfcontra/contrast", f"method.centres={tmp_path / 'broken.pt'}")
-    with pytest.raises(ValueError, match=r"method\.centres=.*broken\.pt holds no class centres"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read as weights"),
+        (b"not a checkpoint", "cannot be read as weights"),
+        (b"\x93NUMPY\x01\x00", "cannot be read as weights"),
+        (np.full((19, 512), np.nan), "numbers that are not finite"),
+        (np.ones((19, 7)), r"needs .*19, 512.* another network"),
+    ],
+)
+def test_a_file_that_holds_no_centres_is_named(make_trainer, tmp_path, content, message):
+    file = tmp_path / "broken.npy"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        np.save(file, content)
+    trainer = make_trainer("method=cfcontra/contrast", f"method.centres=[{file},{file}]")
+    with pytest.raises(UserError, match=rf"method\.centres=.*broken\.npy.*{message}"):
         trainer.prepare()
 
 
-def test_centres_of_another_network_and_a_missing_file_are_named(make_trainer, tmp_path):
-    np.save(tmp_path / "a.npy", np.ones((19, 7), np.float32))
-    files = f"[{tmp_path / 'a.npy'},{tmp_path / 'a.npy'}]"
-    trainer = make_trainer("method=cfcontra/contrast", f"method.centres={files}")
-    with pytest.raises(ValueError, match="come from another network"):
-        trainer.prepare()
-    with pytest.raises(UserError, match=r"method\.centres=.*there is no such file"):
-        make_trainer("method=cfcontra/contrast", f"method.centres={tmp_path / 'none.pt'}")
+@pytest.mark.parametrize(
+    ("method", "key"), [("cfcontra/contrast", "centres"), ("proca/adapt", "prototypes")]
+)
+def test_a_missing_file_is_named(make_trainer, tmp_path, method, key):
+    with pytest.raises(UserError, match=rf"method\.{key}=.*there is no such file"):
+        make_trainer(f"method={method}", f"method.{key}={tmp_path / 'none.pt'}")
 
 
 def test_a_projector_sets_the_size_of_the_memory(make_trainer):

@@ -57,7 +57,7 @@ def test_prototypes_are_handed_on(make_trainer, tmp_path):
     assert own.method.prototypes["feat"].count.sum() > 0
 
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"method\.prototypes=.*last\.pt"):
+    with pytest.raises(UserError, match=r"method\.prototypes=.*last\.pt"):
         read.prepare()
 
 
@@ -81,12 +81,12 @@ def test_the_releases_prototypes_are_read_and_written(make_trainer, tmp_path):
             assert table.mean.equal(made.method.prototypes[level].mean)
             assert table.count.equal(made.method.prototypes[level].count)
     reading.method.files = official[::-1]
-    with pytest.raises(ValueError, match=r"method\.prototypes=.*out_dist.*where feat needs"):
+    with pytest.raises(UserError, match=r"method\.prototypes=.*out_dist.*where .*feat needs"):
         reading.prepare()
     torn = Path(official[0])
     torn.write_bytes(torn.read_bytes()[:100])
     reading.method.files = official
-    with pytest.raises(ValueError, match=r"method\.prototypes=.*feat_dist.*cannot be read"):
+    with pytest.raises(UserError, match=r"method\.prototypes=.*feat_dist.*cannot be read"):
         reading.prepare()
 
 

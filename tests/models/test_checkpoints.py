@@ -21,6 +21,8 @@ from uda_hydra.models.checkpoints.recognition import identify
 from uda_hydra.models.checkpoints.weight_layout import WeightLayout
 
 OFFICIAL = [layout for layout in LAYOUTS if layout is not OURS]
+DICTIONARIES = [layout for layout in OFFICIAL if layout.container != "cfcontra_centres"]
+"""What torch writes; the two arrays go there and back in tests/methods/test_cfcontra.py."""
 SEGMENTERS = [layout for layout in OFFICIAL if "main_head." in str(layout.pairs)]
 
 
@@ -65,7 +67,7 @@ def test_a_layout_is_recognised_by_its_own_names(layout):
     assert found.tensors is tensors
 
 
-@pytest.mark.parametrize("layout", OFFICIAL, ids=lambda layout: layout.name)
+@pytest.mark.parametrize("layout", DICTIONARIES, ids=lambda layout: layout.name)
 def test_official_to_ours_and_back_through_files_is_the_identity(tmp_path, layout):
     tensors = sample(layout)
     first, second, third = (tmp_path / name for name in ("a.pth", "b.safetensors", "c.pth"))

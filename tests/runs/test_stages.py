@@ -52,8 +52,9 @@ def test_a_stage_can_be_addressed_alone():
 
 
 def test_a_data_set_may_give_source_models_a_length_of_their_own():
-    for method in ("source_only", "caco"):
-        first, *later = planned(f"method={method}", "dataset=idda2camvid").values()
+    start = 'start.overrides=["method=proca/source"]'
+    for method in (["method=source_only"], ["method=caco"], ["method=proca/adapt", start]):
+        first, *later = planned(*method, "dataset=idda2camvid").values()
         assert first.config.trainer.steps == first.config.optimizer.horizon == 2000
         assert [stage.config.trainer.steps for stage in later] == [400] * len(later)
     source, caco = planned("dataset=idda2camvid", "trainer.steps=7").values()

@@ -18,6 +18,7 @@ from tests.conftest import SMALL
 from tests.processes import until
 from tests.test_launch import launch
 from uda_hydra.tracking.mlflow_store import connect
+from uda_hydra.tracking.view import link
 
 pytestmark = pytest.mark.slow
 DATABASE = "sqlite:///outputs/mlflow.db"
@@ -34,10 +35,10 @@ SWEEP = (
     "trainer.log_every=1",
 )
 TRIALS = [
-    "0000 lambda_adv=0.001 seed=0",
-    "0001 lambda_adv=0.001 seed=1",
-    "0002 lambda_adv=0.1 seed=0",
-    "0003 lambda_adv=0.1 seed=1",
+    "lambda_adv=0.001 seed=0 #0",
+    "lambda_adv=0.001 seed=1 #1",
+    "lambda_adv=0.1 seed=0 #2",
+    "lambda_adv=0.1 seed=1 #3",
 ]
 
 
@@ -123,13 +124,8 @@ def visit(browser, site):
 
 
 def trials(study: Path) -> str:
-    """The page that the study's description in MLflow says how to find."""
-    search = quote(f"tags.study = '{study.name}' and tags.trial != ''")
-    order = quote("metrics.`miou/last`", safe="")
-    return (
-        "experiments/1/runs?workflowType=machine_learning"
-        f"&searchFilter={search}&orderByKey={order}&orderByAsc=false"
-    )
+    """The page whose address the sweep prints."""
+    return link(study).partition("#/")[2]
 
 
 def test_the_study_is_the_only_run_at_the_top(study, visit):
@@ -147,7 +143,18 @@ def test_the_trials_are_found_beside_each_other(study, visit):
         "const names = [...document.querySelectorAll('a')].map(a => a.textContent);"
         f"return names.filter(n => n.includes('seed=')).length >= {len(TRIALS)} && names",
     )
-    assert {*TRIALS} <= {*names}
+    assert {f"{trial} advent" for trial in TRIALS} <= {*names}
+    assert not {*TRIALS} & {*names}
+
+
+def test_the_columns_are_the_objective_and_what_is_swept(study, visit):
+    heads = visit(
+        trials(study),
+        "const heads = [...document.querySelectorAll('[role=columnheader]')]"
+        ".map(h => h.textContent); return heads.includes('loss.lambda_adv') && heads",
+    )
+    assert {"miou/last", "loss.lambda_adv", "seed", "trial", "state"} <= {*heads}
+    assert "Source" not in heads
 
 
 def test_a_chart_has_a_bar_for_every_trial(study, visit, browser):

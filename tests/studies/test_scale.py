@@ -40,14 +40,16 @@ def test_four_processes_share_a_fresh_server_and_one_of_them_is_killed(tmp_path)
         assert len(done) <= 16
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
 def test_other_launchers_run_several_at_once(tmp_path, launcher):
     plugin = f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher"
     if importlib.util.find_spec(plugin) is None:
         pytest.skip(f'no {plugin} here (pip install -e ".[{launcher.partition("_")[0]}]")')
-    done = sweep(
-        tmp_path, f"hydra/launcher={launcher}", "hydra.sweeper.n_jobs=2", f"{AUX}=0.2,13,0.4"
-    )
+    given = [f"hydra/launcher={launcher}", "hydra.sweeper.n_jobs=2", f"{AUX}=0.2,13,0.4"]
+    if launcher == "ray":
+        # A cluster on this machine, for the time of the sweep.
+        given += ["+hydra.launcher.ray.init.num_cpus=2", "+hydra.launcher.ray.remote.num_cpus=1"]
+    done = sweep(tmp_path, *given)
     assert "1 trials failed" in refused(done)
     states = {t.params[AUX]: (t.state, t.note) for t in study(tmp_path).trials}
     assert states.pop(13) == ("failed", "bad luck")

@@ -78,7 +78,6 @@ def test_the_first_of_several_keys_that_the_method_has_is_swept(config):
     assert [*parse(params, [], caco)[0].written] == ["method.key_threshold"]
     fixed = parse(params, ["method.key_threshold=0.7"], caco)
     assert fixed[0].written == {}
-    assert parse({"method.threshold | none": "1,2"}, [], config)[0].written == {}
     with pytest.raises(UserError, match=r"advent has no method\.threshold or.*method\.gan"):
         parse(params, [], config)
 
@@ -132,7 +131,17 @@ def test_a_pattern_is_the_first_key_of_its_form_that_is_not_swept_yet(config):
     assert [*space.written] == [ADV]
     params = {ADV: "1,2", "loss.lambda_[!s]* | none": "3,4"}
     assert [*parse(params, [], config)[0].written] == [ADV, "loss.lambda_adv_aux"]
-    assert parse({"loss.zeta_* | none": "1,2"}, [], config)[0].written == {}
+    assert [*parse({ADV: "1,2", "loss.zeta_* | none": "3,4"}, [], config)[0].written] == [ADV]
+
+
+def test_a_method_with_none_of_the_keys_of_a_question_is_refused():
+    minent = composed("method=minent", with_hydra=True)
+    params = {"method.key_threshold | method.threshold | none": "1,2", "method.margin | none": "3"}
+    lacks = r"minent has no method\.key_threshold or method\.threshold or method\.margin to sweep"
+    with pytest.raises(UserError, match=lacks):
+        parse(params, [], minent)
+    with pytest.raises(UserError, match=lacks):
+        parse(params, ["loss.lambda_ent=1,2"], minent)
 
 
 def test_the_reference_is_added_where_it_means_something_or_is_asked_for(config):

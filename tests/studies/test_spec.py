@@ -53,6 +53,8 @@ def checked(*overrides: str):
         ("objective=[]", "objective must name"),
         ("hydra.sweeper.n_jobs=2", "n_jobs=2 needs hydra/launcher"),
         ("hydra.sweeper.directions=[up]", "directions"),
+        ("hydra.sweeper.devices=[cuda:77]", "cuda:77"),
+        ("hydra.sweeper.max_hours=0", "max_hours must be positive"),
         ("hydra.sweeper.storage=nonsense", "storage=nonsense cannot be used"),
         ("hydra.sweeper.storage='postgresql://me:secret@127.0.0.1:1/none'", r"me:\*\*\*@"),
         ("hydra.sweeper.storage='sqlite:///:memory:'", "in memory ends with its process"),
@@ -66,6 +68,13 @@ def test_what_makes_no_sense_is_refused(tmp_path, monkeypatch, wrong, message):
     with pytest.raises((UserError, ValueError), match=message):
         checked(f"{AUX}=0.2,0.3", wrong)
     assert not [*tmp_path.iterdir()]
+
+
+def test_trainings_at_once_take_the_devices_in_turn():
+    spec = spec_of(f"{AUX}=0.2,0.3", "hydra.sweeper.devices=[cuda:0,cuda:1]")
+    job = Job(0, 0, {AUX: 0.2}, 0, "trials/0000", None)
+    chosen = [[o for o in spec.overrides(job, place) if "device" in o] for place in range(3)]
+    assert chosen == [[f"trainer.device=cuda:{number}"] for number in (0, 1, 0)]
 
 
 def test_a_pruner_needs_miou_and_a_grid_needs_lists():
@@ -130,7 +139,11 @@ def test_a_trial_is_a_command_line_of_its_own():
     assert "me:***@host" in message
     assert "secret" not in message
     assert "task" not in message
-    assert found.describe(job) == f"{AUX}=null seed 1"
+    assert found.describe(job) == "lambda_seg_aux=null seed 1"
+    drawn = Job(4, 9, {AUX: 0.123456789, "a.lambda_seg_aux": 5e-05}, 1, "", 3)
+    described = f"{AUX}=0.1235 a.lambda_seg_aux=5e-05 seed 1, continues trial 3"
+    assert found.describe(drawn) == described
+    assert f"{AUX}=0.123456789" in found.overrides(drawn)
 
 
 def test_published_curves_are_found_by_the_data_sets_name_and_by_whose_they_are():
@@ -180,11 +193,17 @@ def test_the_overview_counts_points_seeds_starts_and_what_is_done(tmp_path, monk
     point = {"loss.lambda_adv": 0.001}
     done = Trial(0, "complete", point, 0, Path("x"), (0.5,), {"seconds": 3600.0})
     stopped = Trial(1, "interrupted", point, 1, Path("y"))
-    text = overview(spec, plans, [done, stopped])
-    assert "3 points x 2 seeds (0, 1) = 6 trainings: 1 complete, 1 interrupted, 4 waiting" in text
-    assert "1 shared start, 0 done" in text
-    assert "reference: loss.lambda_adv=0.001" in text
-    assert "about 5 h to train, 60 min each" in text
-    lines = trainings(spec, [done, stopped]).splitlines()
+    facts = dict(overview(spec, plans, [done, stopped]))
+    size = "3 points x 2 seeds (0, 1) = 6: 1 complete, 1 interrupted, 4 waiting"
+    assert facts["trainings"] == size
+    assert facts["shared starts"] == "1, 0 done"
+    assert facts["reference"] == "loss.lambda_adv=0.001"
+    assert facts["time"].startswith("about 5 h to train, 60 min each")
+    lines = trainings(spec, [done, stopped])
     assert len(lines) == 6
-    assert lines[0].split() == ["loss.lambda_adv=0.001", "seed", "0", "complete"]
+    assert lines[0] == ("lambda_adv=0.001 seed 0", "complete")
+    # A start that the swept key changes is another one for each value.
+    spec = spec_of(f"{AUX}=0.2,0.3", *given[:1], 'start.overrides=["method=source_only"]')
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        facts = dict(overview(spec, check_trainings(spec), []))
+    assert facts["shared starts"] == "3, 0 done"

@@ -55,7 +55,7 @@ def test_failures_are_recorded_and_the_sweep_goes_on(tmp_path):
     message = refused(done)
     assert "4 trials failed" in message
     assert "retry_failed" in message
-    assert "bad luck" in done.stderr
+    assert "bad luck" in done.stdout
     found = study(tmp_path)
     assert [t.state for t in found.trials].count("complete") == 4
     notes = {t.note for t in found.trials if t.state == "failed"}
@@ -109,7 +109,7 @@ def test_whatever_ends_a_sweep_the_same_command_goes_on(tmp_path, number):
 
 def test_a_sweep_outlasts_its_pipe_and_its_folder_alone_is_reported(tmp_path):
     process = start(tmp_path, f"{AUX}=0.2,0.3", nap=1.0)
-    assert process.stdout.readline().startswith("study grid-source_only-streets-")
+    assert process.stdout.readline().startswith("study: grid-source_only-streets-")
     process.stdout.close()
     process.stderr.close()
     assert process.wait(timeout=300) == 0

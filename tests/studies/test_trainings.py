@@ -16,6 +16,7 @@ from uda_hydra.files import digest, digest_of
 from uda_hydra.runs.stages import plan
 from uda_hydra.studies.load import load_study
 from uda_hydra.tracking.mlflow_store import connect
+from uda_hydra.tracking.view import link
 
 TINY = (
     *(o for o in SMALL if o != "tracking=none"),
@@ -110,18 +111,23 @@ def test_one_start_serves_all_and_mlflow_shows_study_trial_and_stage(tmp_path):
         for run in found.values()
     }
     assert tree[folder.name] is None
-    assert tree["start/start"] == folder.name
-    assert tree["0002 lambda_adv=0.1 seed=0"] == folder.name
-    assert tree["0002/advent"] == "0002 lambda_adv=0.1 seed=0"
-    tagged = next(r for r in found.values() if r.info.run_name.startswith("0002 lambda"))
-    assert tagged.data.tags["loss.lambda_adv"] == "0.1"
-    assert tagged.data.tags["study"] == folder.name
+    trial = "lambda_adv=0.1 seed=0 #2"
+    assert tree[f"start of {folder.name}"] == folder.name
+    assert tree[trial] == folder.name
+    assert tree[f"{trial} advent"] == trial
+    for run in found.values():
+        tags = run.data.tags
+        assert (tags["study"], tags["model"]) == (folder.name, "deeplabv2_tiny")
+        if run.info.run_name.startswith(trial):
+            assert (tags["trial"], tags["loss.lambda_adv"]) == ("2", "0.1")
+    assert link(folder) in done.stdout
     (parent,) = [run for run in found.values() if run.info.run_name == folder.name]
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics["trials"] == 4
     assert "Robust range" in parent.data.tags["robust range"]
     best = max(study.trials, key=lambda trial: trial.values)
     assert parent.data.metrics["best/miou/last"] <= best.values[0]
+    assert parent.data.metrics.keys() == {"trials", "best/miou/last"}
     attached = {file.path for file in client.list_artifacts(parent.info.run_id, "report")}
     assert {"report/report.html", "report/trials.csv"} <= attached
 
@@ -200,4 +206,6 @@ def test_a_pruned_trial_is_no_response(tmp_path):
     assert all(trial.note.startswith("pruned after step 4, at mIoU") for trial in trials)
     assert not [*folder.glob("trials/*/result.json")]
     _, found = runs(tmp_path)
-    assert {r.info.status for r in found.values() if r.info.run_name[:4].isdigit()} == {"KILLED"}
+    tracked = [run for run in found.values() if "trial" in run.data.tags]
+    assert [run.info.status for run in tracked] == ["KILLED"] * 3
+    assert {run.data.tags["state"] for run in tracked} == {"pruned"}

@@ -31,7 +31,9 @@ STEPS = [(step, 1 / step) for step in range(1, 9)]
 def test_a_run_holds_parameters_tags_metrics_files_and_its_end(store, tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 0\n")
     config = {"trainer": {"steps": 8, "compile": False}, "note": "x" * 7000, "init": None}
-    facts = {"command line": "python launch.py", "git (commit)": "abc"}
+    facts = {"command": "python launch.py init=a/b.pt", "git (commit)": "abc"}
+    for name in ("train.log", "result.json"):
+        (tmp_path / name).write_text("{}")
     store.train(tmp_path, steps=8, config=config, facts=facts)
     (run,) = store.runs()
     assert run.info.run_name == "caco on streets"
@@ -42,18 +44,52 @@ def test_a_run_holds_parameters_tags_metrics_files_and_its_end(store, tmp_path):
         "note": "x" * 6000,
         "init": "null",
     }
-    assert run.data.tags["command line"] == "python launch.py"
+    assert run.data.tags["command"] == "python launch.py init=a/b.pt"
     assert run.data.tags["git _commit_"] == "abc"
     assert store.history("loss/seg") == STEPS
     assert store.history("miou/last") == [(4, 0.375), (8, 0.375)]
     assert store.history("miou/best") == [(4, 0.5), (8, 0.5)]
     assert store.history("pixel_accuracy") == [(4, 0.75), (8, 0.75)]
-    # Classes are single points; one that occurs nowhere has none.
-    assert store.history("iou/road") == [(8, 0.75)]
-    assert store.history("iou/traffic light") == [(8, 0.0)]
+    # A class that occurs nowhere has no IoU.
+    assert store.history("iou/road") == [(4, 0.75), (8, 0.75)]
+    assert store.history("iou/traffic light") == [(4, 0.0), (8, 0.0)]
     assert store.history("iou/bus") == []
-    names = [file.path for file in store.client.list_artifacts(run.info.run_id)]
-    assert names == ["config.yaml", "per_class.csv", "per_class.json"]
+    names = {file.path for file in store.client.list_artifacts(run.info.run_id)}
+    assert names == {"config.yaml", "per_class.csv", "per_class.json", "result.json", "train.log"}
+
+
+def test_a_run_says_what_it_was_trained_on_and_by_which_command(store, tmp_path):
+    facts = {
+        "command": "python launch.py init=a/b.pt",
+        "git commit": "0123456789ab-dirty",
+        "dataset": "streets",
+        "dataset fingerprint": "source: 6 images",
+    }
+    config = {"dataset": {"root": "data/streets", "source": {"url": "http://me:secret@host"}}}
+    for steps in (1, 2):
+        store.train(tmp_path, steps=steps, start=steps - 1, facts=facts, config=config)
+    (run,) = store.runs()
+    # A page shows a source of the type LOCAL from its last slash on: "b.pt".
+    assert run.data.tags["mlflow.source.name"] == facts["command"]
+    assert run.data.tags["mlflow.source.type"] == "JOB"
+    assert run.data.tags["mlflow.source.git.commit"] == "0123456789ab"
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, len(data.dataset.digest)) == ("streets", 8)
+    assert json.loads(data.dataset.profile) == {"fingerprint": "source: 6 images"}
+    assert json.loads(data.dataset.source)["source"] == {"url": "http://me:***@host"}
+    assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
+
+
+@pytest.mark.parametrize(
+    ("status", "theirs"),
+    [("finished", "FINISHED"), ("interrupted", "KILLED"), ("pruned", "KILLED")],
+)
+def test_a_pruned_run_is_told_from_an_interrupted_one(store, tmp_path, status, theirs):
+    store.train(tmp_path, steps=1, status="failed")
+    assert [run.data.tags["state"] for run in store.runs()] == ["failed"]
+    store.train(tmp_path, steps=2, start=1, status=status)
+    (run,) = store.runs()
+    assert (run.info.status, run.data.tags["state"]) == (theirs, status)
 
 
 def test_per_class_tables_name_every_class(store, tmp_path):
@@ -82,12 +118,15 @@ def test_a_lost_note_neither_doubles_the_run_nor_its_points(store, tmp_path):
     assert store.history("loss/seg") == STEPS
 
 
-def test_classes_are_told_once_when_the_last_evaluation_was_another_process(store, tmp_path):
-    store.train(tmp_path, steps=8, status="failed")
-    for _ in range(2):
-        store.train(tmp_path, steps=8, start=8)
-        assert store.history("iou/road") == [(8, 0.75)]
-        assert (tmp_path / "metrics.jsonl").read_text().count("iou/road") == 1
+def test_a_record_of_an_earlier_version_is_sent_too(store, tmp_path):
+    store.train(tmp_path, steps=8, status="interrupted")
+    card = tmp_path / "tracking.json"
+    new = {"dataset", "weights", "views"}
+    old = {key: value for key, value in json.loads(card.read_text()).items() if key not in new}
+    card.write_text(json.dumps(old | {"key": "another"}))
+    (tmp_path / "mlflow.json").write_text('{"run_id": "", "files": {}}')
+    assert sent(tmp_path) > 8
+    assert len(store.runs()) == 2
 
 
 def test_a_fresh_start_with_other_parameters_is_another_run(store, tmp_path):
@@ -191,8 +230,8 @@ def test_a_locked_database_is_waited_for_off_the_training(store, tmp_path, monke
     holder.close()
     assert "task=sync" in caplog.text
     assert len(store.runs()) == 1
-    # 8 losses, 5 means at 2 evaluations, 2 classes, 2 of the system.
-    assert sent(tmp_path) == 8 + 10 + 2 + 2
+    # 8 losses, 5 means and 2 classes at 2 evaluations, 2 of the system.
+    assert sent(tmp_path) == 8 + 10 + 4 + 2
     assert sent(tmp_path) == 0
     assert sorted(run.info.status for run in store.runs()) == ["FINISHED", "FINISHED"]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +13,7 @@ import pytest
 
 from tests.tracking.conftest import Store
 from uda_hydra.tracking.backlog import send_all
+from uda_hydra.tracking.database import replace_links
 from uda_hydra.tracking.record import RunRecord
 
 TABLE = "per_class.json"
@@ -59,6 +62,18 @@ def test_a_moved_project_keeps_its_artifacts_together(project, tmp_path, caplog)
     assert (done.runs, done.failures) == (2, {})
     assert moved.links().keys() == {"first", "second"}
     assert not project.root.exists()
+
+
+def test_a_registered_model_moves_too(blank, tmp_path):
+    database = Path(shutil.copy(blank, tmp_path))
+    with closing(sqlite3.connect(database)) as connection, connection:
+        columns = "name, version, source, storage_location"
+        row = ("network", 1, "file:///old/models/m-1", "file:///old/models/m-1/artifacts")
+        connection.execute(f"INSERT INTO model_versions ({columns}) VALUES (?, ?, ?, ?)", row)
+    replace_links(database, "file:///old", "file:///new")
+    with closing(sqlite3.connect(database)) as connection:
+        found = connection.execute("SELECT source, storage_location FROM model_versions")
+        assert [*found] == [("file:///new/models/m-1", "file:///new/models/m-1/artifacts")]
 
 
 def test_a_copy_leaves_its_original_alone(project, tmp_path):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pwd
+import sys
+
 import pytest
 
 from uda_hydra.files import mask
@@ -63,7 +66,11 @@ def test_what_can_work_is_not(uri, tmp_path):
     check_uri(uri.format(folder=tmp_path))
 
 
-def test_databricks_needs_its_configuration(monkeypatch, tmp_path):
+def test_databricks_needs_its_package_and_its_configuration(monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "databricks.sdk", None)
+        with pytest.raises(ValueError, match="pip install databricks-sdk"):
+            check_uri("databricks")
     monkeypatch.delenv("DATABRICKS_HOST", raising=False)
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "none"))
     for uri in ("databricks", "databricks://profile"):
@@ -72,6 +79,21 @@ def test_databricks_needs_its_configuration(monkeypatch, tmp_path):
         monkeypatch.setenv("DATABRICKS_HOST", "https://host")
         check_uri(uri)
         monkeypatch.delenv("DATABRICKS_HOST")
+
+
+def test_a_user_without_a_home_is_no_fault(monkeypatch):
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("HOME", "DATABRICKS_HOST", "DATABRICKS_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for uri, remedy in {
+        "databricks": "DATABRICKS_HOST",
+        "sqlite:///~/runs.db": "~/runs.db",
+    }.items():
+        with pytest.raises(ValueError, match=remedy):
+            check_uri(uri)
 
 
 def test_a_password_is_masked_wherever_it_stands():

@@ -177,6 +177,7 @@ def _trainer_settings(steps: int, batch_size: int, device: torch.device) -> Trai
         accumulate=1,
         evaluate_every=steps,
         save_every=steps,
+        keep="both",
         log_every=1,
         device=str(device),
         precision="auto",

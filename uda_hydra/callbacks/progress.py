@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import os
-import shutil
+import re
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
 from uda_hydra.engine.events import Callback, Evaluation, Run
 from uda_hydra.engine.scores import heading
 from uda_hydra.files import printable
+from uda_hydra.terminal import Stream
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +27,10 @@ LIVE_PERIOD, PLAIN_PERIOD = 0.1, 15.0
 """Seconds between two lines on a terminal, and in a pipe."""
 LOGS_IN_RATE = 20
 """The rate shown is a mean over so many logs, so that it neither jumps nor lags."""
+LOG = "train.log"
+POSITION = re.compile(r" (\d+/\d+) ")
+TAIL = 4096
+"""Bytes at the end of a log that hold its last line."""
 
 
 class Progress(Callback):
@@ -32,17 +40,17 @@ class Progress(Callback):
     """
 
     def __init__(
-        self, stream: io.TextIOBase | None = None, *, clock: Callable[[], float] = time.monotonic
+        self, stream: Stream | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._stream = sys.stderr if stream is None else stream
-        self._live = self._stream.isatty()
+        self._console = console(sys.stderr if stream is None else stream)
+        self._live: Live | None = None
         self._clock = clock
         self._file: Path | None = None
 
     def on_start(self, run: Run) -> None:
         """Print which steps will be trained, and where their files are."""
         run.folder.mkdir(parents=True, exist_ok=True)
-        self._file = run.folder / "train.log"
+        self._file = run.folder / LOG
         self._steps = run.steps
         self._score = ""
         self._start = (self._clock(), run.start)
@@ -50,6 +58,9 @@ class Progress(Callback):
         self._shown = float("-inf")
         start = f"from step {run.start} " if run.start else ""
         self._print(printable(f"{run.name}: {start}to step {run.steps} in {run.folder}"))
+        if self._console.is_interactive:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
 
     def on_log(self, step: int, values: dict[str, float]) -> None:
         """Write a line to the file, and to the stream if the last one is old enough."""
@@ -62,7 +73,7 @@ class Progress(Callback):
         ]
         line = "  ".join([self._position(step), *losses, self._score]).rstrip()
         self._write_log(line)
-        if now - self._shown >= (LIVE_PERIOD if self._live else PLAIN_PERIOD):
+        if now - self._shown >= (PLAIN_PERIOD if self._live is None else LIVE_PERIOD):
             self._shown = now
             self._show(line)
 
@@ -82,6 +93,8 @@ class Progress(Callback):
 
     def on_end(self, status: str) -> None:
         """Print how the training ended, and after how long."""
+        if self._live is not None:
+            self._live.stop()
         if self._file is not None:
             self._print(f"{status} after {duration(self._clock() - self._start[0])}")
 
@@ -99,15 +112,14 @@ class Progress(Callback):
 
     def _print(self, line: str) -> None:
         self._write_log(line)
-        print(f"{line}\033[K" if self._live else line, file=self._stream, flush=True)
+        self._console.print(Text(line))
 
     def _show(self, line: str) -> None:
-        if not self._live:
-            print(line, file=self._stream, flush=True)
-            return
-        columns = shutil.get_terminal_size().columns
-        # The cursor stays at the line's start, so that whatever is printed next covers the line.
-        print(f"{line[: columns - 1]}\033[K", end="\r", file=self._stream, flush=True)
+        if self._live is None:
+            self._console.print(Text(line))
+        else:
+            text = Text(line, style="cyan", no_wrap=True, overflow="ellipsis")
+            self._live.update(text, refresh=True)
 
     def _write_log(self, line: str) -> None:
         try:
@@ -116,6 +128,38 @@ class Progress(Callback):
         except OSError as error:
             # The checkpoint reports a full disk; a lost line does no harm.
             log.debug("%s", error)
+
+
+def console(stream: Stream) -> Console:
+    """Prints to a terminal, in colour unless NO_COLOR is set, or to a pipe, without wrapping."""
+    terminal = stream.isatty()
+    return Console(
+        file=stream,
+        force_terminal=terminal,
+        soft_wrap=not terminal,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+def last_position(folder: Path, *, since: float = 0.0) -> str:
+    """How far the stage of a run's ``folder`` is that was logged last, such as "source 50/200".
+
+    "" if none has logged after ``since``, in seconds since the epoch.
+    """
+    try:
+        logs = [(path.stat().st_mtime, path) for path in folder.glob(f"*/{LOG}")]
+        changed, latest = max(logs, default=(-math.inf, folder))
+        if changed < since or not logs:
+            return ""
+        with latest.open("rb") as file:
+            file.seek(max(0, latest.stat().st_size - TAIL))
+            found = POSITION.findall(file.read().decode(errors="replace"))
+    except OSError:
+        # The stage was moved aside meanwhile.
+        return ""
+    return f"{latest.parent.name} {found[-1]}" if found else ""
 
 
 def overload() -> str:

@@ -52,13 +52,14 @@ def _size(state: object) -> int:
 
 
 class Checkpoints:
-    """``last.pt`` and the one before it, ``previous.pt``, in one folder, with their checksums."""
+    """``last.pt`` and the one before it, ``previous.pt``, with their checksums, and ``best.pt``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.last = folder / "last.pt"
         self.previous = folder / "previous.pt"
         self.next = folder / "next.pt"
+        self.best = folder / "best.pt"
         self.checksums = folder / "checksums.txt"
         self._intact: dict[Path, str] | None = None
 
@@ -72,8 +73,36 @@ class Checkpoints:
         self._rename(new)
 
     def save_best(self, state: dict[str, Any]) -> None:
-        """Write ``state`` as ``best.pt``, chosen on the target's validation labels."""
-        _save(state, self.folder / "best.pt")
+        """Write ``state`` as ``best.pt``, chosen on the target's validation labels.
+
+        No training resumes from it, so it is kept without the optimisers.
+        """
+        _save({key: value for key, value in state.items() if key != "optimizers"}, self.best)
+
+    def thin_out(self, keep: str) -> None:
+        """Leave of a finished training what ``trainer.keep`` says; no moment finds nothing left."""
+        if keep == "both":
+            return
+        if keep == "best":
+            write_text(self.checksums, f"{digest(self.best)}\n")
+            self.last.unlink(missing_ok=True)
+        else:
+            if keep == "weights":
+                self._drop_optimizers()
+            self.best.unlink(missing_ok=True)
+        self.previous.unlink(missing_ok=True)
+        self._intact = None
+
+    def _drop_optimizers(self) -> None:
+        state = _interned(torch.load(self.last, map_location="cpu", weights_only=True))
+        state.pop("optimizers", None)
+        _save(state, self.next)
+        write_text(self.checksums, f"{digest(self.last)}\n{digest(self.next)}\n")
+        self.next.replace(self.last)
+
+    def is_finished(self) -> bool:
+        """Whether a finished training's checkpoint is intact: the last, or the best left alone."""
+        return self.intact(self.last) or self.intact(self.best)
 
     def intact(self, path: Path) -> bool:
         """Whether ``path`` is, byte for byte, a file that was saved here."""

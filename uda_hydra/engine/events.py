@@ -64,4 +64,4 @@ class Callback:
         """Called after every evaluation."""
 
     def on_end(self, status: str) -> None:
-        """Called last; ``status`` is "finished", "interrupted" or "failed"."""
+        """Called last; ``status`` is "finished", "interrupted", "pruned" or "failed"."""

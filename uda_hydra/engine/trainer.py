@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -85,11 +85,12 @@ class Trainer:
         self.watch = FiniteWatch(self.checkpoints.last)
         self._logged = time.perf_counter(), self.done
 
-    def fit(self, run: Run) -> None:
+    def fit(self, run: Run, finish: Callable[[], object] = lambda: None) -> None:
         """Train from the last checkpoint (or from the beginning) to ``trainer.steps``.
 
-        Raises Interrupted after SIGINT or SIGTERM, and NonFiniteLoss; the state on disk is good
-        in both cases.
+        ``finish`` is called after the last step, before the callbacks' ``on_end``. Raises
+        Interrupted after SIGINT or SIGTERM, and NonFiniteLoss; the state on disk is good in both
+        cases.
         """
         status = "failed"
         self.cost.start()
@@ -98,8 +99,12 @@ class Trainer:
                 callback.on_start(run)
             with Interrupt() as interrupt, out_of_memory_explained():
                 self._run(interrupt)
+            finish()
             status = "finished"
-        except (Stopped, KeyboardInterrupt):
+        except Stopped as stop:
+            status = stop.status
+            raise
+        except KeyboardInterrupt:
             status = "interrupted"
             raise
         finally:
@@ -273,8 +278,9 @@ class Trainer:
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Take up what ``state_dict`` returned."""
         self.method.load_state_dict(state["method"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+        # A finished training may have dropped the optimisers; it takes no further step.
+        for name, values in state.get("optimizers", {}).items():
+            self.optimizers[name].load_state_dict(values)
         self.done, self.best, self.best_step = state["step"], state["best"], state["best_step"]
         if state["confusion"] is not None:
             confusion = state["confusion"].numpy()

@@ -6,7 +6,6 @@ options are explained in their YAML files.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -27,7 +26,7 @@ from uda_hydra.methods.base import (
     require_fraction,
     require_positive,
 )
-from uda_hydra.models.checkpoints.centres import check_centres_file, read_centres
+from uda_hydra.models.checkpoints.buffers import check_files, read_buffers
 from uda_hydra.types import SUFFIX, Prediction, Source, Step, Target, shrink_label
 
 
@@ -92,7 +91,7 @@ class CFContra(Method):
         require("margin_power", margin_power, "0 or more", margin_power >= 0)
         require("margin_horizon", margin_horizon, "1 or more", margin_horizon >= 1)
         require_choice("grad_memory", grad_memory, "forward", "backward")
-        check_centres_file(centres)
+        check_files(centres, ("source", "target"), key="method.centres")
         self.centres = centres
         self.extraction = Extraction(source_images, target_images, margin)
         self.temperature = temperature
@@ -114,9 +113,8 @@ class CFContra(Method):
         if self.centres is None:
             self.extraction.run(self.segmenter, self.source_memory, self.target_memory, passes)
             return
-        source, target = read_centres(self.centres, tuple(self.source_memory.centres.shape))
-        self.source_memory.centres.copy_(source)
-        self.target_memory.centres.copy_(target)
+        memories = {"source_memory": self.source_memory, "target_memory": self.target_memory}
+        read_buffers(memories, self.centres, key="method.centres")
 
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """Supervised source, entropy of the target, and four contrasts.
@@ -176,8 +174,7 @@ class CFContra(Method):
             name: L.centre_contrast(to_memory, label, self.temperature, stable=self.stable)
             for name, to_memory in zip(names, cosine.chunk(2, dim=1), strict=True)
         }
-        chance = math.log(self.segmenter.num_classes)
-        self.seen |= {f"from_chance/{name}": loss.detach() - chance for name, loss in terms.items()}
+        self.seen |= L.from_chance(terms, self.segmenter.num_classes)
         return terms
 
     def label(

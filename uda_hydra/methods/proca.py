@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
@@ -26,7 +25,7 @@ from uda_hydra.methods.base import (
     require_fraction,
     require_positive,
 )
-from uda_hydra.models.checkpoints.buffers import read_buffers, read_tables
+from uda_hydra.models.checkpoints.buffers import check_files, read_buffers
 from uda_hydra.types import Source, Step, Target
 
 
@@ -76,6 +75,7 @@ class ProCA(Method):
         require_fraction(rho=rho)
         require_choice("mask_on", mask_on, *L.MASKS)
         require_choice("update_from", update_from, "both", "source")
+        check_files(prototypes, LEVELS, key="method.prototypes")
         self.files = prototypes
         self.temperature = temperature
         self.threshold = threshold
@@ -90,10 +90,9 @@ class ProCA(Method):
         """The first prototypes: those of the files, or of the weights to begin with."""
         if self.files is None:
             fill(self.prototypes, self.segmenter, passes)
-        elif isinstance(self.files, str):
-            read_buffers(self.prototypes, Path(self.files), "prototypes", key="method.prototypes")
-        else:
-            read_tables(self.prototypes, self.files, key="method.prototypes")
+            return
+        tables = {f"prototypes.{level}": table for level, table in self.prototypes.items()}
+        read_buffers(tables, self.files, key="method.prototypes")
 
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """Each domain is normalised by itself; running statistics see the target last."""

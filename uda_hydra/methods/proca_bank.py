@@ -83,10 +83,9 @@ class MemoryBank(Method):
         predictions["target"] = self.segmenter(target.image)
         terms = L.supervised_lovasz(predictions["source"], source.label)
 
-        guess = {d: L.full_precision(one.main.detach()) for d, one in predictions.items()}
-        guess = {domain: logits.argmax(dim=1) for domain, logits in guess.items()}
-        guess["target"] = L.own_label(predictions["target"].main, self.threshold, on=self.mask_on)
-        labels = {"source": source.label, "target": guess["target"]}
+        own = L.own_label(predictions["target"].main, self.threshold, on=self.mask_on)
+        labels = {"source": source.label, "target": own}
+        guess = {"source": predictions["source"].main.argmax(dim=1), "target": own}
         embeddings, cells = {}, {}
         for domain, prediction in predictions.items():
             embeddings[domain] = self.projector(prediction.features)
@@ -95,7 +94,7 @@ class MemoryBank(Method):
             self.bank.update(embeddings[domain], cells[domain][0], self.permute)
         for domain, embedding in embeddings.items():
             terms[domain] = self.contrast(domain, embedding, *cells[domain])
-        self.seen |= L.label_shares(labels["target"], self.segmenter.num_classes)
+        self.seen |= L.label_shares(own, self.segmenter.num_classes)
         yield Update(*self.players(), **terms)
 
     def contrast(

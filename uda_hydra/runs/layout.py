@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from omegaconf import OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 from uda_hydra.engine.lock import locked
 from uda_hydra.errors import UserError
@@ -48,26 +49,44 @@ class RunLayout:
 
     @property
     def name(self) -> str:
-        """What the run is called."""
+        """What the run is called; of a trial its point, which a narrow column shows first."""
         if self.study is None:
             return self.top.name
-        values = [f"{key.split('.')[-1]}={value}" for key, value in self._swept().items()]
-        return " ".join([f"{self._trial.number:04}", *values, f"seed={self._last.config.seed}"])
+        values = [f"{key.split('.')[-1]}={_short(value)}" for key, value in self._swept().items()]
+        return " ".join([*values, f"seed={self._last.config.seed}", f"#{self._trial.number}"])
 
     def name_of(self, stage: Stage) -> str:
         """What a stage's run is called."""
-        return f"{stage.folder.parent.name}/{stage.name}" if self.grouped else self.name
+        if not self.grouped:
+            return self.name
+        if self.study is None or self._shares(stage):
+            return f"{stage.name} of {(self.study or self.top).name}"
+        return f"{self.name} {stage.name}"
 
-    def tags(self) -> dict[str, str]:
-        """By which a trial is found in MLflow."""
+    def tags(self, stage: Stage | None = None) -> dict[str, str]:
+        """By which the run, or one of its stages, is found in MLflow.
+
+        ``final`` marks the training whose scores are the run's: one for each trial of a study.
+        """
+        config = (stage or self._last).config
+        tags = {"method": config.method.name, "model": _model(config), "seed": str(config.seed)}
+        if stage is self._last:
+            tags["final"] = "true"
         if self.study is None:
-            return {}
-        own = {"study": self.study.name, "trial": str(self._trial.number)}
-        return own | {"seed": str(self._last.config.seed)} | self._swept()
+            return tags
+        tags["study"] = self.study.name
+        if stage is not None and self._shares(stage):
+            return tags
+        point = {key: str(value) for key, value in self._swept().items()}
+        return tags | {"trial": str(self._trial.number)} | point
 
-    def _swept(self) -> dict[str, str]:
+    def _swept(self) -> dict[str, object]:
         found = {key: OmegaConf.select(self._last.config, key) for key in self._trial.swept}
-        return {key: str(value) for key, value in found.items() if value is not None}
+        return {
+            key: _choice(key) if isinstance(value, DictConfig) else value
+            for key, value in found.items()
+            if value is not None
+        }
 
     def parent(self, stage: Stage) -> Path | None:
         """The folder of the run that a stage is shown below: a shared one belongs to the study."""
@@ -102,6 +121,21 @@ class RunLayout:
         mark_folder(self.top, "training", self.names)
         if self._table is not None:
             mark_folder(self._table, "table")
+
+
+def _short(value: object) -> str:
+    """A value in at most four significant digits; the tags hold all of them."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _model(config: DictConfig) -> str:
+    """The name of the network: the user's choice, or the function that builds it."""
+    return _choice("model") or config.model._target_.rpartition(".")[2]
+
+
+def _choice(group: str) -> str | None:
+    """The option that the command line, or a default, chose in a config group."""
+    return HydraConfig.get().runtime.choices.get(group) if HydraConfig.initialized() else None
 
 
 class Held(NamedTuple):

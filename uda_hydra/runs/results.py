@@ -26,7 +26,7 @@ def finished_result(stage: Stage, open_pair: Callable[[DictConfig], Pair]) -> Re
     checkpoints = Checkpoints(stage.folder)
     by = recorded_by(stage.folder)
     unfinished = by is None or read_json(stage.folder / RESULT) is None
-    if unfinished or not checkpoints.intact(checkpoints.last):
+    if unfinished or not checkpoints.is_finished():
         return None
     identity = record(stage.config, fingerprints(open_pair(stage.config), by))
     return None if changes(stage.folder, identity) else read_result(stage.folder, identity)

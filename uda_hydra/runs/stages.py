@@ -11,6 +11,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import omegaconf
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -38,7 +39,10 @@ class Stage(NamedTuple):
 
 def register_resolver() -> None:
     """Make ``${stage:<name>}``, the folder of an earlier stage, known to OmegaConf."""
-    OmegaConf.register_new_resolver("stage", _folder_of, replace=True)
+    # Before OmegaConf 2.4 register_resolver is a function of other arguments.
+    old = omegaconf.__version__.startswith("2.3.")
+    add = OmegaConf.register_new_resolver if old else OmegaConf.register_resolver
+    add("stage", _folder_of, replace=True)
 
 
 def _folder_of(name: str, *, _root_: DictConfig) -> str:
@@ -75,7 +79,7 @@ def plan(config: DictConfig, overrides: list[str]) -> list[Stage]:
         mine = [_unaddressed(o, name) for o in addressed if o.key_or_group.split(".")[1] == name]
         stage = _compose(general, own, _lines(usual.get(name, {})), mine, last=last)
         stage.folders = {earlier.name: str(earlier.folder) for earlier in stages}
-        shared = None if last else config.start.folder
+        shared = None if last else stage.start.folder
         stage.output = f"{output}/{name}" if shared is None else _shared_folder(name, stage)
         stages.append(Stage(name, stage))
     return stages

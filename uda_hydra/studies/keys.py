@@ -40,7 +40,8 @@ def divide(
     """The fixed and the swept overrides; of several for one key the last wins.
 
     ``params`` come from a sweep's file and ``arguments`` from the command line, so a fixed value
-    there takes a key out of the space. Raises UserError for a swept key that ``config`` lacks.
+    there takes a key out of the space. Raises UserError for a swept key that ``config`` lacks, and
+    where it lacks all keys of ``params``.
     """
     fixed: dict[str, Override] = {}
     swept: dict[str, Override] = {}
@@ -64,8 +65,10 @@ def _resolve(params: Mapping[str, Any], arguments: Sequence[str], config: DictCo
     """``key=value`` lines with alternatives decided and our own ``logspace`` expanded."""
     given = {split_line(argument)[0] for argument in arguments}
     lines: dict[str, str] = {}
+    asked: list[str] = []
     for names, value in params.items():
         written = [name.strip() for name in str(names).split("|")]
+        asked += [name for name in written if name != "none"]
         several = [match for name in written for match in _matches(name, config)]
         there = [name for name in several if name not in lines and _has(name, config)]
         if not there and "none" in written:
@@ -76,6 +79,8 @@ def _resolve(params: Mapping[str, Any], arguments: Sequence[str], config: DictCo
         name = next((n for n in several if n in given), there[0])
         text = f"choice({','.join(map(str, value))})" if isinstance(value, list) else str(value)
         lines[name] = LOGSPACE.sub(_expand_logspace, text)
+    if params and not lines:
+        raise UserError(_missing(asked, config))
     return [f"{name}={text}" for name, text in lines.items()]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from uda_hydra.config import settings
-from uda_hydra.files import is_number
+from uda_hydra.files import printable
 from uda_hydra.provenance import provenance
 from uda_hydra.settings import TrackingSettings
 from uda_hydra.studies import storage
@@ -19,6 +20,7 @@ from uda_hydra.studies.spec import StudySpec
 from uda_hydra.tracking.backlog import send
 from uda_hydra.tracking.mlflow import close_parent, open_parent
 from uda_hydra.tracking.uri import hide
+from uda_hydra.tracking.view import link, search, view_of
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +29,15 @@ def _note(question: str, name: str) -> str:
     """The description of the run: what is asked, and how the UI shows the trials side by side."""
     return (
         f"{question}\n\nThe answer: Artifacts, report/report.html. Its trials, side by side: "
-        f"search `tags.study = '{name}' and tags.trial != ''` in the experiment's runs, sort by "
-        "the objective (by time they stay folded below this run), then the chart view or Compare."
+        f"search `{search(name)}` in the experiment's runs, sort by the objective (by time they "
+        "stay folded below this run), then the chart view or Compare."
     )
+
+
+def _print_link(folder: Path) -> None:
+    """Print where MLflow shows the trainings of a study, once it has the study's run."""
+    if address := link(folder):
+        print(f"its trainings in MLflow: {printable(address)}")
 
 
 class ParentRun:
@@ -56,12 +64,33 @@ class ParentRun:
                 tags=provenance([])
                 | {
                     "study": spec.folder.name,
+                    "method": spec.choices["method"],
+                    "model": spec.choices["model"],
                     "command": about["command"],
                     "mlflow.note.content": _note(about["question"], spec.folder.name),
                     "objective": ", ".join(spec.objectives),
                 }
                 | {f"space {name}": value for name, value in about["space"].items()},
+                views=self._views(),
             )
+            # Without an answer the first trial that finds the store creates the run.
+            with suppress(ConnectionError):
+                send(spec.folder, abandoned=False)
+        _print_link(spec.folder)
+
+    def _views(self) -> dict[str, str]:
+        """The saved view of the trials: the objective, what is swept, and how each ended."""
+        spec = self._spec
+        objective, direction = next(iter(spec.objectives.items()))
+        swept = [name.lstrip("+") for name in spec.design.space.written]
+        groups = [name for name in swept if name in spec.choices]
+        return view_of(
+            spec.folder.name,
+            objective,
+            params=[*(name for name in swept if name not in groups), "seed"],
+            tags=[*groups, "trial", "state"],
+            ascending=direction == "minimize",
+        )
 
     def close(self, status: str, study: Study, report: StudyReport) -> None:
         """Record how the study ended; status "running" while other processes continue it."""
@@ -70,12 +99,10 @@ class ParentRun:
         metrics = {"trials": float(len(study.trials))}
         if report.best_mean is not None:
             metrics[f"best/{study.objectives[0]}"] = report.best_mean
-        for name, value in report.best.items():
-            if is_number(value):
-                metrics[f"best/{name}"] = float(value)
         tags = {"robust range": report.robust_range}
         tags |= {f"best {name}": str(value) for name, value in report.best.items()}
         close_parent(self._spec.folder, status, metrics, tags=tags)
+        _print_link(self._spec.folder)
 
 
 def report_folder(
@@ -94,4 +121,5 @@ def report_folder(
             send(folder, abandoned=not busy)
         except ConnectionError as error:
             log.warning("the report is not in MLflow: %s", error)
+        _print_link(folder)
     print(f"{report.text}\nreport: {report.page}")

@@ -1,4 +1,4 @@
-"""What a study is, in a few lines: before it begins, and for ``hydra.sweeper.dry_run=true``."""
+"""What a study is, in a few facts: before it begins, and for ``hydra.sweeper.dry_run=true``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from uda_hydra.errors import UserError
+from uda_hydra.files import shown_value
 from uda_hydra.runs.results import RESULT
 from uda_hydra.runs.stages import Stage
 from uda_hydra.studies import storage
+from uda_hydra.studies.disk import describe_space
 from uda_hydra.studies.load import load_study
 from uda_hydra.studies.queue import Job
 from uda_hydra.studies.records import Trial
@@ -27,35 +29,42 @@ def known_trials(spec: StudySpec) -> tuple[Trial, ...]:
         return ()
 
 
-def overview(spec: StudySpec, plans: Sequence[Sequence[Stage]], trials: Sequence[Trial]) -> str:
-    """Points, seeds, what is done, shared starts, the reference and the time that is left."""
+def overview(
+    spec: StudySpec, plans: Sequence[Sequence[Stage]], trials: Sequence[Trial]
+) -> list[tuple[str, str]]:
+    """Question, points, seeds, what is done, shared starts, reference and the time left, by name.
+
+    ``plans`` are the stages of the trainings that can be known.
+    """
     space, seeds = spec.design.space, spec.design.seeds
-    points = f"{spec.design.total / len(seeds):g} points"
-    if len(space.written) == 0:
-        points = "no swept key"
-    lines = [
-        f"study {spec.folder.name} in {spec.folder}",
-        f"{points} x {_counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))}) = "
-        f"{_counted(spec.design.total, 'training')}: {_states(spec, trials)}",
-        *(f"  {name}: {values}" for name, values in space.written.items()),
-        f"reference: {_reference(spec)}",
+    points = counted(spec.design.total / len(seeds), "point") if space.written else "no swept key"
+    size = f"{points} x {counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})"
+    total = spec.design.total
+    facts = [
+        ("study", spec.folder.name),
+        ("question", spec.question if spec.choices.get("sweep") else ""),
+        *space.written.items(),
+        ("reference", _reference(spec)),
+        ("trainings", f"{size} = {total}: {_states(spec, trials)}"),
+        ("shared starts", _starts(spec, plans)),
+        ("time", _time_left(spec, trials)),
+        ("disk", describe_space(plans, trainings=total, seeds=len(seeds), folder=spec.folder)),
+        ("folder", str(spec.folder)),
     ]
-    if starts := _starts(spec, plans):
-        lines.append(starts)
-    if time := _time_left(spec, trials):
-        lines.append(time)
-    return "\n".join(lines)
+    return [(name, text) for name, text in facts if text]
 
 
-def trainings(spec: StudySpec, trials: Sequence[Trial]) -> str:
-    """A line for every training of a grid with its state; of drawn points there are none yet."""
+def trainings(spec: StudySpec, trials: Sequence[Trial]) -> list[tuple[str, str]]:
+    """Every training of a grid and its state; of drawn points there are none yet."""
     states = _latest(trials)
     planned = spec.design.planned() if spec.design.grid else []
-    lines = []
-    for point, seed in planned:
-        state = states.get((point_key(point), seed), "waiting")
-        lines.append(f"  {spec.describe(Job(0, 0, point, seed, '', None))}  {state}")
-    return "\n".join(lines)
+    return [
+        (
+            spec.describe(Job(0, 0, point, seed, "", None)),
+            states.get((point_key(point), seed), "waiting"),
+        )
+        for point, seed in planned
+    ]
 
 
 def _latest(trials: Sequence[Trial]) -> dict[object, str]:
@@ -73,17 +82,18 @@ def _reference(spec: StudySpec) -> str:
     point = spec.design.space.reference
     if point is None:
         return "none (hydra.sweeper.reference=true adds the values of the config as a point)"
-    return ", ".join(f"{name}={value}" for name, value in point.items()) or "the config as it is"
+    shown = ", ".join(f"{name}={shown_value(value)}" for name, value in point.items())
+    return shown or "the config as it is"
 
 
 def _starts(spec: StudySpec, plans: Sequence[Sequence[Stage]]) -> str:
-    """How many stages are trained once for all trainings; "" if there are none."""
+    """How many stages several trainings share, and how many are trained; "" without such."""
     folders = {stage.folder for stages in plans for stage in stages[:-1]}
     done = sum((folder / RESULT).is_file() for folder in folders)
     if not folders:
         return ""
     each = "" if spec.config.start.seed is not None or len(spec.design.seeds) == 1 else " per seed"
-    return f"{_counted(len(folders), 'shared start')}{each}, {done} done"
+    return f"{len(folders)}{each}, {done} done"
 
 
 def _time_left(spec: StudySpec, trials: Sequence[Trial]) -> str:
@@ -97,5 +107,6 @@ def _time_left(spec: StudySpec, trials: Sequence[Trial]) -> str:
     return f"about {left * mean / 3600:.2g} h to train, {mean / 60:.2g} min each, without starts"
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def counted(number: int | float, noun: str) -> str:
+    """A number of things, in words."""
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
@@ -12,6 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.config import TPESamplerConfig
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from uda_hydra.catalogue import CONF
 from uda_hydra.config import plain
 from uda_hydra.errors import UserError
 from uda_hydra.files import masked
@@ -64,12 +66,18 @@ class StudyOptions:
     """Show all that each training prints; false: a line for each, the rest in its output.txt."""
     n_trials: int | None = field(default=None, metadata=POSITIVE)
     """Number of trainings in the whole study; None for all points of a grid, else 20 points."""
+    max_hours: float | None = field(default=None, metadata=POSITIVE)
+    """Hours of training in the whole study, over all calls and processes: once they are used up, no
+    training begins, and those that run finish. None for no limit."""
     directions: list[str] | None = None
     """maximize or minimize, one per objective; None for what suits the objective."""
     storage: str | None = None
     """URL of a database that several machines share; None for a file in the study's folder."""
     n_jobs: int = field(default=1, metadata=POSITIVE)
     """Number of trainings that the launcher gets at once."""
+    devices: list[str] | None = None
+    """Where the trainings that the launcher gets at once run, such as [cuda:0, cuda:1], one after
+    the other; None for ``trainer.device``."""
     max_failures_in_a_row: int = field(default=3, metadata=POSITIVE)
     """The sweep stops after this number of failed trainings in a row."""
     retry_failed: bool = False
@@ -152,6 +160,22 @@ class StudySweeper(Sweeper):
         # It writes its config into a file; the launcher has its own.
         basic.config = OmegaConf.create(masked(OmegaConf.to_container(self._config, resolve=False)))
         basic.sweep(arguments)
+
+
+def print_space(arguments: list[str]) -> None:
+    """With ``--cfg``, print what the chosen sweep varies, as comments above the config."""
+    from hydra._internal.utils import get_args_parser
+
+    args = get_args_parser().parse_args(arguments)
+    if args.cfg is None or not any(line.startswith("sweep=") for line in args.overrides):
+        return
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", args.overrides, return_hydra_config=True)
+    sweeper = config.hydra.sweeper
+    print(f"# The search space of sweep={config.hydra.runtime.choices['sweep']}:")
+    for override in divide(plain(sweeper.params), args.overrides, config).swept.values():
+        print(f"#   {override.input_line}")
+    print(f"#   seeds: {plain(sweeper.seeds) or [config.seed]}")
 
 
 def register_sweeper() -> None:

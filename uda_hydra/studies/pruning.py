@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 class Pruned(Stopped):
     """The study's pruner ended a training; its score is not a response of its point."""
 
+    status = "pruned"
+
 
 def pruning_of_trial(folder: Path, number: int) -> Pruning:
     """The pruning of trial ``number`` of the study in ``folder``, as the sweep configures it.

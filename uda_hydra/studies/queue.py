@@ -33,6 +33,8 @@ class Design:
     total: int
     """The number of trainings, each of a point with a seed."""
     retry_failed: bool
+    max_hours: float | None = None
+    """Of training, after which no training begins."""
 
     def planned(self) -> list[tuple[Point, int]]:
         """All points and seeds of a grid; the reference with every seed comes first."""
@@ -106,10 +108,21 @@ class TrialQueue:
         with storage.exclusive(self._folder, self._url):
             self._reclaim_dead_trials()
             jobs: list[Job] = []
+            if self.is_out_of_time():
+                return jobs
             while len(jobs) < count and (job := self._next()) is not None:
                 jobs.append(job)
             self._mine.update(job.trial_id for job in jobs)
             return jobs
+
+    def is_out_of_time(self) -> bool:
+        """Whether trainings are left that ``max_hours`` no longer allows."""
+        limit = self._design.max_hours
+        if limit is None or hours_of(self.trials()) < limit:
+            return False
+        total = len(self._design.planned()) if self._design.grid else self._design.total
+        attempts = latest_attempts(self.trials()).values()
+        return sum(not is_interrupted(trial) for trial in attempts) < total
 
     def record(
         self, job: Job, state: TrialState, values: Sequence[float] | None, note: str
@@ -126,6 +139,7 @@ class TrialQueue:
         if self._backend.get_trial(job.trial_id).state.is_finished():
             return False
         try:
+            self._storage.set_trial_user_attr(job.trial_id, "heartbeat", time.time())
             if note:
                 self._storage.set_trial_user_attr(job.trial_id, "note", note)
             self.study.tell(job.number, values=values, state=state)
@@ -224,6 +238,7 @@ class TrialQueue:
     ) -> Job:
         """Store a training as this process's own; ``before`` is the trial that it continues."""
         attrs = {"seed": seed, "owner": liveness.identify_process(), "heartbeat": time.time()}
+        attrs["began"] = attrs["heartbeat"]
         attrs["folder"] = before.user_attrs["folder"] if before else f"trials/{number:04}"
         if before:
             attrs["continues"] = before.number
@@ -245,6 +260,15 @@ def own_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The trials of a study without those that another program has put there."""
     trials = study.get_trials(deepcopy=False)
     return [trial for trial in trials if {"seed", "folder"} <= trial.user_attrs.keys()]
+
+
+def hours_of(trials: Sequence[FrozenTrial]) -> float:
+    """Hours that the trainings have taken so far: of each until its end or its last heartbeat.
+
+    Those that earlier versions have begun do not count.
+    """
+    attrs = [trial.user_attrs for trial in trials if "began" in trial.user_attrs]
+    return sum(one["heartbeat"] - one["began"] for one in attrs) / 3600
 
 
 def latest_attempts(trials: Sequence[FrozenTrial]) -> dict[Any, FrozenTrial]:

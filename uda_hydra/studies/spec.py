@@ -12,10 +12,12 @@ from hydra.core.override_parser.types import Override
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from uda_hydra.catalogue import SWEEPS, first_sentence
 from uda_hydra.config import settings
+from uda_hydra.engine.device import find_device
 from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.errors import UserError
-from uda_hydra.files import digest_of, quoted
+from uda_hydra.files import digest_of, quoted, shown_value
 from uda_hydra.provenance import command
 from uda_hydra.runs.identity import identity
 from uda_hydra.runs.layout import check_folder
@@ -25,7 +27,6 @@ from uda_hydra.studies.plugin import StudyOptions
 from uda_hydra.studies.queue import Design, Job
 from uda_hydra.studies.space import Space, parse_space
 
-SWEEPS = Path(__file__).parents[2] / "sweeps"
 MINIMIZED = {"seconds", "peak_memory_gb"}
 POINTS = 20
 """Number of points of a study that draws them, where ``n_trials`` is not given."""
@@ -69,13 +70,15 @@ class StudySpec:
             node.seed = (node.seed or 0) * 1_000_003 + number
         return instantiate(node)
 
-    def overrides(self, job: Job) -> list[str]:
-        """The command line of one training."""
+    def overrides(self, job: Job, place: int = 0) -> list[str]:
+        """The command line of one training; ``place`` is its number among those at once."""
+        devices = self.options.devices or []
         swept = [f"{name}={_text(value)}" for name, value in job.point.items()]
         names = ",".join(name.lstrip("+") for name in job.point)
         return [
             *self.fixed,
             *swept,
+            *([f"trainer.device={devices[place % len(devices)]}"] if devices else []),
             f"seed={job.seed}",
             quoted(f"output={self.folder / job.folder}"),
             quoted(f"start.folder={self.folder / 'start'}"),
@@ -86,14 +89,24 @@ class StudySpec:
         ]
 
     def describe(self, job: Job) -> str:
-        """Point and seed of a training, and the trial that it continues."""
-        values = " ".join(f"{name}={_text(value)}" for name, value in job.point.items())
+        """Point and seed of a training in short, and the trial that it continues."""
+        names = _short([*job.point])
+        values = [f"{names[key]}={shown_value(value)}" for key, value in job.point.items()]
         again = f", continues trial {job.continues}" if job.continues is not None else ""
-        return f"{values} seed {job.seed}{again}".strip()
+        return f"{' '.join([*values, f'seed {job.seed}'])}{again}"
+
+    @property
+    def question(self) -> str:
+        """What the sweep's file asks, or the swept keys where there is no file."""
+        swept = ", ".join(self.design.space.written)
+        seeds = f"How much do seeds of {self.choices['method']} differ"
+        return _header(self.choices.get("sweep")) or f"{swept or seeds}?"
 
     def check(self) -> None:
         """Raise UserError for what can be known without composing the trainings."""
         check_folder(self.folder, "study")
+        for device in self.options.devices or []:
+            find_device(device)
         if self.options.storage is not None:
             storage.check_database(self.options.storage)
         if self.pruned and [*self.objectives] not in (["miou/last"], ["miou/best"]):
@@ -103,8 +116,8 @@ class StudySpec:
             )
         if self.options.n_jobs > 1 and self.choices["hydra/launcher"] == "basic":
             raise UserError(
-                f"hydra.sweeper.n_jobs={self.options.n_jobs} needs hydra/launcher=joblib or "
-                "submitit_slurm; or start the same command several times"
+                f"hydra.sweeper.n_jobs={self.options.n_jobs} needs hydra/launcher=joblib, "
+                "submitit_slurm or ray; or start the same command several times"
             )
 
     def facts(self, facts: dict[str, str]) -> dict[str, Any]:
@@ -112,9 +125,8 @@ class StudySpec:
         space = self.design.space
         method = self.choices["method"]
         planned = self.design.planned() if self.design.grid else []
-        swept = ", ".join(space.written) or f"How much do seeds of {method} differ"
         return {
-            "question": _header(self.choices.get("sweep")) or f"{swept}?",
+            "question": self.question,
             "command": self.command,
             "recipe": self.recipe,
             "objectives": [*self.objectives],
@@ -160,7 +172,7 @@ def parse_study(overrides: Overrides, options: StudyOptions, config: DictConfig)
     return StudySpec(
         folder=Path(bare.output or f"outputs/studies/{label}-{recipe}"),
         fixed=fixed,
-        design=Design(space, seeds, grid, total, options.retry_failed),
+        design=Design(space, seeds, grid, total, options.retry_failed, options.max_hours),
         objectives=objectives,
         options=options,
         config=bare,
@@ -214,7 +226,13 @@ def _objectives(given: Any, directions: list[str] | None) -> dict[str, str]:
 def _header(sweep: str | None) -> str:
     """The question that a sweep's file begins with."""
     path = SWEEPS / f"{sweep}.yaml"
-    return path.read_text().splitlines()[0].removeprefix("# ") if path.is_file() else ""
+    return first_sentence(path) if path.is_file() else ""
+
+
+def _short(keys: Sequence[str]) -> dict[str, str]:
+    """The last part of each key, or the whole key where another one ends as it does."""
+    last = {key: key.rpartition(".")[2] for key in keys}
+    return {k: name if [*last.values()].count(name) == 1 else k for k, name in last.items()}
 
 
 def _text(value: Any) -> str:

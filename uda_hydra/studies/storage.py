@@ -85,6 +85,8 @@ def readable(url: str, errors: tuple[type[Exception], ...] = DAMAGE) -> Iterator
 def _refusal(url: str, error: Exception) -> str:
     reason = mask((str(error) or repr(error)).splitlines()[0])
     file = Path(make_url(url).database or "") if url.startswith("sqlite") else None
+    if "compatible with the table schema" in reason:
+        return _other_version(mask(url) if file is None else str(file), url, reason)
     if file is not None and file.is_file():
         return (
             f"the study in {file} cannot be used ({reason}). If it is damaged, restore it from a "
@@ -94,6 +96,20 @@ def _refusal(url: str, error: Exception) -> str:
     return (
         f"hydra.sweeper.storage={mask(url)} cannot be used ({reason}); "
         "give the URL of a database that answers, or null for a file"
+    )
+
+
+def _other_version(where: str, url: str, reason: str) -> str:
+    """What to do about a study that another version of Optuna keeps; ``where`` is for people."""
+    this = f"this is Optuna {optuna.__version__}"
+    if "storage upgrade" in reason:
+        return (
+            f"the study in {where} was written by an older Optuna, and {this}; `optuna storage "
+            f"upgrade --storage {mask(url)}` makes it readable here, and no longer there"
+        )
+    return (
+        f"the study in {where} was written by a newer Optuna, and {this}; continue it where that "
+        "version is installed, or restore a backup. task=export_study makes copies for others"
     )
 
 

@@ -21,11 +21,13 @@ from optuna.trial import TrialState
 
 from uda_hydra.config import settings
 from uda_hydra.engine.device import free_memory
-from uda_hydra.errors import Stopped, UserError, print_error
+from uda_hydra.errors import Stopped, UserError
 from uda_hydra.files import is_number, mask, printable, quoted
 from uda_hydra.provenance import provenance
 from uda_hydra.runs.layout import mark_folder
 from uda_hydra.studies import storage
+from uda_hydra.studies.display import Display, print_facts, shown_values
+from uda_hydra.studies.export import show_export
 from uda_hydra.studies.keys import Overrides
 from uda_hydra.studies.liveness import Heartbeat
 from uda_hydra.studies.load import read_study
@@ -47,8 +49,10 @@ class FailedTrials(UserError):
 class Outcome:
     """How a trial ended."""
 
-    failure: str | None = None
-    """Why it failed; None where it did not."""
+    state: str
+    """complete, failed, pruned or interrupted."""
+    note: str
+    """The objectives, or why there are none."""
     stopped: Stopped | None = None
     """What asked the training, and with it the sweep, to stop."""
 
@@ -71,11 +75,17 @@ def sweep(
             tracking=settings(spec.config.tracking),
         )
         return
+    if config.task == "export_study":
+        show_export(spec.folder, options.storage)
+        return
     spec.check()
     plans = check_trainings(spec)
     if options.dry_run:
         trials = known_trials(spec)
-        print(mask(printable(f"{overview(spec, plans, trials)}\n{trainings(spec, trials)}")))
+        print_facts(overview(spec, plans, trials))
+        print()
+        print_facts(trainings(spec, trials))
+        print("\nEverything was checked; nothing is trained with hydra.sweeper.dry_run=true.")
         return
     launcher = _launcher(spec, config, context, task)
     mark_folder(spec.folder, "study")
@@ -89,7 +99,7 @@ def sweep(
     with storage.readable(spec.url, storage.UNUSABLE):
         queue.describe(spec.facts(provenance([])))
         study = read_study(queue.study, spec.folder)
-        print(mask(printable(overview(spec, plans, study.trials))))
+        print_facts(overview(spec, plans, study.trials))
         _run_and_report(spec, queue, launcher)
 
 
@@ -112,9 +122,10 @@ def _run_and_report(spec: StudySpec, queue: TrialQueue, launcher: Any) -> None:
     parent.open()
     status = "failed"
     try:
-        with _exiting_on_signals(), Heartbeat(queue.send_heartbeat):
-            _run_all(spec, queue, launcher)
-        status = "finished"
+        display = Display(spec, queue.trials)
+        with _exiting_on_signals(), Heartbeat(queue.send_heartbeat), display.live():
+            _run_all(spec, queue, launcher, display)
+        status = "interrupted" if queue.is_out_of_time() else "finished"
     except (Stopped, KeyboardInterrupt, SystemExit):
         status = "interrupted"
         raise
@@ -125,6 +136,11 @@ def _run_and_report(spec: StudySpec, queue: TrialQueue, launcher: Any) -> None:
         if running := [trial.number for trial in study.trials if trial.state == "running"]:
             print(f"trials {', '.join(map(str, running))} are running in other processes")
             status = "running"
+        if queue.is_out_of_time():
+            print(
+                f"hydra.sweeper.max_hours={spec.options.max_hours:g} are used up: no more training "
+                "begins; the same command with a larger value continues the study"
+            )
         parent.close(status, study, report)
         gc.unfreeze()
     if notes := queue.failed():
@@ -134,10 +150,10 @@ def _run_and_report(spec: StudySpec, queue: TrialQueue, launcher: Any) -> None:
         )
 
 
-def _run_all(spec: StudySpec, queue: TrialQueue, launcher: Any) -> None:
+def _run_all(spec: StudySpec, queue: TrialQueue, launcher: Any, display: Display) -> None:
     """Run trials until none is left, one asks to stop, or too many fail in a row."""
     failures = 0
-    while outcomes := run_trials(spec, queue, launcher):
+    while outcomes := run_trials(spec, queue, launcher, display):
         free_memory()
         if not gc.get_freeze_count():
             # Modules and databases stay; the collector takes a second to look through them.
@@ -145,30 +161,36 @@ def _run_all(spec: StudySpec, queue: TrialQueue, launcher: Any) -> None:
         for outcome in outcomes:
             if outcome.stopped:
                 raise outcome.stopped
-            failures = failures + 1 if outcome.failure else 0
+            failures = failures + 1 if outcome.state == "failed" else 0
         if failures >= spec.options.max_failures_in_a_row:
             raise FailedTrials(
-                f"{failures} trials failed in a row, the last with: {outcomes[-1].failure}; fix "
+                f"{failures} trials failed in a row, the last with: {outcomes[-1].note}; fix "
                 "the cause and start the same command with hydra.sweeper.retry_failed=true"
             )
 
 
-def run_trials(spec: StudySpec, queue: TrialQueue, launcher: Any) -> list[Outcome]:
+def run_trials(
+    spec: StudySpec, queue: TrialQueue, launcher: Any, display: Display
+) -> list[Outcome]:
     """Ask for the next trials, launch them, record how they ended; none when none is left."""
     jobs = queue.take(spec.options.n_jobs)
-    for job in jobs:
-        print(mask(printable(f"trial {job.number} of {spec.design.total}: {spec.describe(job)}")))
     if not jobs:
         return []
+    display.begin(jobs)
     returned: Sequence[JobReturn] = ()
     try:
-        lines = [spec.overrides(job) for job in jobs]
+        lines = [spec.overrides(job, place) for place, job in enumerate(jobs)]
         returned = launcher.launch(lines, initial_job_idx=jobs[0].number)
     finally:
         # A signal between the steps of a training leaves jobs without a result.
         for job in jobs[len(returned) :]:
             queue.interrupt(job, "interrupted")
-    return [_record(spec, queue, *pair) for pair in zip(jobs, returned, strict=True)]
+    outcomes = []
+    for job, result in zip(jobs, returned, strict=True):
+        outcome = _record(spec, queue, job, result)
+        display.end(job, outcome.state, outcome.note)
+        outcomes.append(outcome)
+    return outcomes
 
 
 def _record(spec: StudySpec, queue: TrialQueue, job: Job, returned: JobReturn) -> Outcome:
@@ -181,28 +203,20 @@ def _record(spec: StudySpec, queue: TrialQueue, job: Job, returned: JobReturn) -
         missing = [name for name, v in named if not (is_number(v) and math.isfinite(v))]
         if not missing:
             queue.record(job, TrialState.COMPLETE, values, "")
-            print(f"trial {job.number}: {_shown(spec, values)}")
-            return Outcome()
+            return Outcome("complete", shown_values(spec, values))
         value = UserError(f"{missing[0]} of the result is not a finite number")
     note = mask(printable((str(value) or repr(value)).splitlines()[0]))
     if isinstance(value, Pruned):
         queue.record(job, TrialState.PRUNED, None, note)
-        print(f"trial {job.number}: {note}")
-        return Outcome()
+        return Outcome("pruned", note)
     if isinstance(value, Stopped):
         queue.interrupt(job, f"interrupted: {note}")
-        return Outcome(stopped=value)
+        return Outcome("interrupted", note, stopped=value)
     queue.record(job, TrialState.FAIL, None, note)
-    print_error(f"trial {job.number} failed: {note}")
     folder = spec.folder / job.folder
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "error.txt").write_text(mask("".join(traceback.format_exception(value))))
-    return Outcome(failure=note)
-
-
-def _shown(spec: StudySpec, values: Sequence[float]) -> str:
-    """The objectives of a finished trial."""
-    return ", ".join(f"{name} {v:.4g}" for name, v in zip(spec.objectives, values, strict=True))
+    return Outcome("failed", note)
 
 
 @contextmanager

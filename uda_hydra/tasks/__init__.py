@@ -20,7 +20,9 @@ TASKS = {
     "stylize": "uda_hydra.tasks.stylize:stylize",
     "scan": "uda_hydra.tasks.scan:scan",
     "sync": "uda_hydra.tasks.sync:sync",
+    "list": "uda_hydra.tasks.list:show_all",
     "report": "uda_hydra.tasks.report:report",
+    "export_study": "uda_hydra.tasks.export_study:export_study",
 }
 """Function of each task; it gets the composed config and the user's overrides."""
 

@@ -25,7 +25,7 @@ from uda_hydra.runs.layout import check_folder
 def convert(config: DictConfig, overrides: list[str]) -> None:
     """Write the weights of ``init`` to the file ``output``; neither model nor data are needed.
 
-    Without ``layout`` it becomes ours, a safetensors file; with it, a torch file in that layout.
+    Without ``layout`` it becomes ours, a safetensors file; with it, a file as the release has it.
     """
     target = _output(config)
     build.check_init(config)
@@ -60,7 +60,7 @@ def _output(config: DictConfig) -> Path:
     if (target.suffix == ".safetensors") != (config.layout is None):
         raise UserError(
             f"output={target} does not go with layout={config.layout}: our layout (layout=null) is "
-            "written to a .safetensors file, an official one to a .pth or .pkl file"
+            "written to a .safetensors file, an official one to a .pth, a .pkl or (centres) a .npy"
         )
     if target.is_dir():
         raise UserError(f"output={target} is a folder; give the file to write")

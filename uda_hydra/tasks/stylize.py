@@ -22,7 +22,7 @@ from uda_hydra.data.pictures import ENDINGS, read_rgb
 from uda_hydra.data.streams import seed_of
 from uda_hydra.data.walk import files_below
 from uda_hydra.errors import UserError
-from uda_hydra.files import read_json, write_atomically, write_json
+from uda_hydra.files import read_json, remove_leftovers, write_atomically, write_json
 from uda_hydra.inputs import shown
 from uda_hydra.runs.layout import check_folder, mark_folder
 
@@ -99,6 +99,7 @@ def _record(folder: Path, config: DictConfig, pair: Pair) -> None:
             f"output={shown(folder)} holds images of another {changed}; choose another folder"
         )
     mark_folder(folder, "stylized data set")
+    remove_leftovers(folder, below=True)
     write_json(folder / RECORD, values)
 
 

@@ -14,6 +14,7 @@ from uda_hydra import build
 from uda_hydra.config import plain, settings
 from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair
+from uda_hydra.engine.checkpoint import Checkpoints
 from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.lock import locked
 from uda_hydra.engine.trainer import Trainer
@@ -36,6 +37,7 @@ from uda_hydra.runs.checks import (
     check_statistics,
     check_table,
 )
+from uda_hydra.runs.disk import kept_of
 from uda_hydra.runs.identity import RECORD, fingerprints, paths_below, record
 from uda_hydra.runs.layout import RunLayout
 from uda_hydra.runs.results import (
@@ -102,6 +104,7 @@ def train_stages(stages: list[Stage], layout: RunLayout, overrides: list[str]) -
             with parent_run(stages[-1], layout, overrides) as outcome:
                 results = _train_in_turn(stages, layout, open_pair, overrides)
                 outcome |= results[stages[-1].name]
+                write_json(layout.top / RESULT, outcome)
     else:
         print(f"{layout.top} holds this run, finished; nothing to do")
         remove_leftovers(layout.top)
@@ -149,7 +152,10 @@ def parent_run(last: Stage, layout: RunLayout, overrides: list[str]) -> Iterator
     try:
         yield outcome
         status = "finished"
-    except (Stopped, KeyboardInterrupt):
+    except Stopped as stop:
+        status = stop.status
+        raise
+    except KeyboardInterrupt:
         status = "interrupted"
         raise
     finally:
@@ -180,9 +186,12 @@ def _train_in_turn(
             continue
         try:
             with layout.held(stage):
-                results[stage.name] = finished_result(stage, open_pair) or train_stage(
-                    stage, layout, open_pair(stage.config), overrides
-                )
+                found = finished_result(stage, open_pair)
+                if found is None:
+                    found = train_stage(stage, layout, open_pair(stage.config), overrides)
+                    keep = kept_of(stage, stages, stage.config.trainer.keep)
+                    Checkpoints(stage.folder).thin_out(keep)
+                results[stage.name] = found
         except FAILURES as error:
             if stage.config.table is None:
                 raise
@@ -212,7 +221,14 @@ def train_stage(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str
     trainer.prepare()
     note = trainer.restore()
     print(f"{stage.name}: {note or 'starting'}, in {folder}")
-    facts = _facts(stage, layout, pair, overrides)
+    facts = _facts(stage, pair, overrides)
+    result: Result = {}
+
+    def finish() -> None:
+        values = _result(trainer, facts)
+        values["published"] = [asdict(row) for row in _published(stage, values)]
+        result.update(write_result(folder, values, identity))
+
     trainer.fit(
         Run(
             name=layout.name_of(stage),
@@ -221,22 +237,21 @@ def train_stage(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str
             start=trainer.done,
             config=plain(stage.config),
             facts=facts,
-        )
+        ),
+        finish,
     )
-    result = _result(trainer, facts)
-    result["published"] = [asdict(row) for row in _published(stage, result)]
-    return write_result(folder, result, identity)
+    return result
 
 
 def _callbacks(stage: Stage, layout: RunLayout) -> list[Callback]:
     """Those of the config; the study's pruner, which may end the training, comes last."""
-    callbacks = build.callbacks(stage.config, layout.parent(stage))
+    callbacks = build.callbacks(stage.config, layout.parent(stage), layout.tags(stage))
     if layout.pruned(stage):
         callbacks.append(pruning_of_trial(layout.study, stage.config.trial.number))
     return callbacks
 
 
-def _facts(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str]) -> dict[str, str]:
+def _facts(stage: Stage, pair: Pair, overrides: list[str]) -> dict[str, str]:
     """What is kept with the scores of a stage."""
     data = fingerprints(pair, stage.config.fingerprint)
     facts = provenance(overrides) | {
@@ -245,8 +260,6 @@ def _facts(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str]) ->
         "seed": str(stage.config.seed),
         "stage": stage.name,
     }
-    if not layout.grouped:
-        facts |= layout.tags()
     if pair.oracle:
         facts["oracle"] = "trained on target labels: an upper bound, not an adaptation"
     return facts

@@ -20,6 +20,8 @@ LINKS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
 )
 """Columns of MLflow's tables with the place of artifacts."""
 REFILL = "start again, and python launch.py task=sync output=... fills the new one from its runs"

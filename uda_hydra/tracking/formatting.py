@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from uda_hydra.files import mask
+from uda_hydra.files import digest_of, mask, masked
 
 PLACES = re.compile(r"output|start\.folder|trial\..*")
 """Keys for where a run's files are; they do not change what it computes."""
@@ -28,6 +28,33 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[legal(name)] = value if isinstance(value, str) else json.dumps(value, default=str)
     return flat
+
+
+def source(tags: Mapping[str, str]) -> dict[str, str]:
+    """MLflow's own tags of the command and the commit among a run's tags."""
+    found = {}
+    if command := tags.get("command"):
+        # A page shows a LOCAL source from its last slash on, and a JOB's in full.
+        found = {"mlflow.source.name": command, "mlflow.source.type": "JOB"}
+    commit = tags.get("git commit", "unknown").removesuffix("-dirty")
+    return found if commit == "unknown" else found | {"mlflow.source.git.commit": commit}
+
+
+def dataset(facts: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, str] | None:
+    """What MLflow's ``Dataset`` is made of; None where the facts name no data.
+
+    Its digest changes with the files, its source is the config that finds or generates them.
+    """
+    if "dataset" not in facts:
+        return None
+    fingerprint = facts.get("dataset fingerprint", "")
+    return {
+        "name": facts["dataset"],
+        "digest": digest_of(fingerprint),
+        "source_type": "uda_hydra",
+        "source": json.dumps(masked(config.get("dataset", {})), default=str),
+        "profile": json.dumps({"fingerprint": fingerprint}),
+    }
 
 
 def legal(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import re
 import shlex
 import uuid
@@ -12,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from uda_hydra.engine.events import Callback, Evaluation, Run
-from uda_hydra.files import csv_cell, mask, quoted, read_json, write_atomically, write_json
+from uda_hydra.files import csv_cell, mask, quoted, write_atomically, write_json
 from uda_hydra.tracking import metric_log
-from uda_hydra.tracking.formatting import legal, parameters
+from uda_hydra.tracking.formatting import dataset, legal, parameters, source
 from uda_hydra.tracking.metric_log import MetricLog
 from uda_hydra.tracking.record import FOLDER, RECORD, RunRecord
 from uda_hydra.tracking.sender import NOTES
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 PER_CLASS = "per_class.json"
 PERIOD, PATIENCE = 5.0, 10.0
 """Seconds between two uploads, and seconds that the end of a run waits for the last one."""
+WEIGHTS_PATIENCE = 600.0
+"""The latter where weights are sent too."""
 EVALUATION_SERIES, SYSTEM_SERIES = 10, 3
 
 
@@ -34,7 +37,8 @@ class Tracking(Callback):
     """Mirrors a run in MLflow: parameters, tags, metrics, files and how it ended.
 
     ``uri`` and ``artifacts`` may be relative; ``parent`` is the folder given to ``open_parent``.
-    ``series`` bounds the curves, because MLflow's pages become slow with many.
+    ``weights`` ("last", "best" or "none") are logged as a model. ``series`` bounds the curves
+    besides those of the classes, because MLflow's pages become slow with many.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Tracking(Callback):
         artifacts: Path,
         parent: Path | None = None,
         tags: Mapping[str, str] | None = None,
+        weights: str = "none",
         series: int = 28,
     ) -> None:
         self._store = {
@@ -54,6 +59,7 @@ class Tracking(Callback):
             "parent": None if parent is None else str(parent.absolute()),
         }
         self._tags = dict(tags or {})
+        self._weights = weights
         self._room = series - EVALUATION_SERIES - SYSTEM_SERIES
         self._names: dict[str, str | None] = {}
         self._system = System()
@@ -75,10 +81,12 @@ class Tracking(Callback):
             tags=_tags(self._tags | run.facts, self._folder),
             params=params,
             started=before.started if before else metric_log.now(),
+            dataset=dataset(run.facts, run.config),
+            weights=self._weights,
         )
         self._record.write(self._folder)
         self._log = MetricLog(self._folder, run.start)
-        self._uploader = Uploader(self._folder, period=PERIOD, patience=PATIENCE)
+        self._uploader = Uploader(self._folder, period=PERIOD)
         self._uploader.start()
 
     def on_log(self, step: int, values: dict[str, float]) -> None:
@@ -93,10 +101,12 @@ class Tracking(Callback):
         self._log.append(step, admitted | self._system.sample())
 
     def on_evaluate(self, evaluation: Evaluation) -> None:
-        """Log means as curves, and write the classes as a table that the next one replaces."""
+        """Log means and classes as curves; a table of the classes replaces the one before."""
         metrics = evaluation.scores.metrics()
         values = {"miou/last": metrics.pop("miou"), "miou/best": evaluation.best} | metrics
         values |= {**evaluation.label_free, **evaluation.further}
+        classes = evaluation.scores.per_class()
+        values |= {legal(name): iou for name, iou in classes.items() if not math.isnan(iou)}
         self._log.append(evaluation.step, {name: float(v) for name, v in values.items()})
         try:
             write_per_class(self._folder, evaluation)
@@ -104,24 +114,11 @@ class Tracking(Callback):
             log.warning("%s", error)
 
     def on_end(self, status: str) -> None:
-        """Log a finished run's classes, record how it ended, and wait a bounded time."""
+        """Record how the run ended, and wait a bounded time until all of it is sent."""
         if self._uploader is None:
             return
-        if status == "finished":
-            self._append_per_class()
         self._log.close()
         end(self._folder, self._record, status, self._uploader)
-
-    def _append_per_class(self) -> None:
-        # From the file: the process of the last evaluation may have been killed after it.
-        table = read_json(self._folder / PER_CLASS)
-        if table is None:
-            return
-        values = {legal(f"iou/{k}"): v for k, v in table["iou"].items() if v is not None}
-        # Nor are they logged twice if a process was killed after that.
-        points = metric_log.read(self._folder / metric_log.METRICS, 0).points
-        if not points or points[-1].values != values:
-            self._log.append(table["step"], values)
 
     def _admit(self, name: str) -> None:
         """Choose the name of a new curve, or None if there are too many already."""
@@ -135,7 +132,7 @@ class Tracking(Callback):
 def _tags(given: Mapping[str, object], folder: Path) -> dict[str, str]:
     """Tags in MLflow's form, without passwords, with the folder of the run's files."""
     named = {legal(name): mask(str(value)) for name, value in given.items()}
-    return named | {FOLDER: str(folder.absolute())}
+    return named | source(named) | {FOLDER: str(folder.absolute())}
 
 
 def open_parent(
@@ -148,10 +145,12 @@ def open_parent(
     config: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
     parent: Path | None = None,
+    views: Mapping[str, str] | None = None,
 ) -> None:
     """Describe in ``folder`` the run that its stages are parts of (``Tracking(parent=folder)``).
 
     ``parent`` is the folder of the run that this one in turn is a part of: a study, for a trial.
+    ``views`` are added to the experiment's saved views.
     Nothing is sent here: the first stage that finds the store creates the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -166,6 +165,7 @@ def open_parent(
         tags=_tags(tags or {}, folder),
         params=parameters(config or {}),
         started=before.started if before else metric_log.now(),
+        views=dict(views or {}),
     ).write(folder)
 
 
@@ -189,7 +189,7 @@ def close_parent(
         lines = MetricLog(folder, len(before))
         lines.append(len(before), values)
         lines.close()
-    uploader = Uploader(folder, period=PERIOD, patience=PATIENCE)
+    uploader = Uploader(folder, period=PERIOD)
     uploader.start()
     end(folder, record, status, uploader)
 
@@ -201,11 +201,14 @@ def end(folder: Path, record: RunRecord, status: str, uploader: Uploader) -> Non
         record.write(folder)
     except OSError as error:
         log.warning("%s", error)
-    if not uploader.close():
+    weights = record.weights != "none" and status == "finished"
+    if not uploader.close(patience=WEIGHTS_PATIENCE if weights else PATIENCE):
         where = f"output={folder}"
         if not re.fullmatch(r"[\w./=-]+", where, re.ASCII):
             where = shlex.quote(quoted(where))
         rest = f"python launch.py task=sync {where}"
+        if mask(record.uri) != record.uri:
+            rest += " with the same tracking.uri, whose password no file holds,"
         log.warning("MLflow has not received everything yet; %s sends the rest", rest)
 
 

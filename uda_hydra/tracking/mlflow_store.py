@@ -71,11 +71,11 @@ class Store(NamedTuple):
     root: str
     """The same folder as a URI of this machine; it differs where a project is mounted elsewhere."""
 
-    def artifacts(self, run: StoredRun) -> ArtifactRepository:
-        """What writes and removes the files of a run."""
+    def artifacts(self, uri: str) -> ArtifactRepository:
+        """What writes and removes the files of a run or a model, whose place in the store is
+        ``uri``."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        uri = run.info.artifact_uri
         if self.root != self.location and uri.startswith(f"{self.location}/"):
             uri = self.root + uri.removeprefix(self.location)
         return get_artifact_repository(uri, tracking_uri=self.client.tracking_uri)
@@ -258,6 +258,17 @@ def log_tags(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:
     entries = [RunTag(name, value[:LONGEST_TAG]) for name, value in tags.items()]
     for batch in _batches(entries, STRINGS_A_BATCH):
         client.log_batch(run_id, tags=batch)
+
+
+def log_dataset(client: MlflowClient, run: StoredRun, dataset: dict[str, str]) -> None:
+    """Show what a run was trained on; a run has it once."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+    logged = run.inputs.dataset_inputs if run.inputs else []
+    if not any(one.dataset.digest == dataset["digest"] for one in logged):
+        context = InputTag(MLFLOW_DATASET_CONTEXT, "training")
+        client.log_inputs(run.info.run_id, [DatasetInput(Dataset(**dataset), [context])])
 
 
 def log_metrics(client: MlflowClient, run_id: str, values: list[Value]) -> None:

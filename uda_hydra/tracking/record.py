@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
 from types import NoneType
 
@@ -15,9 +15,10 @@ STATUS = {
     "running": "RUNNING",
     "finished": "FINISHED",
     "interrupted": "KILLED",
+    "pruned": "KILLED",
     "failed": "FAILED",
 }
-"""How a run ended, in our words and in MLflow's."""
+"""How a run ended, in our words, which its tag ``state`` holds, and in MLflow's."""
 FOLDER = "folder"
 """Tag with the folder that the record was written in."""
 KINDS: dict[str, type | tuple[type, ...]] = {
@@ -26,6 +27,8 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "started": int,
     "parent": (str, NoneType),
     "ended": (int, NoneType),
+    "dataset": (dict, NoneType),
+    "views": dict,
 }
 """Types of the fields that are no text."""
 
@@ -47,8 +50,14 @@ class RunRecord:
     params: dict[str, str]
     started: int
     status: str = "running"
-    """"running", or how the run ended: "finished", "interrupted", "failed"."""
+    """"running", or how the run ended: "finished", "interrupted", "pruned", "failed"."""
     ended: int | None = None
+    dataset: dict[str, str] | None = None
+    """Arguments of MLflow's ``Dataset``; None where the data are not known yet."""
+    weights: str = "none"
+    """``last`` or ``best``: which weights of a finished training are logged as a model."""
+    views: dict[str, str] = field(default_factory=dict)
+    """Saved views of the experiment: key to state."""
 
     def write(self, folder: Path) -> None:
         """Replace the record in ``folder``; a password in the URI stays in memory."""
@@ -59,10 +68,13 @@ class RunRecord:
         """The record in ``folder``, its paths as they are now; None if absent or damaged."""
         path = folder / RECORD
         values = read_json(path) if path.is_file() else None
-        names = [field.name for field in fields(cls)]
-        if values is None or not all(_fits(name, values.get(name, ...)) for name in names):
+        if values is None:
             return None
-        record = cls(**{name: values[name] for name in names})
+        # Records of earlier versions lack the fields that have a default.
+        known = {one.name: values.get(one.name, _default(one)) for one in fields(cls)}
+        if not all(_fits(name, value) for name, value in known.items()):
+            return None
+        record = cls(**known)
         record.uri = reveal(record.uri)
         record._follow(folder.absolute())
         return record
@@ -87,6 +99,13 @@ class RunRecord:
         if self.parent is not None:
             self.parent = str(here(Path(self.parent)))
         self.tags[FOLDER] = str(folder)
+
+
+def _default(one: Field) -> object:
+    """What a field holds in a record that lacks it; ``...``, which fits none, if it must not."""
+    if one.default_factory is not MISSING:
+        return one.default_factory()
+    return ... if one.default is MISSING else one.default
 
 
 def _fits(name: str, value: object) -> bool:

@@ -19,7 +19,7 @@ from uda_hydra.tracking import metric_log, mlflow_store
 from uda_hydra.tracking.record import RECORD, STATUS, RunRecord
 
 NOTES = "mlflow.json"
-"""File of the sender's notes: the run's id, and the files that were uploaded."""
+"""File of the sender's notes: ids of run and experiment, and the files that were uploaded."""
 LOCK = "mlflow.lock"
 DAMAGED = (
     f"{RECORD} is damaged, so that nothing is known of this run; its training's command writes it "
@@ -27,6 +27,8 @@ DAMAGED = (
 )
 LONGEST_REASON = 300
 FILES = ("config.yaml", "per_class.csv", "per_class.json", "pictures/*.png", "report/*.*")
+LAST_FILES = ("train.log", "result.json")
+"""Files that are sent when the run has ended: the first grows at every log."""
 
 
 class Sender:
@@ -37,6 +39,7 @@ class Sender:
 
     damaged = 0
     """Lines of the metric log that cannot be read; all others are sent."""
+    _has_weights = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -67,6 +70,7 @@ class Sender:
             sent = self._send_points()
             self._send_status(record)
             self._send_files(record)
+            self._send_weights(record)
         except Exception:
             # Whether the last request arrived is unknown: ask again before sending more.
             self._client = None
@@ -88,6 +92,7 @@ class Sender:
         self._notes = read_notes(self.folder)
         run = mlflow_store.find_run(client, store.experiment, self._notes["run_id"], record.key)
         tags = {mlflow_store.KEY: record.key, "mlflow.user": user_name(), **record.tags}
+        tags["state"] = record.status
         if record.parent is not None and (parent := _open_parent(Path(record.parent))):
             tags["mlflow.parentRunId"] = parent
         if run is None:
@@ -98,15 +103,19 @@ class Sender:
                 run_name=record.name,
             )
         self._client, self._run, self._status = client, run, (run.info.status, run.info.end_time)
-        if self._notes["run_id"] != run.info.run_id:
-            self._note(run_id=run.info.run_id, files={})
+        files = self._notes["files"] if self._notes["run_id"] == run.info.run_id else {}
+        self._note(run_id=run.info.run_id, experiment=store.experiment, files=files)
         if run.info.lifecycle_stage == "deleted":
             return run.info.run_id
-        self._artifacts = store.artifacts(run)
+        self._store, self._artifacts = store, store.artifacts(run.info.artifact_uri)
         # A parameter never changes in MLflow: the value of a run's first start stays.
         params = {k: v for k, v in record.params.items() if k not in run.data.params}
         mlflow_store.log_params(client, run.info.run_id, params)
         mlflow_store.log_tags(client, run.info.run_id, tags)
+        if record.dataset is not None:
+            mlflow_store.log_dataset(client, run, record.dataset)
+        for key, state in record.views.items():
+            client.set_experiment_tag(store.experiment, key, state)
         if record.status == "running" and run.info.status != "RUNNING":
             client.update_run(run.info.run_id, status="RUNNING")
         return run.info.run_id
@@ -143,12 +152,14 @@ class Sender:
     def _send_status(self, record: RunRecord) -> None:
         status = (STATUS[record.status], record.ended)
         if record.ended is not None and status != self._status:
+            self._client.set_tag(self._run.info.run_id, "state", record.status)
             self._client.set_terminated(self._run.info.run_id, status[0], end_time=record.ended)
             self._status = status
 
     def _send_files(self, record: RunRecord) -> None:
         found = {}
-        for path in (path for pattern in FILES for path in self.folder.glob(pattern)):
+        patterns = FILES if record.ended is None else FILES + LAST_FILES
+        for path in (path for pattern in patterns for path in self.folder.glob(pattern)):
             # A picture may be removed between the two calls.
             with contextlib.suppress(FileNotFoundError):
                 state = path.stat()
@@ -156,6 +167,9 @@ class Sender:
                 if stat.S_ISREG(state.st_mode):
                     found[name] = [state.st_mtime_ns, state.st_size]
         known = self._notes["files"]
+        if record.ended is None:
+            # Those of an earlier end stay until the next one.
+            found |= {name: known[name] for name in LAST_FILES if name in known}
         if found == known:
             return
         for name in found:
@@ -166,19 +180,32 @@ class Sender:
                 )
         for name in known.keys() - found.keys():
             self._artifacts.delete_artifacts(name)
-        self._note(run_id=self._run.info.run_id, files=found)
+        self._note(files=found)
+
+    def _send_weights(self, record: RunRecord) -> None:
+        if record.weights == "none" or record.status != "finished" or self._has_weights:
+            return
+        # Late: it takes torch, which a sync without weights does not need.
+        from uda_hydra.tracking.weights import log_model
+
+        log_model(self._store, self._run, record, self.folder)
+        self._has_weights = True
 
     def _note(self, **notes: Any) -> None:
-        self._notes = notes
-        write_json(self.folder / NOTES, notes)
+        changed = self._notes | notes
+        if changed != self._notes:
+            self._notes = changed
+            write_json(self.folder / NOTES, changed)
 
 
 def read_notes(folder: Path) -> dict[str, Any]:
     """The sender's notes on a folder; empty ones if there are none or they are damaged."""
     notes = read_json(folder / NOTES) or {}
-    if isinstance(notes.get("run_id"), str) and isinstance(notes.get("files"), dict):
-        return {"run_id": notes["run_id"], "files": notes["files"]}
-    return {"run_id": "", "files": {}}
+    kinds = {"run_id": str, "files": dict, "experiment": str}
+    # The notes of earlier versions lack the experiment.
+    known = {"experiment": "", **notes}
+    whole = all(isinstance(known.get(name), kind) for name, kind in kinds.items())
+    return {name: known[name] if whole else kind() for name, kind in kinds.items()}
 
 
 def user_name() -> str:

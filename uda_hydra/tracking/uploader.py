@@ -20,9 +20,9 @@ class Uploader:
     A store that fails costs the training nothing: the thread retries, less and less often.
     """
 
-    def __init__(self, folder: Path, *, period: float, patience: float) -> None:
+    def __init__(self, folder: Path, *, period: float) -> None:
         self._sender = Sender(folder)
-        self._period, self._patience = period, patience
+        self._period = period
         self._closing = threading.Event()
         self._delivered = False
         self._failing = False
@@ -33,10 +33,10 @@ class Uploader:
         """Start sending."""
         self._thread.start()
 
-    def close(self) -> bool:
-        """Send the rest within a bounded time and stop; return whether all of it arrived."""
+    def close(self, *, patience: float) -> bool:
+        """Send the rest within ``patience`` seconds and stop; return whether all of it arrived."""
         self._closing.set()
-        self._thread.join(min(self._patience, LAST_TRY) if self._failing else self._patience)
+        self._thread.join(min(patience, LAST_TRY) if self._failing else patience)
         return self._delivered
 
     def _work(self) -> None:

@@ -100,7 +100,7 @@ def _file_fault(uri: str) -> str | None:
     if str(path) == ":memory:" or str(path).startswith("file:"):
         return "is not a path; use sqlite:///outputs/mlflow.db"
     if str(path).startswith("~"):
-        return f"is not expanded by a shell; use sqlite:///{path.expanduser()}"
+        return f"is not expanded by a shell; use sqlite:///{_expanded(path)}"
     if path.exists() and not path.is_file():
         return "is not a file; add the name of the database, such as mlflow.db"
     parent = next((one for one in path.absolute().parents if one.exists()), None)
@@ -159,7 +159,15 @@ def _databricks_fault() -> str | None:
         importlib.import_module("databricks.sdk")
     except ImportError:
         return "needs the package databricks-sdk; install it (pip install databricks-sdk)"
-    file = Path(os.environ.get("DATABRICKS_CONFIG_FILE", "~/.databrickscfg")).expanduser()
+    file = _expanded(Path(os.environ.get("DATABRICKS_CONFIG_FILE", "~/.databrickscfg")))
     if "DATABRICKS_HOST" not in os.environ and not file.is_file():
         return "needs DATABRICKS_HOST and DATABRICKS_TOKEN in the environment, or ~/.databrickscfg"
     return None
+
+
+def _expanded(path: Path) -> Path:
+    """The path with ``~`` replaced, if the user has a home, which a container may not know."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path

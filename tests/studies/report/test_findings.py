@@ -33,20 +33,20 @@ def said(made, **options):
     return " ".join(report_text(made, **options).split())
 
 
-def test_best_range_and_difference_are_told():
+def test_best_range_and_difference_are_reported():
     text = said(curve(CLEAR))
     assert "Best of 5 points: loss.lambda_adv=0.002, mIoU 41.03 % (mean of 3 seeds)." in text
-    assert "0.002 to 0.004 (2 of 5 values compared) are within 1 point of the best" in text
-    assert "+4.00 points" in text and ": they differ." in text
-    assert "loss.lambda_adv changes the mIoU (p < 0.001" in text
+    assert "0.002 to 0.004 (2 of 5 values compared), within 1 point of the best" in text
+    assert "+4.00 points" in text and ". Significant." in text
+    assert "loss.lambda_adv affects the mIoU (p < 0.001" in text
 
 
-def test_no_difference_is_told_where_the_interval_holds_zero():
+def test_an_interval_that_contains_zero_is_not_significant():
     text = said(curve(FLAT))
-    assert "no significant difference" in text and "they differ" not in text
+    assert "Not significant." in text and ". Significant" not in text
     assert "loss.lambda_adv has no significant effect" in text
-    assert "Of 2 other points, none differ significantly from the paper's" in text
-    assert "reaches the smallest and the largest value compared and may extend further" in text
+    assert "None of 2 other points differ significantly from the reference" in text
+    assert "may extend beyond the smallest and the largest value" in text
 
 
 def test_an_interval_without_zero_is_not_enough_after_choosing_the_best_of_many():
@@ -54,21 +54,21 @@ def test_an_interval_without_zero_is_not_enough_after_choosing_the_best_of_many(
     table = {v: [40.0, 40.0, 40.0] for v in (0.0001, 0.0005, 0.001, 0.004)}
     table[0.002] = [40.64, 41.0, 41.36]
     text = said(curve(table))
-    assert "95 % interval [+0.11, +1.89]" in text
-    assert "allowing for having chosen the best of 4" in text
-    assert "no significant difference" in text and "they differ" not in text
+    assert "95 % CI [+0.11, +1.89]" in text
+    assert "corrected for choosing the best of 4" in text
+    assert "Not significant." in text and ". Significant" not in text
 
 
 def test_one_seed_claims_no_difference():
     text = said(curve({value: [points[0]] for value, points in CLEAR.items()}))
-    assert "no difference can be shown with one seed" in text
-    assert "With one seed the spread between seeds is not known" in text
-    for claim in ("they differ", "F-test", "differ significantly from", "interval ["):
+    assert "one seed shows no significance" in text
+    assert "With one seed, differences between points may be noise." in text
+    for claim in ("Significant", "F-test", "differ significantly from", "CI ["):
         assert claim not in text
 
 
 def test_tolerance_widens_the_range():
-    assert "0.001 to 0.01 (4 of 5 values compared) are within 5.1 points" in said(
+    assert "0.001 to 0.01 (4 of 5 values compared), within 5.1 points" in said(
         curve(CLEAR), tolerance=5.1
     )
 
@@ -86,7 +86,7 @@ def test_pruned_failed_and_infinite_trials_are_listed_and_left_out():
     assert "15 of 18 trials complete: 5 points, 3 seeds; 1 failed, 1 pruned, 1 not finite" in text
     assert "failed: trial 16 (loss.lambda_adv=0.001, seed 4): out of memory" in text
     assert "not finite: trial 17" in text
-    assert "Pruned trials are not responses" in text
+    assert "Pruned trials are listed and not used." in text
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_pruned_failed_and_infinite_trials_are_listed_and_left_out():
 )
 def test_a_study_without_an_answer_says_so(trials, tmp_path):
     written = write(study(trials, reference={KEY: 0.001}), tmp_path)
-    assert "there is no answer yet" in written.text
+    assert "No trial has finished with a finite objective yet." in written.text
     assert (written.best, written.best_mean, written.robust_range) == ({}, None, "")
     assert written.figures == () and written.page.is_file()
 
@@ -113,7 +113,7 @@ def test_unfinished_trials_are_counted():
         lambda n: trial(n, {KEY: 0.001}, 3, 0.0, state="running"),
         lambda n: trial(n, {KEY: 0.002}, 3, 0.0, state="waiting"),
     ]
-    assert "unfinished: 2 of 17" in report_text(curve(CLEAR, extra=extra))
+    assert "1 running, 1 waiting" in report_text(curve(CLEAR, extra=extra))
 
 
 def test_a_point_with_a_lucky_seed_is_not_ranked_before_it_has_the_others():
@@ -121,7 +121,7 @@ def test_a_point_with_a_lucky_seed_is_not_ranked_before_it_has_the_others():
     analysis = StudyAnalysis(curve(table))
     assert analysis.points.seeds == (0, 1, 2)
     assert analysis.best is not None and analysis.best.params == {KEY: 0.002}
-    assert "5 of 6 points that have seeds 0, 1, 2" in said(curve(table))
+    assert "5 of 6 points have seeds 0, 1, 2" in said(curve(table))
 
 
 def test_points_of_an_unfinished_seed_are_compared_over_the_seeds_they_share():
@@ -160,13 +160,13 @@ def test_published_values_stand_beside_ours():
     )
 
 
-def test_table_of_trials_holds_every_number_as_it_is_stored(tmp_path):
+def test_table_of_trials_holds_every_number_in_the_unit_of_its_heading(tmp_path):
     made = curve(CLEAR, results=lambda value, seed: {"iou/road": 0.5 + seed / 10, "stage": "x"})
     written = write(made, tmp_path)
     with written.tables[1].open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 15 and "stage" not in rows[0]
-    assert float(rows[0]["miou/last"]) == 0.3 and rows[14]["iou/road"] == "0.7"
+    assert float(rows[0]["miou/last [%]"]) == 30 and rows[14]["iou/road [%]"] == "70"
     assert rows[3]["folder"] == "trials/0003"
 
 
@@ -191,7 +191,7 @@ def test_the_best_of_many_evaluations_is_called_what_it_is():
 def test_categories_have_no_neighbours():
     table = {"entropy": [40.0, 41.0], "logits": [30.0, 31.0], "softmax": [39.5, 40.5]}
     text = said(curve(table, key="method.view", reference="logits"))
-    assert "Robust range of method.view: entropy, softmax, 2 of 3 compared" in text
+    assert "Robust range of method.view: entropy, softmax (2 of 3 compared)" in text
 
 
 def test_null_among_numbers_is_a_category():
@@ -200,9 +200,9 @@ def test_null_among_numbers_is_a_category():
     assert analysis.best is not None and analysis.best.name == "loss.lambda_adv=null"
 
 
-def test_a_difference_that_is_told_may_still_be_small():
+def test_a_significant_difference_may_still_be_small():
     table = {0.001: [40.0, 41.0, 42.0], 0.002: [40.2, 41.21, 42.2]}
-    assert ": they differ, by less than the robust range allows." in said(curve(table))
+    assert "Significant, but within the robust range." in said(curve(table))
 
 
 def test_a_pruned_trial_is_no_response_even_with_a_value():
@@ -217,15 +217,14 @@ def test_a_pruned_trial_is_no_response_even_with_a_value():
     assert again.best.scores("miou/last")[2] == pytest.approx(99.0)
 
 
-def test_a_study_of_seeds_alone_tells_their_spread():
+def test_a_study_of_seeds_alone_reports_their_spread():
     trials = [trial(seed, {}, seed, value) for seed, value in enumerate((0.31, 0.33, 0.35))]
     lines = [*map(str, find_all(StudyAnalysis(study(trials, reference={}))))]
     assert lines[0] == (
-        "mIoU 33.00 % (mean of 3 seeds); between seeds it varies by 2.00 points "
-        "(standard deviation)."
+        "mIoU 33.00 %, mean of 3 seeds. Standard deviation between seeds: 2.00 points."
     )
     assert len(lines) == 2 and "target labels" in lines[1]
-    assert "spread is not known" in said(study(trials[:1], reference={}))
+    assert "The spread between seeds is unknown." in said(study(trials[:1], reference={}))
 
 
 def test_findings_are_kinds_with_numbers():
@@ -253,16 +252,30 @@ def test_a_term_without_effect_is_a_caution():
         return {"zero_terms": ["loss/contrast"]} if value == 0.001 else {}
 
     found = find_all(StudyAnalysis(curve({0.001: [40.0, 41.0], 0.01: [42.0]}, results=results)))
-    assert any(
-        str(one).startswith("In 2 trials a term") and str(one).endswith(": loss/contrast.")
-        for one in found
-    )
+    assert "loss/contrast (2 trainings)." in " ".join(map(str, found))
+
+
+def test_equal_results_and_the_swept_term_that_was_zero_are_named():
+    key, seeds = "loss.lambda_contrast", [40.0, 41.0]
+    table = {0.001: seeds, 0.01: seeds, 0.1: seeds}
+    idle = {"zero_terms": ["loss/contrast"]}
+    text = said(curve(table, key=key, reference=0.01, results=lambda value, seed: idle))
+    assert f"{key} had no effect: loss/contrast was 0 in every step of every training." in text
+    assert "had no effect: all 3 points have the same results at every seed (mIoU 40.50 %)" in text
+    for claim in ("Best of", "Best minus", "Robust range", "F-test"):
+        assert claim not in text
+    # One training in which the term counted, or another class of the same mean.
+    some = said(curve(table, key=key, results=lambda value, seed: idle if value + seed < 1 else {}))
+    assert f"{key} had no effect" not in some
+    other = curve(table, results=lambda value, seed: {"iou/road": 0.5 if value < 0.1 else 0.6})
+    assert f"Same results at every seed: {KEY}=0.001 = {KEY}=0.01." in said(other)
+    assert "all 3 points" not in said(other)
 
 
 def test_numbers_agree_with_their_nouns():
-    values = {"others": 1, "different": 1, "verb": "differs", "names": ""}
+    values = {"others": 1, "different": "1", "verb": "differs", "names": ""}
     assert str(Finding("others", values, Metric("miou/last"))) == (
-        "Of 1 other point, 1 differs significantly from the paper's, allowing for 1 comparison."
+        "1 of 1 other point differs significantly from the reference, corrected for 1 comparison."
     )
     assert count(2, "class") == "2 classes"
 

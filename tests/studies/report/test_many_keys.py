@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.studies.made import KEY, curve, study, trial
+from uda_hydra.studies.report import plot_tradeoffs
 from uda_hydra.studies.report.analyse import StudyAnalysis
 from uda_hydra.studies.report.importance import importance
 from uda_hydra.studies.report.plot_nd import smooth
@@ -63,22 +64,22 @@ def test_a_second_key_of_few_values_makes_curves():
 def test_every_curve_has_its_range_and_its_effect():
     text = " ".join(sentences(two_curves()))
     assert f"Robust range of {KEY} with {BUG}=0: 0.0005 to 0.004 (4 of 4" in text
-    assert f"Robust range of {KEY} with {BUG}=1: 0.004 alone of 4" in text
+    assert f"Robust range of {KEY} with {BUG}=1: only 0.004 (1 of 4" in text
     assert f"{KEY} with {BUG}=0 has no significant effect" in text
-    assert f"{KEY} with {BUG}=1 changes the mIoU (p < 0.001" in text
+    assert f"{KEY} with {BUG}=1 affects the mIoU (p < 0.001" in text
 
 
 def test_curves_are_compared_over_the_values_that_both_have():
     # On average -2 - 3 * 1.5 points.
     text = " ".join(sentences(two_curves()))
-    assert f"{BUG}=0 against {BUG}=1, averaged over 4 values: -6.5" in text
+    assert f"{BUG}=0 minus {BUG}=1, mean over 4 values: -6.5" in text
 
 
 def test_many_keys_have_no_curve_but_say_what_good_points_share():
     analysis = StudyAnalysis(grid(), 3.0)
     assert analysis.points.axis is None and analysis.ranges == ()
     text = str(find_ranges(analysis)[0])
-    assert "of 40 points are within 3 points of the best (one seed; another may disagree)" in text
+    assert "of 40 points are within 3 points of the best (one seed)" in text
     assert "method.view a, b (all)" in text
 
 
@@ -107,7 +108,7 @@ def test_front_of_two_objectives(tmp_path):
     written = write(made, tmp_path)
     message = " ".join(written.text.split())
     assert (
-        "Pareto front of mIoU and training time, 3 of 4 points: loss.lambda_adv=0.001 (40.00, "
+        "Pareto front of mIoU and training time: 3 of 4 points. loss.lambda_adv=0.001 (40.00, "
         in message
     )
     assert [path.name for path in written.figures] == [
@@ -115,9 +116,11 @@ def test_front_of_two_objectives(tmp_path):
         "response_seconds.png",
         "pareto.png",
     ]
-    assert "<td>2</td><td>loss.lambda_adv=0.002</td><td>45.00</td><td>20</td>" in (
-        written.page.read_text()
-    )
+    line = plot_tradeoffs.draw_pareto(StudyAnalysis(made)).axes[0].lines[0]
+    assert list(line.get_xdata()) == [10, 20, 90]
+    # Less time is better: what 20 s reach is reached until 90 s.
+    assert line.get_drawstyle() == "steps-post"
+    assert "<td>loss.lambda_adv=0.002</td><td>45.00</td><td>20</td>" in (written.page.read_text())
 
 
 def scores(value, seed):
@@ -142,7 +145,7 @@ def test_what_one_would_have_chosen_without_labels():
     assert density.chance == pytest.approx(3.0)
     message = str(find_choices(StudyAnalysis(curve(table)), [density])[0])
     assert "rank correlation with target mIoU -1.00 (mean over 2 seeds, 4 points)" in message
-    assert "which costs 6.00 points of mIoU (a blind choice 3.00 on average)" in message
+    assert "which costs 6.00 points of mIoU (a random choice: 3.00)" in message
 
 
 def test_runs_without_label_free_scores_say_nothing_of_them():
@@ -156,7 +159,7 @@ def test_classes_that_pay_are_named_only_where_the_seeds_tell():
         return {"iou/road": 0.8 - gain + wobble, "iou/car": 0.4 + gain + wobble, "iou/sky": 0.9}
 
     text = " ".join(sentences(curve({0.001: [30.0] * 4, 0.002: [40.0] * 4}, results=ious)))
-    assert "allowing for 3 classes: road -10.0, car +10.0." in text
+    assert "corrected for 3 classes: road -10.0, car +10.0." in text
     one = sentences(curve({0.001: [30.0], 0.002: [40.0]}, results=ious))
     assert not any("road" in line for line in one)
 

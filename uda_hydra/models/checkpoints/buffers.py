@@ -1,62 +1,64 @@
-"""Buffers from files: prototypes that an earlier stage has made, or a release."""
+"""Buffers from files: centres or prototypes that an earlier stage has made, or a release."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from uda_hydra.inputs import InputError, shown
-from uda_hydra.models.checkpoints.guard import Unsafe, check_torch_file
+from uda_hydra.errors import UserError
+from uda_hydra.inputs import shown
 from uda_hydra.models.checkpoints.reading import read_checkpoint
 
+Files = str | Sequence[str]
+"""The ``last.pt`` of a stage, or one file for each module: of a release, or converted from one."""
 
-def read_buffers(module: nn.Module, file: Path, name: str, *, key: str) -> None:
-    """Fill ``module`` with what a method of an earlier stage has kept as ``name`` in ``last.pt``.
 
-    ``key`` is that of the config which names the file. Raises ValueError, naming both, where the
-    file is absent, damaged, or holds no such buffers of the same size.
+class MissingFile(FileNotFoundError):
+    """A file that is not there, or not yet where an earlier stage makes it; reads as a message."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+def check_files(files: Files | None, names: Sequence[str], *, key: str) -> None:
+    """Raise MissingFile or ValueError, naming ``key``, unless there are as many files as needed.
+
+    ``names`` are those of the modules that the files are for.
     """
-    remedy = "give the last.pt of the stage that makes them, or run that stage again"
-    if not file.is_file():
-        raise ValueError(f"{key}={shown(file)}: no such file; {remedy}")
-    try:
-        mmap = check_torch_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
-        state = content["method"]
-        own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
-        module.load_state_dict(own)
-    except (InputError, Unsafe) as error:
-        raise ValueError(f"{key}={shown(file)}: {error}; {remedy}") from error
-    except Exception as error:
-        # What torch raises depends on where the damage is: a dozen types, even AssertionError.
-        raise ValueError(
-            f"{key}={shown(file)} is damaged, or holds no {name} of this network's size; {remedy}"
-        ) from error
+    if files is None:
+        return
+    if not isinstance(files, str) and len(files) != len(names):
+        order = ", ".join(names)
+        raise ValueError(f"{key} must be null, one last.pt or the files [{order}], got {[*files]}")
+    for file in [files] if isinstance(files, str) else files:
+        if not Path(file).is_file():
+            message = f"{key}={shown(file)}: there is no such file; null makes what it should hold"
+            raise MissingFile(errno.ENOENT, message, str(file))
 
 
-def read_tables(tables: nn.ModuleDict, files: Sequence[str], *, key: str) -> None:
-    """Fill each of ``tables`` from a file of its own: of a release, or converted from one.
+def read_buffers(modules: Mapping[str, nn.Module], files: Files, *, key: str) -> None:
+    """Fill the modules, by their names in a method's checkpoint.
 
-    Raises ValueError, naming ``key`` and the file, for what cannot be read or does not fit.
+    Raises UserError, naming ``key`` and the file, for what cannot be read or does not fit.
     """
-    order = f"[{', '.join(tables)}]"
-    if len(files) != len(tables):
-        raise ValueError(f"{key} must be null, one last.pt or the files {order}, got {[*files]}")
-    for (name, table), file in zip(tables.items(), files, strict=True):
+    listed = [files] * len(modules) if isinstance(files, str) else files
+    for (name, module), file in zip(modules.items(), listed, strict=True):
         try:
-            tensors = read_checkpoint(file).tensors
+            tensors = read_checkpoint(file, take=f"{name}.").tensors
         except ValueError as error:
-            raise ValueError(f"{key}={str(error).removeprefix('init=')}") from error
-        sizes = [
+            raise UserError(f"{key}={str(error).removeprefix('init=')}") from error
+        found, needed = (
             {k: tuple(tensor.shape) for k, tensor in state.items()}
-            for state in (tensors, table.state_dict())
-        ]
-        if sizes[0] != sizes[1]:
-            raise ValueError(
-                f"{key}={shown(file)} holds {shown(sizes[0])} where {name} needs {sizes[1]}; give "
-                f"the files of one network in the order {order}"
+            for state in (tensors, module.state_dict())
+        )
+        if found != needed:
+            raise UserError(
+                f"{key}={shown(file)} holds {shown(found)} where {name} needs {needed}: it is of "
+                f"another network, or not in the order [{', '.join(modules)}]"
             )
-        table.load_state_dict(tensors)
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise UserError(f"{key}={shown(file)} holds numbers that are not finite")
+        module.load_state_dict(tensors)

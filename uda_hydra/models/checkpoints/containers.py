@@ -46,6 +46,7 @@ CONTAINERS = (
     Container("flat", (Part(()),)),
     # Written in another way and read as a flat one.
     Container("proca_prototypes", (Part(()),)),
+    Container("cfcontra_centres", (Part(()),)),
 )
 """Every known structure; the first one that fits a file is used."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -72,8 +73,11 @@ def write_ours(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def write_official(path: Path, tensors: dict[str, Tensor], layout: WeightLayout) -> None:
-    """Write a file that ``torch.load`` of any version reads, as official code needs it."""
+    """Write a file as official code reads it, with ``np.load`` or any version's ``torch.load``."""
     with path.open("wb") as file:
+        if layout.container == "cfcontra_centres":
+            np.save(file, tensors["centres"].numpy())
+            return
         torch.save(wrap(tensors, layout.container), file, _use_new_zipfile_serialization=False)
 
 

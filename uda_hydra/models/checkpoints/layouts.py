@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from uda_hydra.models.checkpoints import parts
-from uda_hydra.models.checkpoints.other_layouts import OTHER_NETWORKS, PROTOTYPES
+from uda_hydra.models.checkpoints.other_layouts import CENTRES, OTHER_NETWORKS, PROTOTYPES
 from uda_hydra.models.checkpoints.parts import HEADS, RESNET, TWO_HEADS, Pairs
 from uda_hydra.models.checkpoints.weight_layout import Mark, WeightLayout
 
@@ -203,5 +203,5 @@ _INITIALISATIONS = (
     ),
 )
 
-LAYOUTS = (OURS, *_CAFFE_STYLE, *_OTHERS, *_INITIALISATIONS, *OTHER_NETWORKS, *PROTOTYPES)
+LAYOUTS = (OURS, *_CAFFE_STYLE, *_OTHERS, *_INITIALISATIONS, *OTHER_NETWORKS, *PROTOTYPES, *CENTRES)
 BY_NAME = {layout.name: layout for layout in LAYOUTS}

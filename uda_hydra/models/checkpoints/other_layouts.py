@@ -1,4 +1,4 @@
-"""Layouts of files beside segmenters: discriminators, heads, style transfer, prototypes."""
+"""Layouts of files beside segmenters: discriminators, heads, style transfer, class means."""
 
 from __future__ import annotations
 
@@ -16,6 +16,19 @@ _PROCA_PROTOTYPES = WeightLayout(
 PROTOTYPES = (
     _PROCA_PROTOTYPES,
     _PROCA_PROTOTYPES._replace(name="proca_prototypes_out", take="prototypes.out."),
+)
+
+_CFCONTRA_CENTRES = WeightLayout(
+    "cfcontra_centres_source",
+    "CFContra's class centres",
+    (("centres", "centres"),),
+    container="cfcontra_centres",
+    take="source_memory.",
+)
+"""Of the source; the array of the target's looks the same."""
+CENTRES = (
+    _CFCONTRA_CENTRES,
+    _CFCONTRA_CENTRES._replace(name="cfcontra_centres_target", take="target_memory."),
 )
 
 _VGG_TO_RELU4_1 = (0, 2, 5, 9, 12, 16, 19, 22, 25, 29)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from uda_hydra.inputs import InputError, open_regular, shown
+from uda_hydra.inputs import InputError, open_regular, read_bytes, shown
 from uda_hydra.models.checkpoints.containers import Unwrapped, unwrap
 from uda_hydra.models.checkpoints.guard import LARGEST_FILE, Unsafe, check_torch_file
 from uda_hydra.models.checkpoints.layouts import OURS
@@ -20,6 +21,8 @@ from uda_hydra.models.checkpoints.names import rename
 from uda_hydra.models.checkpoints.recognition import Recognised, identify
 from uda_hydra.models.checkpoints.weight_layout import WeightLayout
 
+LARGEST_ARRAY = 100_000_000
+"""Bytes of an array that is read: a thousand centres of as many channels as any network has."""
 NAMES = "uda_hydra.names"
 """Key of the metadata of our safetensors files: the names in the order of the state dict."""
 
@@ -46,16 +49,16 @@ def read_checkpoint(
 ) -> Checkpoint:
     """Open ``file``, recognise its layout, and give its tensors our names.
 
-    Its content shows whether it is a torch or a safetensors file; ``known`` gives the layout of
-    files that only the network itself knows; ``take`` is the prefix of what is wanted of a
-    method's checkpoint. Raises ValueError, naming file and remedy, for what cannot be read or
+    Its content shows whether it is a torch, a safetensors or a numpy file; ``known`` gives the
+    layout of files that only the network itself knows; ``take`` is the prefix of what is wanted of
+    a method's checkpoint. Raises ValueError, naming file and remedy, for what cannot be read or
     recognised.
     """
     path = Path(file)
     if not path.exists():
         raise ValueError(f"init={shown(file)}: no such file")
     try:
-        found = _read_safetensors(path) if _is_safetensors(path) else _read_torch(path, take)
+        found = _read(path, take)
     except InputError as error:
         raise _unusable(path, error.reason) from error
     except Unsafe as error:
@@ -78,10 +81,24 @@ def read_checkpoint(
     )
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Whether a file begins with the length of a header (8 bytes) and an opening brace."""
+def _read(path: Path, take: str) -> Unwrapped:
     with open_regular(path, largest=LARGEST_FILE) as file:
-        return file.read(9)[8:] == b"{"
+        start = file.read(9)
+    if start.startswith(np.lib.format.MAGIC_PREFIX):
+        return _read_array(path)
+    # A safetensors file begins with the length of its header, 8 bytes, and an opening brace.
+    return _read_safetensors(path) if start[8:] == b"{" else _read_torch(path, take)
+
+
+def _read_array(path: Path) -> Unwrapped:
+    """The one array of a file written by ``np.save``: class centres of CFContra's release."""
+    content = read_bytes(path, largest=LARGEST_ARRAY)
+    try:
+        array = torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False))
+    except Exception as error:
+        # What numpy and torch raise depends on where the damage is.
+        raise _damaged(path, error) from error
+    return Unwrapped({"centres": array}, "cfcontra_centres", ())
 
 
 def _read_torch(path: Path, take: str) -> Unwrapped:
@@ -144,8 +161,8 @@ def _damaged(path: Path, error: Exception) -> ValueError:
     kind = type(error).__name__
     return _unusable(
         path,
-        f"cannot be read as weights ({kind}); it is truncated, altered, not a torch or safetensors "
-        "file, or holds more than tensors and numbers",
+        f"cannot be read as weights ({kind}); it is truncated, altered, not a torch, safetensors "
+        "or numpy file, or holds more than tensors and numbers",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from uda_hydra.studies.records import Study, Trial
-from uda_hydra.studies.report.metrics import Metric
+from uda_hydra.studies.report.metrics import UNITS, Metric
 from uda_hydra.studies.report.points import PointResults, ResponseCurve, StudyPoints, score, usable
 from uda_hydra.studies.report.statistics import Estimate, around, effect, front, paired
 
@@ -100,9 +101,9 @@ class StudyAnalysis:
         return tuple(p for p in self.points.compared if self.cost(p, self.best) <= reach)
 
     def against_reference(self, point: PointResults, key: str, comparisons: int = 1) -> Estimate:
-        """A point minus the paper's over the compared seeds, in shown units."""
+        """A point minus the reference over the compared seeds, in shown units."""
         reference = self.points.reference
-        assert reference is not None, "the paper's point is not compared"
+        assert reference is not None, "the reference is not compared"
         seeds = self.points.seeds
         return paired(point.scores(key, seeds), reference.scores(key, seeds), comparisons)
 
@@ -118,6 +119,42 @@ class StudyAnalysis:
         small = np.asarray([table[i] for i in rows]) * np.asarray(signs)
         points = [self.points.compared[rows[i]] for i in front(small)]
         return tuple(sorted(points, key=lambda p: self.mean(p).mean))
+
+    @cached_property
+    def equals(self) -> tuple[tuple[PointResults, ...], ...]:
+        """Groups of compared points that have the same results at every seed, costs aside."""
+        keys = [key for key in self.study.objectives if key not in UNITS]
+        keys += [f"iou/{name}" for name in self.classes]
+        gathered: dict[tuple[float, ...], list[PointResults]] = {}
+        for point in self.points.compared if keys else ():
+            trials = [point.trials[seed] for seed in self.points.seeds]
+            # What a trial lacks is written as -1: nan equals nothing.
+            scores = [self.value(trial, key) for trial in trials for key in keys]
+            same = tuple(-1.0 if math.isnan(value) else value for value in scores)
+            gathered.setdefault(same, []).append(point)
+        return tuple(tuple(group) for group in gathered.values() if len(group) > 1)
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether all compared points have the same results: the swept keys had no effect."""
+        return any(len(group) == len(self.points.compared) for group in self.equals)
+
+    @cached_property
+    def zero_terms(self) -> dict[str, int]:
+        """The terms of the loss that were 0 in every step of a training, and in how many."""
+        found = (trial.result.get("zero_terms") for trial in self.complete)
+        listed = [name for names in found if isinstance(names, list) for name in map(str, names)]
+        return dict(Counter(listed))
+
+    def idle_terms(self) -> dict[str, str]:
+        """Swept weight to its term, where the term was 0 in every step of every training."""
+        found = {}
+        for key in self.points.keys:
+            term = key.lstrip("+").replace("loss.lambda_", "loss/")
+            weighted = [trial for trial in self.complete if trial.params.get(key) != 0]
+            if weighted and self.zero_terms.get(term) == len(weighted):
+                found[key] = term
+        return found
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

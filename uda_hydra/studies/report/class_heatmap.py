@@ -1,4 +1,4 @@
-"""IoU of every class over the swept values, and its change against the paper's point."""
+"""IoU of every class over the swept values, and its change from the reference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from uda_hydra.studies.report.analyse import StudyAnalysis
-from uda_hydra.studies.report.metrics import SUBSET, Metric
+from uda_hydra.studies.report.metrics import SUBSET, Metric, key_label
 from uda_hydra.studies.report.plot_style import INK, literal, new_figure
 from uda_hydra.studies.report.points import PointResults
 
@@ -44,10 +44,10 @@ def draw(analysis: StudyAnalysis, points: Sequence[PointResults], names: Sequenc
     if reference:
         changes = _table([[_change(analysis, point, key) for point in points] for key in keys])
         size = max(float(np.nanmax(np.abs(changes), initial=0.0)), 1e-6)
-        _draw_panel(panels[1], changes, names, "change [points]", "RdBu", (-size, size))
+        _draw_panel(panels[1], changes, names, "minus reference [points]", "RdBu", (-size, size))
     _name_rows(panels[0], keys, height)
     for axes in panels:
-        axes.set_xlabel(literal(analysis.points.axis or ""), fontsize=9)
+        axes.set_xlabel(literal(key_label(analysis.points.axis or "")), fontsize=9)
         axes.axhline(len(analysis.classes) - 0.5, color=INK, linewidth=1.5)
         _mark_reference(axes, analysis, points, len(keys))
     return figure
@@ -112,7 +112,7 @@ def _write_numbers(axes: Axes, table: Table, colours: str, limits: tuple[float, 
 def _mark_reference(
     axes: Axes, analysis: StudyAnalysis, points: Sequence[PointResults], height: int
 ) -> None:
-    """A frame around the column of the paper's point."""
+    """A frame around the column of the reference."""
     for column, point in enumerate(points):
         if point is analysis.points.reference:
             corner = column - 0.5, -0.5

@@ -6,18 +6,23 @@ import math
 
 from uda_hydra.studies.report.analyse import Range, StudyAnalysis
 from uda_hydra.studies.report.findings import Finding, make_finding, shown_list
-from uda_hydra.studies.report.points import PointResults, ResponseCurve, same
+from uda_hydra.studies.report.points import (
+    PointResults,
+    ResponseCurve,
+    same,
+    shown_point,
+)
 from uda_hydra.studies.report.statistics import LEVEL, Estimate, estimate, paired
-
-NOT_SIGNIFICANT = "no significant difference"
 
 
 def compare_best(analysis: StudyAnalysis, best: PointResults) -> list[Finding]:
-    """The best point against the paper's."""
+    """The best point against the reference."""
     reference = analysis.points.reference
-    if reference is None or best is reference:
-        kind = "no reference" if reference is None else "best is reference"
-        return [make_finding(analysis, kind)]
+    if reference is None:
+        given = shown_point(analysis.study.reference)
+        return [make_finding(analysis, "no reference", reference=given)] if given else []
+    if best is reference:
+        return [make_finding(analysis, "best is reference")]
     # Every other point could have been the best one.
     others = len(analysis.points.compared) - 1
     alone = analysis.against_reference(best, analysis.key)
@@ -38,7 +43,7 @@ def compare_best(analysis: StudyAnalysis, best: PointResults) -> list[Finding]:
 
 
 def compare_others(analysis: StudyAnalysis) -> list[Finding]:
-    """The points that differ from the paper's, all of them compared at once."""
+    """The points that differ from the reference, all of them compared at once."""
     reference = analysis.points.reference
     others = [point for point in analysis.points.compared if point is not reference]
     if reference is None or len(analysis.points.seeds) < 2 or not others:
@@ -55,7 +60,7 @@ def compare_others(analysis: StudyAnalysis) -> list[Finding]:
             analysis,
             "others",
             others=len(others),
-            different=len(shown) or "none",
+            different=str(len(shown) or "None"),
             verb="differs" if len(shown) == 1 else "differ",
             names=names,
         )
@@ -77,12 +82,12 @@ def effect_of(analysis: StudyAnalysis, found: Range) -> list[Finding]:
 
 
 def compare_curves(analysis: StudyAnalysis) -> list[Finding]:
-    """Every curve against the paper's, each seed averaged over the values that both have."""
+    """Every curve against the reference's, each seed averaged over the values that both have."""
     curves = analysis.points.curves
     if len(curves) < 2:
         return []
-    paper = (curve for curve in curves if same(curve.fixed, analysis.study.reference))
-    second = next(paper, curves[0])
+    given = (curve for curve in curves if same(curve.fixed, analysis.study.reference))
+    second = next(given, curves[0])
     others = [curve for curve in curves if curve is not second]
     pairs = {curve: _shared_values(analysis, curve, second) for curve in others}
     return [
@@ -115,9 +120,9 @@ def curve_key(analysis: StudyAnalysis, found: Range) -> str:
 def _verdict(analysis: StudyAnalysis, found: Estimate) -> str:
     """Whether a difference is significant, and whether it matters."""
     if not found.differs:
-        return NOT_SIGNIFICANT
+        return "Not significant"
     small = abs(found.mean) <= analysis.tolerance
-    return "they differ" + (", by less than the robust range allows" if small else "")
+    return "Significant" + (", but within the robust range" if small else "")
 
 
 def _interval(found: Estimate) -> dict[str, float | int]:

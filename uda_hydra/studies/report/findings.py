@@ -13,63 +13,60 @@ from uda_hydra.studies.report.statistics import LEVEL
 MOST_NAMED = 8
 """The number of points that one sentence names."""
 SENTENCES = {
-    "no trials": "No trial is complete with a finite objective: there is no answer yet.",
-    "one seed": "{metric} {mean}{unit} (one seed); with one seed the spread is not known.",
-    "seeds": "{metric} {mean}{unit} (mean of {seeds:seed}); between seeds it varies by {std}{step} "
-    "(standard deviation).",
-    "front": "Pareto front of {metrics}, {front} of {points:point}: {names}.",
+    "no trials": "No trial has finished with a finite objective yet.",
+    "one seed": "{metric} {mean}{unit} with one seed. The spread between seeds is unknown.",
+    "seeds": "{metric} {mean}{unit}, mean of {seeds:seed}. Standard deviation between seeds: "
+    "{std}{step}.",
+    "front": "Pareto front of {metrics}: {front} of {points:point}. {names}.",
     "best": "Best of {points:point}: {best}, {metric} {mean}{unit} ({over}).",
-    "no reference": "The paper's point is not among those compared: nothing is compared with it.",
-    "best is reference": "The best point is the paper's.",
-    "best, one seed": "Best against the paper's {reference}: no difference can be shown with one "
-    "seed.",
-    "best, same": "Best against the paper's {reference}: {gap:+}{step}, {level} % interval "
-    "[{low:+}, {high:+}] over {seeds:seed} (paired): no significant difference.",
-    "best, chosen": "Best against the paper's {reference}: {gap:+}{step}, {level} % interval "
-    "[{low:+}, {high:+}] over {seeds:seed} (paired); allowing for having chosen the best of "
-    "{others}, [{wide_low:+}, {wide_high:+}]: {verdict}.",
-    "others": "Of {others:other point}, {different} {verb} significantly from the paper's, "
-    "allowing for {others:comparison}{names}.",
-    "effect": "Over all its values {key} changes the {metric} ({chance}, F-test with seeds as "
-    "blocks).",
-    "no effect": "Over all its values {key} has no significant effect ({chance}, F-test with "
-    "seeds as blocks).",
-    "curves, one seed": "{first} against {second}, averaged over {values:value}: no difference can "
-    "be shown with one seed.",
-    "curves": "{first} against {second}, averaged over {values:value}: {gap:+}{step}, {level} % "
-    "interval [{low:+}, {high:+}] over {seeds:seed} (paired): {verdict}.",
-    "classes": "Classes at the best point against the paper's, points of IoU, allowing for "
-    "{classes:class}: {names}.",
-    "no class": "Classes at the best point against the paper's: of {classes:class}, none gains or "
-    "loses significantly.",
-    "range of categories": "Robust range of {key}{doubt}: {names}, {inside} of {values} compared, "
-    "are within {reach} of the best ({best}).",
-    "range of one": "Robust range of {key}{doubt}: not known, only one value was compared.",
+    "flat": "The swept keys had no effect: all {points} points have the same results at every "
+    "seed ({metric} {mean}{unit}).",
+    "equal": "Same results at every seed: {names}.",
+    "idle term": "{key} had no effect: {term} was 0 in every step of every training.",
+    "no reference": "The reference ({reference}) has not been compared.",
+    "best is reference": "The reference is the best point.",
+    "best, one seed": "Best minus reference ({reference}): one seed shows no significance.",
+    "best, same": "Best minus reference ({reference}): {gap:+}{step}, {level} % CI [{low:+}, "
+    "{high:+}], paired over {seeds:seed}. Not significant.",
+    "best, chosen": "Best minus reference ({reference}): {gap:+}{step}, {level} % CI [{low:+}, "
+    "{high:+}], paired over {seeds:seed}; corrected for choosing the best of {others}: "
+    "[{wide_low:+}, {wide_high:+}]. {verdict}.",
+    "others": "{different} of {others:other point} {verb} significantly from the reference, "
+    "corrected for {others:comparison}{names}.",
+    "effect": "{key} affects the {metric} ({chance}, F-test with seeds as blocks).",
+    "no effect": "{key} has no significant effect ({chance}, F-test with seeds as blocks).",
+    "curves, one seed": "{first} minus {second}, mean over {values:value}: one seed shows no "
+    "significance.",
+    "curves": "{first} minus {second}, mean over {values:value}: {gap:+}{step}, {level} % CI "
+    "[{low:+}, {high:+}], paired over {seeds:seed}. {verdict}.",
+    "classes": "Classes that change significantly from the reference to the best point, in points "
+    "of IoU, corrected for {classes:class}: {names}.",
+    "no class": "None of {classes:class} changes significantly from the reference to the best "
+    "point.",
+    "range of categories": "Robust range of {key}{doubt}: {names} ({inside} of {values} compared), "
+    "within {reach} of the best ({best}).",
+    "range of one": "Robust range of {key}{doubt}: unknown, only one value was compared.",
     "range": "Robust range of {key}{doubt}: {first} to {last} ({inside} of {values} values "
-    "compared) are within {reach} of the best ({best}){ends}.",
-    "narrow range": "Robust range of {key}{doubt}: {first} alone of {values} values compared; no "
-    "neighbour is within {reach} of the best ({best}).",
-    "region": "{inside} of {points:point} {verb} within {reach} of the best{doubt}; among them "
-    "{spans}.",
-    "importance": "Importance (fANOVA; the shares sum to one even where only noise varies): "
-    "{shares}.",
-    "caution: one seed": "With one seed the spread between seeds is not known: points cannot be "
-    "distinguished, and best and range may be the seed's.",
-    "caution: spread": "Between seeds a point varies by {spread}{step} (standard deviation, "
-    "averaged over points); the border of a range is no sharper than that.",
-    "caution: unequal seeds": "Compared are the {compared} of {points:point} that have seeds "
-    "{names}, over these seeds; the others are shown hollow.",
-    "caution: zero terms": "In {trials:trial} a term of the loss with a weight was 0 in every step "
-    "and had no part in the training: {names}.",
-    "caution: pruned": "Pruned trials are not responses: they are listed, and left out otherwise.",
-    "caution: best": "miou/best is selected on target labels: the best of many evaluations, which "
-    "cannot be chosen without these labels. miou/last is not.",
-    "caution: labels": "Points are compared on target labels: without them this choice cannot be "
-    "made.",
+    "compared), within {reach} of the best ({best}){ends}.",
+    "narrow range": "Robust range of {key}{doubt}: only {first} ({inside} of {values} values "
+    "compared); its neighbours are not within {reach} of the best ({best}).",
+    "region": "{inside} of {points:point} {verb} within {reach} of the best{doubt}: {spans}.",
+    "importance": "Importance (fANOVA): {shares}. The shares add up to 100 % even if only noise "
+    "varies.",
+    "caution: one seed": "With one seed, differences between points may be noise.",
+    "caution: spread": "Standard deviation between seeds: {spread}{step}, mean over points. The "
+    "ends of a range are no more precise.",
+    "caution: unequal seeds": "{compared} of {points:point} have seeds {names} and are compared "
+    "over them. The others are hollow in the figures.",
+    "caution: zero terms": "Loss terms that were 0 in every step of a training: {names}.",
+    "caution: pruned": "Pruned trials are listed and not used.",
+    "caution: best": "miou/best is selected on target labels, as the best of many evaluations. "
+    "miou/last is not.",
+    "caution: labels": "Points are compared on target labels, which are unavailable in practice.",
     "selection": "{score}: rank correlation with target mIoU {rank} (mean over {seeds:seed}, "
-    "{points:point}); would have chosen {chosen}{cost}.",
-    "selection, no rank": "{score}: rank correlation not defined with {points:point}; would have "
-    "chosen {chosen}{cost}.",
+    "{points:point}). It would choose {chosen}{cost}.",
+    "selection, no rank": "{score}: no rank correlation over {points:point}. It would choose "
+    "{chosen}{cost}.",
 }
 
 

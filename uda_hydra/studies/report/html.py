@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape as escape_markup
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
 
-from uda_hydra.files import printable
+from uda_hydra.files import printable, quoted
+from uda_hydra.studies.records import Trial
 from uda_hydra.studies.report import tables
 from uda_hydra.studies.report.analyse import StudyAnalysis
 from uda_hydra.studies.report.selection import choices
 from uda_hydra.studies.report.summary import describe_progress, find_all, find_choices
+from uda_hydra.studies.report.trainings import run_of
 
 FEW = 40
 """Tables of more points are folded."""
+INTERACTIVE = "interactive.html"
+"""A page of its own, because it holds 5 MB of plotly."""
 OF_KEYS = ("importance", "slices", "pairs", "parallel")
 
 STYLE = """
@@ -31,8 +39,10 @@ img { max-width: 100%; height: auto; background: #fff; border: 1px solid var(--l
   border-radius: 6px; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
-  white-space: nowrap; font-variant-numeric: tabular-nums; }
+  white-space: nowrap; font-variant-numeric: tabular-nums; vertical-align: top; }
 th { background: var(--shade); } th:first-child, td:first-child { text-align: left; }
+table.words th, table.words td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+table.words td:first-child { white-space: nowrap; } a { color: inherit; }
 pre { background: var(--shade); border: 1px solid var(--line); border-radius: 6px;
   padding: .6rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 """
@@ -48,8 +58,9 @@ class Picture:
     """A figure as a file."""
 
     name: str
-    """Name of the PNG file, without its ending."""
+    """Name of its files, without their ending."""
     png: bytes
+    pdf: bytes
     alt: str
     """A description for readers who cannot see it."""
     caption: str
@@ -59,7 +70,8 @@ class Picture:
         data = base64.b64encode(self.png).decode("ascii")
         return (
             f'<figure><img alt="{escape(self.alt)}" src="data:image/png;base64,{data}">'
-            f"<figcaption>{escape(self.caption)}</figcaption></figure>"
+            f'<figcaption>{escape(self.caption)} <a href="{self.name}.pdf">PDF</a></figcaption>'
+            "</figure>"
         )
 
 
@@ -82,18 +94,34 @@ def items(lines: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """A table under its first row; nothing for a head alone."""
+class Link(NamedTuple):
+    """Text that leads to a file or a page."""
+
+    text: str
+    address: str
+
+
+def table(rows: Sequence[Sequence[str | Link]], *, kind: str = "numbers") -> str:
+    """A table under its first row; nothing for a head alone.
+
+    ``kind`` is numbers, to the right on one line, or words, to the left and wrapped.
+    """
     if len(rows) < 2:
         return ""
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in rows[0])
+    head = "".join(f'<th scope="col">{_cell(cell)}</th>' for cell in rows[0])
     body = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
+        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
     )
     return (
-        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>\n'
+        f'<div class="wide" tabindex="0"><table class="{kind}"><thead><tr>{head}</tr></thead>\n'
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def _cell(cell: str | Link) -> str:
+    if isinstance(cell, Link):
+        return f'<a href="{escape(cell.address)}">{escape(cell.text)}</a>'
+    return escape(cell)
 
 
 def folded(name: str, html: str) -> str:
@@ -107,9 +135,13 @@ def code(text: str) -> str:
 
 
 def report_page(
-    analysis: StudyAnalysis, pictures: Sequence[Picture], failures: Sequence[str] = ()
+    analysis: StudyAnalysis,
+    pictures: Sequence[Picture],
+    failures: Sequence[str] = (),
+    *,
+    folder: Path,
 ) -> str:
-    """The whole report as one file; ``failures`` says which figures could not be drawn."""
+    """The whole report as one file in ``folder``; ``failures``: figures that were not drawn."""
     study = analysis.study
 
     def drawn(*names: str) -> str:
@@ -119,19 +151,55 @@ def report_page(
     if len(analysis.points.all) > FEW:
         points = folded(f"{len(analysis.points.all)} points", points)
     chosen = find_choices(analysis, choices(analysis))
+    all_trials = folded(f"{len(study.trials)} trials", table(_linked_trials(analysis, folder)))
     return page(
         study.name,
         f"{study.question}\n{describe_progress(analysis)}",
         [
             ("Answer", items([*map(str, find_all(analysis)), *failures])),
             ("Response", drawn("response")),
-            ("The swept keys together", drawn(*OF_KEYS)),
+            ("Interactive", _cell(Link(INTERACTIVE, INTERACTIVE)) if pictures else ""),
+            ("All swept keys", drawn(*OF_KEYS)),
             ("Points", points + items(tables.legend(analysis))),
             ("Pareto front", drawn("pareto") + table(tables.front(analysis))),
-            ("Which classes pay", drawn("classes")),
+            ("Classes", drawn("classes")),
+            ("Learning curves", drawn("learning")),
             ("Without target labels", items([*map(str, chosen)]) + drawn("label_free")),
-            ("Not in the curves", table(tables.left_out(analysis))),
-            ("All trials", folded(f"{len(study.trials)} trials", table(tables.trials(analysis)))),
-            ("How it was made", code(study.command) + table(tables.facts(analysis))),
+            ("Trials left out", table(tables.left_out(analysis), kind="words")),
+            ("All trials", all_trials),
+            ("Commands", _commands(analysis)),
+            ("Facts", table(tables.facts(analysis), kind="words")),
         ],
     )
+
+
+def _linked_trials(analysis: StudyAnalysis, folder: Path) -> list[list[str | Link]]:
+    """The table of trials: numbers lead to runs in MLflow, folders to files."""
+    head, *rows = tables.trials(analysis)
+    ordered = sorted(analysis.study.trials, key=lambda trial: trial.number)
+    return [
+        [*head],
+        *(
+            [_run(trial, row[0]), *row[1:-1], Link(row[-1], _way(folder, trial.folder))]
+            for trial, row in zip(ordered, rows, strict=True)
+        ),
+    ]
+
+
+def _run(trial: Trial, text: str) -> str | Link:
+    address = run_of(trial)
+    return Link(text, address) if address else text
+
+
+def _way(start: Path, end: Path) -> str:
+    """The relative address of a folder."""
+    return quote(Path(os.path.relpath(end, start)).as_posix())
+
+
+def _commands(analysis: StudyAnalysis) -> str:
+    """The command lines of the study, of the best point and the reference, and of a copy."""
+    named = {f"{name}, one seed": line for name, line in tables.commands(analysis).items()}
+    copy = f"python launch.py task=export_study {quoted(f'output={analysis.study.folder}')}"
+    lines = {"The study": analysis.study.command} | named
+    lines["A copy for today's Optuna and optuna-dashboard"] = copy
+    return "".join(f"<p>{escape(name)}:</p>{code(line)}" for name, line in lines.items())

@@ -21,6 +21,20 @@ NAMES = {
     "peak_memory_gb": "peak memory",
 }
 UNITS = {"seconds": "s", "peak_memory_gb": "GB"}
+TERMS = {
+    "adv": "adversarial",
+    "ce": "cross-entropy",
+    "disc": "discriminator",
+    "ent": "entropy",
+    "feat": "feature contrast",
+    "kd": "distillation",
+    "lov": "Lovasz",
+    "out": "output contrast",
+    "rce": "reverse cross-entropy",
+    "reg": "regularisation",
+    "seg": "segmentation",
+}
+"""Terms of the loss whose key is an abbreviation."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,19 @@ class Metric:
         if not math.isfinite(value):
             return "-"
         return format(value, f"{sign}.2f" if self.is_share or abs(value) >= 100 else f"{sign}.4g")
+
+
+def key_label(key: str) -> str:
+    """The label of a swept key's axis: what it is in words, and below that the key itself."""
+    group, _, name = key.lstrip("+").rpartition(".")
+    if not group:
+        return name
+    words = name.split("_")
+    if name.startswith("lambda_"):
+        head = " (auxiliary head)" if words[-1] == "aux" else ""
+        term = [TERMS.get(word, word) for word in words[1:] if word != "aux"]
+        words = ["weight of the", *term, f"loss{head}"]
+    return f"{' '.join(words)}\n{key}"
 
 
 def shown_value(value: Value) -> str:

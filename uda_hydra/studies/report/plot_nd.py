@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from uda_hydra.files import is_number
 from uda_hydra.studies.report.analyse import StudyAnalysis
-from uda_hydra.studies.report.metrics import shown_value
+from uda_hydra.studies.report.metrics import key_label, shown_value
 from uda_hydra.studies.report.plot_style import (
     COLOURS,
     INK,
@@ -38,16 +39,16 @@ FEW = 8
 
 def draw_importance(shares: dict[str, Estimate]) -> Figure:
     """Importance of every key, most important on top; whiskers: range over random forests."""
-    figure = new_figure(7.0, 1.1 + 0.4 * len(shares))
+    figure = new_figure(7.0, 1.1 + 0.5 * len(shares))
     axes = figure.add_subplot()
     style_axes(axes)
     keys = [*reversed(shares)]
-    names = [literal(key) for key in keys]
+    names = [literal(key_label(key)) for key in keys]
     means = [100 * shares[key].mean for key in keys]
     spread = [100 * shares[key].std for key in keys]
     axes.barh(names, means, xerr=spread, color=COLOURS[0], ecolor=INK, capsize=3, height=0.6)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("share of the objective's variance explained [%]")
+    axes.set_xlabel("share of the variance of the objective [%]")
     return figure
 
 
@@ -152,10 +153,10 @@ def draw_parallel(analysis: StudyAnalysis, keys: Sequence[str]) -> Figure:
     for point in _best_points(analysis):
         mean = analysis.mean(point).mean
         places = [*(heights[key][point] for key in keys), float(colours(mean))]
-        name = {analysis.points.reference: "paper", analysis.best: "best"}.get(point)
+        name = {analysis.points.reference: "reference", analysis.best: "best"}.get(point)
         axes.plot(
             places,
-            "--" if name == "paper" else "-",
+            "--" if name == "reference" else "-",
             color=INK if name else ramp(colours(mean)),
             linewidth=2.4 if name else 1.0,
             alpha=1.0 if name else 0.7,
@@ -166,8 +167,8 @@ def draw_parallel(analysis: StudyAnalysis, keys: Sequence[str]) -> Figure:
         _write_values(axes, place, heights[key], key)
     for height, value in ((0.0, colours.vmin), (1.0, colours.vmax)):
         _write(axes, len(keys), height, analysis.objective.show(value))
-    names = [literal(name) for name in (*keys, analysis.objective.label)]
-    axes.set_xticks(range(len(names)), names, fontsize=9, rotation=12)
+    names = [literal(name) for name in (*map(key_label, keys), analysis.objective.label)]
+    axes.set_xticks(range(len(names)), names, fontsize=8)
     axes.set_yticks([])
     axes.grid(axis="x", color="#8c959f")
     axes.spines[:].set_visible(False)
@@ -176,7 +177,7 @@ def draw_parallel(analysis: StudyAnalysis, keys: Sequence[str]) -> Figure:
 
 
 def _best_points(analysis: StudyAnalysis) -> list[PointResults]:
-    """The best points, the very best last; the paper's is always among them."""
+    """The best points, the very best last; the reference is always among them."""
 
     def rank(point: PointResults) -> tuple[bool, float]:
         return point is analysis.points.reference, analysis.sign * analysis.mean(point).mean
@@ -196,7 +197,9 @@ def _write_values(axes: Axes, place: int, heights: dict[PointResults, float], ke
     """The values of a key along its axis: all of a few, the ends of many."""
     named = {height: shown_value(point.params[key]) for point, height in heights.items()}
     if len(named) > FEW:
-        named = {height: named[height] for height in (min(named), max(named))}
+        values = {height: point.params[key] for point, height in heights.items()}
+        ends = {height: values[height] for height in (min(values), max(values))}
+        named = {h: f"{v:.3g}" if is_number(v) else shown_value(v) for h, v in ends.items()}
     for height, name in named.items():
         _write(axes, place, height, name)
 

@@ -50,7 +50,7 @@ class PointResults:
 
 @dataclass(frozen=True, eq=False)
 class ResponseCurve:
-    """StudyPoints that differ in one swept key alone, by increasing value."""
+    """Points that differ in one swept key alone, by increasing value."""
 
     fixed: Point
     """The values of the other swept keys; empty where there is one curve."""
@@ -120,7 +120,7 @@ class StudyPoints:
 
     @cached_property
     def reference(self) -> PointResults | None:
-        """The paper's point, if it is among those compared."""
+        """The reference, if it is among those compared."""
         return next((p for p in self.compared if same(p.params, self.study.reference)), None)
 
     def mean(self, point: PointResults, key: str) -> Estimate:

@@ -31,9 +31,7 @@ def describe_progress(analysis: StudyAnalysis) -> str:
     others = [(states.count(state), state) for state in unhappy]
     others.append((len(analysis.not_finite), "not finite"))
     rest = ", ".join(f"{number} {state}" for number, state in others if number)
-    text += f"; {rest}" if rest else ""
-    unfinished = states.count("running") + states.count("waiting")
-    return text + (f"; unfinished: {unfinished} of {len(states)}" if unfinished else "")
+    return f"{text}; {rest}" if rest else text
 
 
 def find_all(analysis: StudyAnalysis) -> list[Finding]:
@@ -43,6 +41,8 @@ def find_all(analysis: StudyAnalysis) -> list[Finding]:
     if not analysis.points.keys:
         alone = _seeds_alone(analysis, analysis.best)
         return [alone, *_zero_terms(analysis), *_cautions_of_objective(analysis)]
+    if analysis.is_flat:
+        return [*_idle_terms(analysis), *_equals(analysis), *_cautions(analysis)]
     return [
         *_front(analysis),
         _best(analysis, analysis.best),
@@ -53,6 +53,8 @@ def find_all(analysis: StudyAnalysis) -> list[Finding]:
         *comparisons.compare_curves(analysis),
         *_importance(analysis),
         *comparisons.compare_classes(analysis, analysis.best),
+        *_idle_terms(analysis),
+        *_equals(analysis),
         *_cautions(analysis),
     ]
 
@@ -134,12 +136,12 @@ def _range(analysis: StudyAnalysis, found: Range) -> Finding:
         values=values,
         reach=shown_tolerance(analysis),
         best=f"{shown_value(found.best.params[axis])}: {best}",
-        ends=f"; it reaches the {ends} value compared and may extend further" if ends else "",
+        ends=f"; it may extend beyond the {ends} value" if ends else "",
     )
 
 
 def _doubt(analysis: StudyAnalysis) -> str:
-    return " (one seed; another may disagree)" if len(analysis.points.seeds) == 1 else ""
+    return " (one seed)" if len(analysis.points.seeds) == 1 else ""
 
 
 def _region(analysis: StudyAnalysis) -> Finding:
@@ -197,12 +199,28 @@ def _cautions(analysis: StudyAnalysis) -> list[Finding]:
 
 def _zero_terms(analysis: StudyAnalysis) -> list[Finding]:
     """The terms of the loss that were 0 throughout a training, though their weight is not."""
-    terms = [trial.result.get("zero_terms") for trial in analysis.complete]
-    idle = [names for names in terms if isinstance(names, list) and names]
-    if not idle:
-        return []
-    names = shown_list([*dict.fromkeys(str(name) for one in idle for name in one)])
-    return [make_finding(analysis, "caution: zero terms", trials=len(idle), names=names)]
+    swept = analysis.idle_terms().values()
+    idle = {name: number for name, number in analysis.zero_terms.items() if name not in swept}
+    names = shown_list([f"{name} ({count(number, 'training')})" for name, number in idle.items()])
+    return [make_finding(analysis, "caution: zero terms", names=names)] if idle else []
+
+
+def _idle_terms(analysis: StudyAnalysis) -> list[Finding]:
+    """The swept weights of terms that were 0 throughout every training."""
+    return [
+        make_finding(analysis, "idle term", key=key, term=term)
+        for key, term in analysis.idle_terms().items()
+    ]
+
+
+def _equals(analysis: StudyAnalysis) -> list[Finding]:
+    """The points that have the same results."""
+    if analysis.is_flat:
+        (group,) = analysis.equals
+        mean = analysis.mean(group[0]).mean
+        return [make_finding(analysis, "flat", points=len(group), mean=mean)]
+    groups = [" = ".join(point.name for point in group) for group in analysis.equals]
+    return [make_finding(analysis, "equal", names=shown_list(groups, "; "))] if groups else []
 
 
 def _cautions_of_objective(analysis: StudyAnalysis) -> list[Finding]:
@@ -220,7 +238,7 @@ def _choice(analysis: StudyAnalysis, found: Choice) -> Finding:
         ", as good as the best"
         if found.cost < 0.005
         else f", which costs {objective.show(found.cost)} points of mIoU "
-        f"(a blind choice {objective.show(found.chance)} on average)"
+        f"(a random choice: {objective.show(found.chance)})"
     )
     return make_finding(
         analysis,

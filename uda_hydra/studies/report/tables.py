@@ -12,6 +12,7 @@ from uda_hydra.files import csv_cell, is_number
 from uda_hydra.published import Curve, sensitivity
 from uda_hydra.studies.records import Trial
 from uda_hydra.studies.report.analyse import StudyAnalysis
+from uda_hydra.studies.report.commands import command_of
 from uda_hydra.studies.report.findings import shown_tolerance
 from uda_hydra.studies.report.metrics import Metric, shown_value
 from uda_hydra.studies.report.points import PointResults, equal, shown_point
@@ -43,9 +44,8 @@ def legend(analysis: StudyAnalysis) -> list[str]:
 def points(analysis: StudyAnalysis, chosen: Sequence[PointResults] | None = None) -> Rows:
     """A line per point, all by default: values, seeds, mean, spread, interval, published values.
 
-    Means and differences are over the compared seeds, in shown units; the difference to the
-    paper's point is paired over seeds and its interval stands for one comparison alone; one seed
-    makes no difference.
+    Means and differences are over the compared seeds, in shown units. The difference to the
+    reference is paired over seeds, and its interval holds for one comparison alone.
     """
     curves = published(analysis)
     head = [*analysis.points.keys, "seeds", "n"]
@@ -72,7 +72,7 @@ def _point(analysis: StudyAnalysis, point: PointResults, curves: Sequence[Curve]
         values = (change.mean, change.low, change.high)
         row += [analysis.objective.show(value, "+") for value in values]
     remarks = {
-        "best": point is analysis.best,
+        "best": point is analysis.best and not analysis.is_flat,
         "reference": point is reference,
         "not compared": not compared,
     }
@@ -86,12 +86,19 @@ def _point(analysis: StudyAnalysis, point: PointResults, curves: Sequence[Curve]
 
 
 def trials(analysis: StudyAnalysis) -> Rows:
-    """A line per trial, with every number of its result as it is stored (shares in 0..1)."""
+    """A line per trial, with every number of its result, shares in per cent like everywhere."""
     ordered = sorted(analysis.study.trials, key=lambda trial: trial.number)
     results = {key: None for t in ordered for key, v in t.result.items() if _is_finite(v)}
     keys = [key for key in results if key not in analysis.study.objectives]
-    head = ["trial", "state", "seed", *analysis.points.keys, *analysis.study.objectives, *keys]
+    named = [*analysis.study.objectives, *keys]
+    head = ["trial", "state", "seed", *analysis.points.keys, *map(_heading, named)]
     return [[*head, "note", "folder"], *(_trial(analysis, trial, keys) for trial in ordered)]
+
+
+def _heading(key: str) -> str:
+    """A key of the result and its unit."""
+    unit = Metric(key).unit
+    return f"{key} [{unit}]" if unit else key
 
 
 def _trial(analysis: StudyAnalysis, trial: Trial, keys: Sequence[str]) -> list[str]:
@@ -100,21 +107,18 @@ def _trial(analysis: StudyAnalysis, trial: Trial, keys: Sequence[str]) -> list[s
         shown_value(trial.params[key]) if key in trial.params else ""
         for key in analysis.points.keys
     ]
-    row += [f"{value:.6g}" for value in trial.values]
-    row += [""] * (len(analysis.study.objectives) - len(trial.values))
-    numbers = (trial.result.get(key) for key in keys)
-    row += [f"{number:.6g}" if _is_finite(number) else "" for number in numbers]
-    return [*row, trial.note, _below(trial.folder, analysis.study.folder)]
+    numbers = [analysis.value(trial, key) for key in (*analysis.study.objectives, *keys)]
+    row += [f"{number:.6g}" if math.isfinite(number) else "" for number in numbers]
+    return [*row, trial.note, below(trial.folder, analysis.study.folder)]
 
 
 def front(analysis: StudyAnalysis) -> Rows:
-    """The Pareto front by its numbers in the figure; the head alone with one objective."""
+    """The Pareto front by the first objective; the head alone with one objective."""
     keys = analysis.study.objectives
-    head = ["number", "point", *(Metric(key).label for key in keys)]
+    head = ["point", *(Metric(key).label for key in keys)]
     points = analysis.front if len(keys) > 1 else ()
     rows = [
-        [str(n), p.name, *(Metric(k).show(analysis.points.mean(p, k).mean) for k in keys)]
-        for n, p in enumerate(points, start=1)
+        [p.name, *(Metric(k).show(analysis.points.mean(p, k).mean) for k in keys)] for p in points
     ]
     return [head, *rows]
 
@@ -143,10 +147,10 @@ def facts(analysis: StudyAnalysis) -> Rows:
         ["fact", "value"],
         ["objective", ", ".join(" ".join(goal) for goal in goals)],
         *([f"space of {key}", values] for key, values in study.space.items()),
-        ["paper's point", shown_point(study.reference)],
+        ["reference", shown_point(study.reference)],
         ["seeds", " ".join(map(str, study.seeds))],
         ["robust range", f"within {shown_tolerance(analysis)} of the best"],
-        *([name, value] for name, value in study.facts.items()),
+        *([name, value] for name, value in study.facts.items() if name != "command"),
     ]
 
 
@@ -167,10 +171,21 @@ def aligned(rows: Rows) -> list[str]:
     ]
 
 
+def commands(analysis: StudyAnalysis) -> dict[str, str]:
+    """The command lines of the best point and of the reference, each with the first seed."""
+    best = None if analysis.is_flat else analysis.best
+    points = {"Best point": best, "Reference": analysis.points.reference}
+    return {
+        name: command_of(analysis.study, point.params, analysis.points.seeds[0])
+        for name, point in points.items()
+        if point is not None
+    }
+
+
 def _is_finite(value: object) -> bool:
     return is_number(value) and math.isfinite(value)
 
 
-def _below(path: Path, folder: Path) -> str:
+def below(path: Path, folder: Path) -> str:
     """A path relative to the study's folder where it lies inside."""
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()

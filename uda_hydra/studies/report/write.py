@@ -11,7 +11,7 @@ from uda_hydra.files import printable, remove_leftovers, write_atomically, write
 from uda_hydra.studies.records import Study, Value
 from uda_hydra.studies.report import summary, tables
 from uda_hydra.studies.report.analyse import WITHIN, StudyAnalysis
-from uda_hydra.studies.report.html import report_page
+from uda_hydra.studies.report.html import INTERACTIVE, report_page
 from uda_hydra.studies.report.selection import choices
 
 WIDTH = 110
@@ -38,7 +38,7 @@ class StudyReport:
 
 
 def write(study: Study, folder: Path | None = None, tolerance: float = WITHIN) -> StudyReport:
-    """Write ``report.html``, its figures as PNG, ``points.csv`` and ``trials.csv``.
+    """Write ``report.html``, its figures, ``points.csv``, ``trials.csv``, ``interactive.html``.
 
     They go to ``folder``, the study's ``report/`` by default, and replace the report that lies
     there, figures that are no longer drawn included. Any state of a study will do. ``tolerance``
@@ -47,6 +47,7 @@ def write(study: Study, folder: Path | None = None, tolerance: float = WITHIN) -
     """
     # Late: figures take seconds to import, and the summary needs none.
     from uda_hydra.studies.report.figures import draw_all
+    from uda_hydra.studies.report.interactive import interactive_page
 
     analysis = StudyAnalysis(study, tolerance)
     folder = folder or study.folder / "report"
@@ -56,14 +57,17 @@ def write(study: Study, folder: Path | None = None, tolerance: float = WITHIN) -
         remove_leftovers(folder)
     drawn, failures = draw_all(analysis)
     figures = tuple(_write(folder / f"{one.name}.png", one.png) for one in drawn)
-    for stale in {*folder.glob("*.png")} - {*figures}:
+    vectors = [_write(folder / f"{one.name}.pdf", one.pdf) for one in drawn]
+    for stale in {*folder.glob("*.png"), *folder.glob("*.pdf")} - {*figures, *vectors}:
         stale.unlink(missing_ok=True)
+    if drawn:
+        write_text(folder / INTERACTIVE, interactive_page(analysis))
     sheets = {"points.csv": tables.points(analysis), "trials.csv": tables.trials(analysis)}
     files = [folder / name for name in sheets]
     for file in files:
         write_text(file, tables.as_csv(sheets[file.name]))
     page = folder / "report.html"
-    write_text(page, report_page(analysis, drawn, failures))
+    write_text(page, report_page(analysis, drawn, failures, folder=folder))
     best = analysis.best
     return StudyReport(
         page,
@@ -91,6 +95,7 @@ def _text(analysis: StudyAnalysis) -> str:
         summary.describe_progress(analysis),
     ]
     rows, faults = _points(analysis), _faults(analysis)
+    faults += [f"{name}: {line}" for name, line in tables.commands(analysis).items()]
     chosen = summary.find_choices(analysis, choices(analysis))
     sentences = [*map(str, [*summary.find_all(analysis), *chosen])]
     sentences += tables.legend(analysis) if analysis.best else []

@@ -1,0 +1,55 @@
+"""What can be chosen: config groups and their options, each in the words of its own file."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CONF, SWEEPS = ROOT / "conf", ROOT / "sweeps"
+WIDTH = 79
+"""Columns of a text for the terminal."""
+GROUP = re.compile(r"^  - (\w+): \S+ +# (.+)$", re.MULTILINE)
+"""A group in the list of defaults, and the comment that says what it decides."""
+
+
+def config_groups() -> dict[str, str]:
+    """Each config group and what it decides."""
+    return dict(GROUP.findall((CONF / "config.yaml").read_text()))
+
+
+def options(group: str) -> dict[str, str]:
+    """Each option of a group and the first sentence of its file; parts of others are left out."""
+    folder = SWEEPS if group == "sweep" else CONF / group
+    names = {path.relative_to(folder).with_suffix(""): path for path in folder.rglob("*.yaml")}
+    return {str(n): first_sentence(names[n]) for n in sorted(names) if n.parts[0] != "base"}
+
+
+def first_sentence(path: Path) -> str:
+    """The first sentence of the comment that a YAML file begins with; "" if there is none."""
+    words = []
+    for line in path.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        text, command, _ = line.removeprefix("#").partition("python launch.py")
+        if not text.strip().startswith("@package"):
+            words.append(text.strip())
+        if command:
+            break
+    return re.split(r"(?<=[.?])\s", " ".join(filter(None, words)))[0]
+
+
+def describe_groups() -> str:
+    """The config groups for ``--help``."""
+    groups = config_groups()
+    width = max(map(len, groups))
+    return "\n".join(
+        textwrap.fill(
+            text,
+            WIDTH,
+            initial_indent=f"  {name:<{width}}  ",
+            subsequent_indent=" " * (width + 4),
+        )
+        for name, text in groups.items()
+    )

@@ -154,7 +154,7 @@ def test_panels_show_labels_before_and_after_they_are_rectified(make_trainer):
 def test_a_file_without_prototypes_is_refused(tmp_path, content):
     file = tmp_path / "prototypes.pth"
     file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
-    with pytest.raises(ValueError, match=r"method\.prototypes="):
+    with pytest.raises(UserError, match=r"method\.prototypes="):
         read_prototypes(str(file))
 
 

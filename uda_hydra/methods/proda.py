@@ -17,6 +17,7 @@ from torch.func import functional_call
 import uda_hydra.losses as L
 from uda_hydra.augment.released import shifted_too_far
 from uda_hydra.augment.warp import warp_batch
+from uda_hydra.errors import UserError
 from uda_hydra.memory import EmaTeacher, MovingPrototypes, class_means, running_mean
 from uda_hydra.methods.base import (
     Item,
@@ -265,7 +266,7 @@ def read_prototypes(file: str) -> Float[Tensor, "k d"]:
         raise
     except Exception as error:
         # What torch raises depends on where the damage is.
-        raise ValueError(f"method.prototypes={file}: cannot be read, {error}") from error
+        raise UserError(f"method.prototypes={file}: cannot be read, {error}") from error
     if not (isinstance(found, Tensor) and found.dim() == 2 and found.is_floating_point()):
-        raise ValueError(f"method.prototypes={file}: is not one tensor with a row for each class")
+        raise UserError(f"method.prototypes={file}: is not one tensor with a row for each class")
     return found

@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Override
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from uda_hydra.build import published_as
 from uda_hydra.catalogue import SWEEPS, first_sentence
 from uda_hydra.config import settings
 from uda_hydra.engine.device import find_device
@@ -139,7 +140,7 @@ class StudySpec:
                 "command": self.command,
                 "method": method,
                 "dataset": self.config.dataset.name,
-                "published": self.config.published or method,
+                "published": published_as(self.config),
                 "network": self.choices["model"],
                 "steps": str(self.config.trainer.steps),
                 "pruner": self.choices["hydra/sweeper/pruner"],

@@ -28,7 +28,7 @@ from uda_hydra.errors import explain
         ("hydra/sweeper/pruner=medan", "did you mean hydra/sweeper/pruner=median?"),
         (
             "hydra/launcher=ray",
-            "needs a package: pip install hydra-ray-launcher",
+            "needs a package: pip install 'uda_hydra[ray]'",
         ),
         ("hydra.sweeper.n_trial=3", "did you mean hydra.sweeper.n_trials?"),
         ("hydra.sweeper.param.x=3", "did you mean hydra.sweeper.params?"),

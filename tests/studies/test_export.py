@@ -61,6 +61,7 @@ def test_a_copy_has_the_tables_of_later_versions(exported, tmp_path):
     assert not [*tmp_path.glob(".*.tmp")]
 
 
+@pytest.mark.slow
 def test_today_s_optuna_reads_the_copy(exported, tmp_path):
     if not NEXT.is_file():
         pytest.skip("no .venv-next here (make test-next makes it)")

@@ -11,7 +11,6 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import omegaconf
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -37,15 +36,8 @@ class Stage(NamedTuple):
         return Path(self.config.output)
 
 
-def register_resolver() -> None:
-    """Make ``${stage:<name>}``, the folder of an earlier stage, known to OmegaConf."""
-    # Before OmegaConf 2.4 register_resolver is a function of other arguments.
-    old = omegaconf.__version__.startswith("2.3.")
-    add = OmegaConf.register_new_resolver if old else OmegaConf.register_resolver
-    add("stage", _folder_of, replace=True)
-
-
-def _folder_of(name: str, *, _root_: DictConfig) -> str:
+def folder_of(name: str, *, _root_: DictConfig) -> str:
+    """What ``${stage:<name>}`` stands for: the folder of an earlier stage."""
     if _root_.folders is None:
         # The stages are not planned yet.
         return f"<{name}>"

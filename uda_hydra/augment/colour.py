@@ -9,6 +9,7 @@ import torchvision.transforms.functional as vision
 from jaxtyping import UInt8
 from torch import Tensor
 
+from uda_hydra.augment.checks import check, check_probabilities, check_ranges, check_sizes
 from uda_hydra.augment.photometric import Jitter
 from uda_hydra.augment.picture import from_pillow, to_pillow
 from uda_hydra.augment.training import SourceView, TargetView
@@ -45,17 +46,11 @@ class ColourView:
     active = True
 
     def __post_init__(self) -> None:
-        _check("colours", self.colours in DOMAINS, f"one of {', '.join(DOMAINS)}", self.colours)
-        for key in ("jitter", "grey", "mirror"):
-            value = getattr(self, key)
-            _check(key, 0 <= value <= 1, "in [0, 1]", value)
-        _check("hue", 0 <= self.hue <= 0.5, "in [0, 0.5]", self.hue)
-        for key in ("blur", "scale_range"):
-            span = getattr(self, key)
-            ordered = span is None or (len(span) == 2 and 0 < span[0] <= span[1])
-            _check(key, ordered, "[smallest, largest], both positive, or null", span)
-        fits = self.crop is None or (len(self.crop) == 2 and min(self.crop) > 0)
-        _check("crop", fits, "[width, height] in pixels or null", self.crop)
+        check("colours", self.colours in DOMAINS, f"one of {', '.join(DOMAINS)}", self.colours)
+        check("hue", 0 <= self.hue <= 0.5, "in [0, 0.5]", self.hue)
+        check_probabilities(jitter=self.jitter, grey=self.grey, mirror=self.mirror)
+        check_ranges(blur=self.blur, scale_range=self.scale_range)
+        check_sizes(crop=self.crop)
 
     @property
     def from_file(self) -> bool:
@@ -137,8 +132,3 @@ def padded_crop(view: View, size: tuple[int, int], random: Random) -> View:
 
 def _size(image: UInt8[Tensor, "3 h w"]) -> tuple[int, int]:
     return image.shape[2], image.shape[1]
-
-
-def _check(name: str, holds: bool, wanted: str, value: object) -> None:
-    if not holds:
-        raise ValueError(f"augmentation.{name} must be {wanted}, got {value}")

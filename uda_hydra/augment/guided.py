@@ -10,9 +10,16 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import UInt8
 from torch import Tensor
 
+from uda_hydra.augment.checks import check_probabilities, check_ranges, check_sizes
 from uda_hydra.augment.picture import from_pillow, to_pillow
 from uda_hydra.augment.policies import auto_augment
-from uda_hydra.augment.training import AS_THEY_ARE, RandomView, SourceView, TargetView
+from uda_hydra.augment.training import (
+    AS_THEY_ARE,
+    RandomView,
+    SourceView,
+    TargetView,
+    Unvaried,
+)
 from uda_hydra.augment.view import first_accepted
 from uda_hydra.augment.warp import warp
 from uda_hydra.types import IGNORE, Crop, Mirror, Resize, View
@@ -38,7 +45,7 @@ class Guided(Protocol):
 
 
 @dataclass(frozen=True)
-class VariedCrop:
+class VariedCrop(Unvaried):
     """A crop of the rescaled target that shows many classes: CaCo's retraining, Seg-Uncertainty.
 
     It is drawn again, ten times in all, until its pseudo labels have more than ``min_values``
@@ -64,31 +71,9 @@ class VariedCrop:
     from_file = True
 
     def __post_init__(self) -> None:
-        for name in ("base", "crop"):
-            size = getattr(self, name)
-            if size is not None and not (len(size) == 2 and min(size) > 0):
-                raise ValueError(
-                    f"augmentation.{name} must be [width, height] in pixels, got {size}"
-                )
-        if not (len(self.scale_range) == 2 and 0 < self.scale_range[0] <= self.scale_range[1]):
-            raise ValueError(
-                "augmentation.scale_range must be [smallest, largest], both positive, "
-                f"got {self.scale_range}"
-            )
-        if not 0 <= self.mirror <= 1:
-            raise ValueError(
-                f"augmentation.mirror must be a probability, 0 to 1, got {self.mirror}"
-            )
-
-    def source(
-        self,
-        image: UInt8[Tensor, "3 h w"],
-        label: UInt8[Tensor, "h w"],
-        size: tuple[int, int],
-        random: Random,
-    ) -> SourceView:
-        """As it is."""
-        return AS_THEY_ARE.source(image, label, size, random)
+        check_sizes(base=self.base, crop=self.crop)
+        check_ranges(scale_range=self.scale_range)
+        check_probabilities(mirror=self.mirror)
 
     def target(
         self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
@@ -172,10 +157,7 @@ class MinedCrop:
     from_file = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.chance <= 1:
-            raise ValueError(
-                f"augmentation.chance must be a probability, 0 to 1, got {self.chance}"
-            )
+        check_probabilities(chance=self.chance)
         # It checks the other options.
         _ = self.free
 

@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float32, Real, UInt8
 from torch import Tensor
 
-from uda_hydra.augment.training import AS_THEY_ARE, SourceView, TargetView
+from uda_hydra.augment.checks import check, check_probabilities
+from uda_hydra.augment.training import Unvaried
 
 FLAT = 0.05
 """Deviation of a channel in Lab under which it is not stretched: a grey image has only noise."""
@@ -41,7 +42,7 @@ class Restyling(Protocol):
 
 
 @dataclass(frozen=True)
-class Restyle:
+class Restyle(Unvaried):
     """Source images take the look of the target image of the same step; views are not varied."""
 
     transfer: str
@@ -56,39 +57,17 @@ class Restyle:
     from_file = False
 
     def __post_init__(self) -> None:
-        for name, known in (("transfer", TRANSFERS), ("window", WINDOWS)):
-            value = getattr(self, name)
-            if value not in known:
-                raise ValueError(
-                    f"augmentation.{name} must be one of {', '.join(known)}, got {value}"
-                )
-        if not 0 <= self.beta < 0.5:
-            raise ValueError(f"augmentation.beta must be in [0, 0.5), got {self.beta}")
-        if not 0 <= self.probability <= 1:
-            raise ValueError(
-                f"augmentation.probability must be a probability, 0 to 1, got {self.probability}"
-            )
+        check(
+            "transfer", self.transfer in TRANSFERS, f"one of {', '.join(TRANSFERS)}", self.transfer
+        )
+        check("window", self.window in WINDOWS, f"one of {', '.join(WINDOWS)}", self.window)
+        check("beta", 0 <= self.beta < 0.5, "in [0, 0.5)", self.beta)
+        check_probabilities(probability=self.probability)
 
     @property
     def active(self) -> bool:
         """Whether anything can change."""
         return self.probability > 0
-
-    def source(
-        self,
-        image: UInt8[Tensor, "3 h w"],
-        label: UInt8[Tensor, "h w"],
-        size: tuple[int, int],
-        random: Random,
-    ) -> SourceView:
-        """As it is; its style is changed afterwards."""
-        return AS_THEY_ARE.source(image, label, size, random)
-
-    def target(
-        self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
-    ) -> TargetView:
-        """As it is."""
-        return AS_THEY_ARE.target(image, size, random)
 
     def restyle(
         self,

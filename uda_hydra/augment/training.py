@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from jaxtyping import UInt8
 from torch import Tensor
 
+from uda_hydra.augment.checks import check_probabilities, check_ranges, check_sizes
 from uda_hydra.augment.picture import from_pillow, to_pillow
 from uda_hydra.augment.policies import rand_augment, soften
 from uda_hydra.augment.view import (
@@ -94,11 +95,9 @@ class RandomView:
     """Width and height of the part that is seen, for both domains; None for the training size."""
 
     def __post_init__(self) -> None:
-        _check_probability("mirror", self.mirror)
-        _check_probability("blur", self.blur)
-        _check_range("scale_range", self.scale_range)
-        _check_size("scale_base", self.scale_base)
-        _check_size("crop", self.crop)
+        check_probabilities(mirror=self.mirror, blur=self.blur)
+        check_ranges(scale_range=self.scale_range)
+        check_sizes(scale_base=self.scale_base, crop=self.crop)
 
     @property
     def active(self) -> bool:
@@ -169,8 +168,8 @@ class WeakStrong:
     from_file = False
 
     def __post_init__(self) -> None:
-        _check_range("scale_range", self.scale_range)
-        _check_size("crop", self.crop)
+        check_ranges(scale_range=self.scale_range)
+        check_sizes(crop=self.crop)
 
     def source(
         self,
@@ -219,9 +218,8 @@ class RatioCrop:
     from_file = True
 
     def __post_init__(self) -> None:
-        _check_size("crop", self.crop)
-        _check_probability("max_share", self.max_share)
-        _check_probability("mirror", self.mirror)
+        check_sizes(crop=self.crop)
+        check_probabilities(max_share=self.max_share, mirror=self.mirror)
 
     def source(
         self,
@@ -266,24 +264,25 @@ def _pair(size: list[int] | None) -> tuple[int, int] | None:
     return None if size is None else (size[0], size[1])
 
 
-def _check_probability(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"augmentation.{name} must be a probability, 0 to 1, got {value}")
-
-
-def _check_range(name: str, span: list[float] | None) -> None:
-    if span is not None and not (len(span) == 2 and 0 < span[0] <= span[1]):
-        raise ValueError(
-            f"augmentation.{name} must be [smallest, largest], both positive, or null, got {span}"
-        )
-
-
-def _check_size(name: str, size: list[int] | None) -> None:
-    if size is not None and not (len(size) == 2 and min(size) > 0):
-        raise ValueError(
-            f"augmentation.{name} must be [width, height] in pixels or null, got {size}"
-        )
-
-
 AS_THEY_ARE = RandomView(mirror=0.0, blur=0.0, scale_range=None, scale_base=None)
 """Images at the training size, unchanged."""
+
+
+class Unvaried:
+    """Views at the training size, as they are; a subclass changes them afterwards."""
+
+    def source(
+        self,
+        image: UInt8[Tensor, "3 h w"],
+        label: UInt8[Tensor, "h w"],
+        size: tuple[int, int],
+        random: Random,
+    ) -> SourceView:
+        """As it is."""
+        return AS_THEY_ARE.source(image, label, size, random)
+
+    def target(
+        self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
+    ) -> TargetView:
+        """As it is."""
+        return AS_THEY_ARE.target(image, size, random)

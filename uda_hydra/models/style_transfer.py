@@ -14,13 +14,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from uda_hydra.augment.resize import resize_image
-from uda_hydra.augment.training import AS_THEY_ARE, SourceView, TargetView
+from uda_hydra.augment.training import Unvaried
 from uda_hydra.models.adain import AdainDecoder, AdainEncoder, recolour, transfer
 from uda_hydra.models.checkpoints.loading import load_weights
 
 
 @dataclass(frozen=True)
-class AdainRestyle:
+class AdainRestyle(Unvaried):
     """Gives source images a mixture of styles, in equal parts; views are not varied."""
 
     encoder: str | None
@@ -63,22 +63,6 @@ class AdainRestyle:
         for network, path in zip(found, (self.encoder, self.decoder), strict=True):
             load_weights(network.requires_grad_(False).eval(), path)
         return found
-
-    def source(
-        self,
-        image: UInt8[Tensor, "3 h w"],
-        label: UInt8[Tensor, "h w"],
-        size: tuple[int, int],
-        random: Random,
-    ) -> SourceView:
-        """As it is; its style is changed afterwards."""
-        return AS_THEY_ARE.source(image, label, size, random)
-
-    def target(
-        self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
-    ) -> TargetView:
-        """As it is."""
-        return AS_THEY_ARE.target(image, size, random)
 
     @torch.no_grad()
     def restyle(

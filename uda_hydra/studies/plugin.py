@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +21,8 @@ from uda_hydra.files import masked
 from uda_hydra.settings import NOT_NEGATIVE, POSITIVE, check_ranges
 from uda_hydra.studies.keys import divide, split_line
 
-NAME = "hydra_plugins.uda_hydra.StudySweeper"
-"""The name of the sweeper, in the one package whose plugins Hydra loads."""
+MODULE = "hydra_plugins.uda_hydra"
+"""This module's name for Hydra, which builds plugins of this one package."""
 PRUNERS: dict[str, dict[str, Any]] = {
     "none": {"_target_": "optuna.pruners.NopPruner"},
     "median": {
@@ -93,7 +94,7 @@ class StudyOptions:
 class StudyConfig(StudyOptions):
     """``hydra.sweeper`` with what Hydra needs to build it."""
 
-    _target_: str = NAME
+    _target_: str = f"{MODULE}.StudySweeper"
     _recursive_: bool = False
     defaults: list[Any] = field(default_factory=lambda: [{"sampler": "auto"}, {"pruner": "none"}])
 
@@ -117,6 +118,9 @@ def check_options(options: StudyOptions) -> None:
 
 class StudySweeper(Sweeper):
     """Runs a study: see ``uda_hydra.studies.sweeper``, which is imported when it begins."""
+
+    # Hydra registers a plugin by the name of its module, and builds no other.
+    __module__ = MODULE
 
     def __init__(self, **options: Any) -> None:
         self._options = StudyOptions(**{name: plain(node) for name, node in options.items()})
@@ -180,9 +184,8 @@ def print_space(arguments: list[str]) -> None:
 
 def register_sweeper() -> None:
     """Make ``hydra/sweeper=study`` and its pruners known; call before ``@hydra.main`` runs."""
+    sys.modules[MODULE] = sys.modules[__name__]
     Plugins.instance().register(StudySweeper)
-    # Hydra registers it by the name of its module and looks it up by NAME.
-    Plugins.instance().class_name_to_class[NAME] = StudySweeper
     store = ConfigStore.instance()
     store.store(group="hydra/sweeper", name="study", node=StudyConfig)
     auto = TPESamplerConfig(seed=0)

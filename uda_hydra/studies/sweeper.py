@@ -16,7 +16,7 @@ from typing import Any
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, read_write
 from optuna.trial import TrialState
 
 from uda_hydra.config import settings
@@ -108,7 +108,7 @@ def _launcher(
 ) -> Any:
     """Hydra's launcher, whose own files go to the study's folder."""
     # The config of each job is composed from these overrides and its own.
-    with open_dict(config):
+    with read_write(config.hydra):
         config.hydra.sweep.dir = str(spec.folder)
         config.hydra.overrides.hydra.append(quoted(f"hydra.sweep.dir={spec.folder}"))
     return Plugins.instance().instantiate_launcher(

@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 import pytest
 
 from tests.conftest import ROOT, choices, composed
-from uda_hydra.catalogue import config_groups, describe_groups, options
+from uda_hydra.catalogue import SWEEPS, config_groups, describe_groups, options
 from uda_hydra.engine.lock import is_held, locked
 from uda_hydra.files import shown_value, write_json
 from uda_hydra.runs.layout import mark_folder
@@ -27,10 +27,11 @@ def test_every_group_of_the_defaults_is_described_within_80_columns():
     assert max(map(len, describe_groups().splitlines())) < 80
 
 
-@pytest.mark.parametrize("group", ["method", "dataset", "model"])
+@pytest.mark.parametrize("group", ["method", "dataset", "model", "experiment", "sweep"])
 def test_every_option_is_listed_with_a_sentence(group):
     found = options(group)
-    assert {*found} == {name for name in choices(group) if not name.startswith("base/")}
+    there = [path.stem for path in SWEEPS.glob("*.yaml")] if group == "sweep" else choices(group)
+    assert {*found} == {name for name in there if not name.startswith("base/")}
     assert not [name for name, text in found.items() if not text or "launch.py" in text]
 
 

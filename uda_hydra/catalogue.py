@@ -21,8 +21,8 @@ def config_groups() -> dict[str, str]:
 
 def options(group: str) -> dict[str, str]:
     """Each option of a group and the first sentence of its file; parts of others are left out."""
-    folder = SWEEPS if group == "sweep" else CONF / group
-    names = {path.relative_to(folder).with_suffix(""): path for path in folder.rglob("*.yaml")}
+    folder, pattern = (SWEEPS, "*.yaml") if group == "sweep" else (CONF / group, "**/*.yaml")
+    names = {path.relative_to(folder).with_suffix(""): path for path in folder.glob(pattern)}
     return {str(n): first_sentence(names[n]) for n in sorted(names) if n.parts[0] != "base"}
 
 

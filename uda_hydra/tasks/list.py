@@ -19,14 +19,11 @@ from uda_hydra.studies import storage
 from uda_hydra.studies.display import print_facts
 from uda_hydra.studies.load import load_study
 
-GROUPS = ("method", "dataset", "model", "sweep")
+GROUPS = ("method", "dataset", "model", "experiment", "sweep")
 
 
 def show_all(config: DictConfig, overrides: list[str]) -> None:
-    """Print methods, data sets, models and sweeps, then what lies below ``output`` and its state.
-
-    ``output`` is the folder ``outputs`` by default.
-    """
+    """Print what can be chosen, then what lies below ``output``, or ``outputs``, and its state."""
     for group in GROUPS:
         print(f"\n{group}=")
         print_facts([(f"  {name}", text) for name, text in options(group).items()])

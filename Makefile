@@ -10,7 +10,7 @@ demo: setup
 test: setup lint
 	$(BIN)/python -m pytest -q -n 2
 
-slow: setup
+slow: setup .venv-next/installed
 	$(BIN)/python -m pytest -q -m slow
 
 test-next: .venv-next/installed

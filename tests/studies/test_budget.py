@@ -10,7 +10,6 @@ import pytest
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
-from tests.studies.test_queue import opened  # noqa: F401
 from tests.studies.test_sweeper import AUX, began, study, sweep
 from uda_hydra.runs.stages import Stage
 from uda_hydra.studies import disk
@@ -19,7 +18,7 @@ from uda_hydra.studies.disk import describe_space
 from uda_hydra.studies.queue import hours_of
 
 
-def test_no_training_begins_once_the_hours_are_used_up(opened, monkeypatch):  # noqa: F811
+def test_no_training_begins_once_the_hours_are_used_up(opened, monkeypatch):
     clock = SimpleNamespace(now=1e9)
     monkeypatch.setattr(queues, "time", SimpleNamespace(time=lambda: clock.now))
     queue = opened("0.1,0.2,0.3", seeds=(0,))
@@ -39,7 +38,7 @@ def test_no_training_begins_once_the_hours_are_used_up(opened, monkeypatch):  # 
     assert not queue.is_out_of_time()
 
 
-def test_a_killed_training_counts_until_its_last_heartbeat(opened, monkeypatch):  # noqa: F811
+def test_a_killed_training_counts_until_its_last_heartbeat(opened, monkeypatch):
     clock = SimpleNamespace(now=1e9)
     monkeypatch.setattr(queues, "time", SimpleNamespace(time=lambda: clock.now))
     queue = opened("0.1,0.2", seeds=(0,))

@@ -9,13 +9,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from tests.studies.test_spec import AUX, spec_of
 from uda_hydra.studies.display import Display, print_facts, shown_values, standing
 from uda_hydra.studies.queue import Job
 
-pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 BEGAN = datetime(2026, 1, 1)
 
 
@@ -47,17 +46,21 @@ class Queue:
         return self.found
 
     def add(self, value, seed, *values, minutes=1.0, state=TrialState.COMPLETE, **attrs):
-        trial = create_trial(
-            state=state,
-            values=values or None,
+        number = len(self.found)
+        trial = FrozenTrial(
+            number,
+            state,
+            None,
+            BEGAN,
+            BEGAN + timedelta(minutes=minutes) if state.is_finished() else None,
             params={AUX: value},
             distributions=self._space,
             user_attrs={"seed": seed, **attrs},
+            system_attrs={},
+            intermediate_values={},
+            trial_id=number,
+            values=values or None,
         )
-        trial.number = len(self.found)
-        trial.datetime_start = BEGAN
-        if state.is_finished():
-            trial.datetime_complete = BEGAN + timedelta(minutes=minutes)
         self.found.append(trial)
         return Job(trial.number, 0, {AUX: value}, seed, f"trials/{trial.number:04}", None)
 

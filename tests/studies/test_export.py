@@ -12,7 +12,6 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.conftest import ROOT
-from tests.studies.test_queue import drain, opened  # noqa: F401
 from uda_hydra.errors import UserError
 from uda_hydra.studies.export import export_study
 from uda_hydra.studies.load import load_study
@@ -33,7 +32,7 @@ def rows(path, query):
 
 
 @pytest.fixture
-def exported(opened, tmp_path):  # noqa: F811
+def exported(opened, tmp_path):
     """A study of one failed, one finished and one running training, and its copy."""
     queue = opened("tag(log,interval(0.001,1))", seeds=(0,), total=3)
     for state in (TrialState.FAIL, TrialState.COMPLETE):
@@ -63,8 +62,6 @@ def test_a_copy_has_the_tables_of_later_versions(exported, tmp_path):
 
 @pytest.mark.slow
 def test_today_s_optuna_reads_the_copy(exported, tmp_path):
-    if not NEXT.is_file():
-        pytest.skip("no .venv-next here (make test-next makes it)")
     queue, file = exported
     done = subprocess.run(
         [NEXT, "-c", READ, tmp_path.name, file], capture_output=True, text=True, check=False

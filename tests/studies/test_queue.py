@@ -10,21 +10,15 @@ import sys
 import threading
 import time
 
-import optuna
 import psutil
 import pytest
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import OperationalError
 
-from tests.conftest import composed
 from uda_hydra.errors import UserError
 from uda_hydra.studies import liveness
-from uda_hydra.studies.keys import divide
 from uda_hydra.studies.load import load_study, read_study
-from uda_hydra.studies.queue import Design, TrialQueue
-from uda_hydra.studies.space import parse_space
-from uda_hydra.studies.storage import url_of
 
 ADV = "loss.lambda_adv"
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -34,33 +28,6 @@ ERRORS = [
     OSError("Stale file handle"),
 ]
 WHO = "from uda_hydra.studies import liveness; print(liveness.identify_process(), flush=True)"
-
-
-@pytest.fixture
-def opened(tmp_path):
-    """Opens the study of the test once more, as another process would."""
-    config = composed("method=advent", with_hydra=True)
-
-    def make(
-        written="0.1,0.2,0.3", *, seeds=(0, 1), total=99, retry=False, grid=None
-    ) -> TrialQueue:
-        space, _ = parse_space(divide({ADV: written}, [], config), config)
-        grid = space.listed if grid is None else grid
-        queue = TrialQueue(
-            tmp_path,
-            url_of(tmp_path, None),
-            directions=["maximize"],
-            design=Design(space, seeds, grid, total, retry),
-            sampler=lambda number: optuna.samplers.TPESampler(seed=number),
-        )
-        planned = queue._design.planned() if grid else []
-        facts = {"question": "", "command": "", "objectives": ["miou/last"], "space": space.written}
-        facts |= {"recipe": written}
-        facts |= {"reference": space.reference, "seeds": seeds, "planned": planned, "facts": {}}
-        queue.describe(facts)
-        return queue
-
-    return make
 
 
 def drain(queue, value=lambda job: job.point[ADV]):

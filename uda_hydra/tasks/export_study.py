@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from uda_hydra.errors import UserError
+from uda_hydra.tasks.report import study_folder
 
 
 def export_study(config: DictConfig, overrides: list[str]) -> None:
@@ -15,12 +13,8 @@ def export_study(config: DictConfig, overrides: list[str]) -> None:
 
     A command that is a sweep never comes here: its sweeper knows the folder.
     """
-    if config.output is None:
-        raise UserError(
-            "task=export_study needs the study: output=FOLDER, or the overrides of its command, "
-            "sweep=... or -m and what is swept"
-        )
+    folder = study_folder(config)
     # Late: Optuna takes a second to import.
     from uda_hydra.studies.export import show_export
 
-    show_export(Path(config.output), HydraConfig.get().sweeper.storage)
+    show_export(folder, HydraConfig.get().sweeper.storage)

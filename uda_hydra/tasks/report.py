@@ -16,18 +16,24 @@ def report(config: DictConfig, overrides: list[str]) -> None:
 
     A command that is a sweep never comes here: its sweeper knows the folder.
     """
-    if config.output is None:
-        raise UserError(
-            "task=report needs the study: output=FOLDER, or the overrides of its command, "
-            "sweep=... or -m and what is swept"
-        )
+    folder = study_folder(config)
     # Late: the report imports what draws and what tests hypotheses.
     from uda_hydra.studies.outputs import report_folder
 
     sweeper = HydraConfig.get().sweeper
     report_folder(
-        Path(config.output),
+        folder,
         sweeper.storage,
         tolerance=sweeper.robust_within,
         tracking=settings(config.tracking),
     )
+
+
+def study_folder(config: DictConfig) -> Path:
+    """The study that ``config.output`` names; UserError if it names none."""
+    if config.output is None:
+        raise UserError(
+            f"task={config.task} needs the study: output=FOLDER, or the overrides of its command, "
+            "sweep=... or -m and what is swept"
+        )
+    return Path(config.output)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from uda_hydra.engine.lock import locked
 from uda_hydra.errors import UserError
-from uda_hydra.files import read_json, remove_leftovers, write_json
+from uda_hydra.files import read_json, remove_leftovers, shown_value, write_json
 from uda_hydra.runs.identity import RECORD
 from uda_hydra.runs.results import RESULT
 from uda_hydra.runs.stages import Stage
@@ -52,7 +52,9 @@ class RunLayout:
         """What the run is called; of a trial its point, which a narrow column shows first."""
         if self.study is None:
             return self.top.name
-        values = [f"{key.split('.')[-1]}={_short(value)}" for key, value in self._swept().items()]
+        values = [
+            f"{key.split('.')[-1]}={shown_value(value)}" for key, value in self._swept().items()
+        ]
         return " ".join([*values, f"seed={self._last.config.seed}", f"#{self._trial.number}"])
 
     def name_of(self, stage: Stage) -> str:
@@ -121,11 +123,6 @@ class RunLayout:
         mark_folder(self.top, "training", self.names)
         if self._table is not None:
             mark_folder(self._table, "table")
-
-
-def _short(value: object) -> str:
-    """A value in at most four significant digits; the tags hold all of them."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _model(config: DictConfig) -> str:

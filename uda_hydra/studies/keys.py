@@ -104,6 +104,12 @@ def _expand_logspace(match: re.Match[str]) -> str:
     return f"choice({','.join(f'{value:.3g}' for value in values)})"
 
 
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """The last part of each key, or the whole key where another one ends as it does."""
+    last = {key: key.rpartition(".")[2] for key in keys}
+    return {k: name if [*last.values()].count(name) == 1 else k for k, name in last.items()}
+
+
 def composed_value(name: str, config: DictConfig) -> Value:
     """The value that a key has without the sweep; UserError if there is no such key."""
     choices = config.hydra.runtime.choices

@@ -23,7 +23,7 @@ from uda_hydra.provenance import command
 from uda_hydra.runs.identity import identity
 from uda_hydra.runs.layout import check_folder
 from uda_hydra.studies import storage
-from uda_hydra.studies.keys import Overrides, split_line
+from uda_hydra.studies.keys import Overrides, short_names, split_line
 from uda_hydra.studies.plugin import StudyOptions
 from uda_hydra.studies.queue import Design, Job
 from uda_hydra.studies.space import Space, parse_space
@@ -91,7 +91,7 @@ class StudySpec:
 
     def describe(self, job: Job) -> str:
         """Point and seed of a training in short, and the trial that it continues."""
-        names = _short([*job.point])
+        names = short_names([*job.point])
         values = [f"{names[key]}={shown_value(value)}" for key, value in job.point.items()]
         again = f", continues trial {job.continues}" if job.continues is not None else ""
         return f"{' '.join([*values, f'seed {job.seed}'])}{again}"
@@ -228,12 +228,6 @@ def _header(sweep: str | None) -> str:
     """The question that a sweep's file begins with."""
     path = SWEEPS / f"{sweep}.yaml"
     return first_sentence(path) if path.is_file() else ""
-
-
-def _short(keys: Sequence[str]) -> dict[str, str]:
-    """The last part of each key, or the whole key where another one ends as it does."""
-    last = {key: key.rpartition(".")[2] for key in keys}
-    return {k: name if [*last.values()].count(name) == 1 else k for k, name in last.items()}
 
 
 def _text(value: Any) -> str:

@@ -130,9 +130,14 @@ def test_the_same_study_gives_the_same_bytes_in_any_order(written, tmp_path):
     [full, two_curves, grid, lambda: curve({0.001: [40.0]}), lambda: curve(CLEAR, results=None)],
     ids=["full", "curves", "many", "one", "plain"],
 )
-def test_summary_fits_a_terminal(made):
+def test_summary_fits_a_terminal(made, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     lines = report_text(made()).splitlines()
     assert len(lines) < 40
+    # The table of one key does. A command stays one line, to be copied.
+    wide = [line for line in lines if len(line) > 80 and "launch.py" not in line]
+    assert not wide or made in (grid, two_curves)
+    assert all(line.startswith(" ") or "95 % CI" in line for line in wide)
 
 
 @pytest.mark.parametrize("made", [two_curves, grid], ids=["curves", "many"])

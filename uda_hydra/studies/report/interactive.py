@@ -63,13 +63,12 @@ def _scatter(analysis: StudyAnalysis) -> go.Figure:
         ),
         LAYOUT | {"title": {"text": "Trials, coloured by seed"}},
     )
-    figure.update_xaxes(title=_title(first), type=_scale(analysis, first))
+    figure.update_layout(_axis(analysis, first, across[first]))
     figure.update_yaxes(title=labels[analysis.key])
     menus = [
         [
-            _choice(name, {"x": [values]}, {"xaxis.title.text": _title(name), "xaxis.type": scale})
+            _choice(name, {"x": [values]}, _axis(analysis, name, values))
             for name, values in across.items()
-            for scale in [_scale(analysis, name)]
         ],
         [
             _choice(labels[m], {"y": [values]}, {"yaxis.title.text": labels[m]})
@@ -78,8 +77,8 @@ def _scatter(analysis: StudyAnalysis) -> go.Figure:
     ]
     figure.update_layout(
         updatemenus=[
-            {"buttons": menu, "x": 1.0, "y": 1.16 - 0.1 * row, "xanchor": "right"}
-            for row, menu in enumerate(menus)
+            {"buttons": menu, "x": 1.0 - 0.3 * column, "y": 1.16, "xanchor": "right"}
+            for column, menu in enumerate(reversed(menus))
         ]
     )
     return figure
@@ -101,11 +100,18 @@ def _choice(name: str, data: dict[str, Any], layout: dict[str, Any]) -> dict[str
     return {"label": name, "method": "update", "args": [data, layout]}
 
 
-def _scale(analysis: StudyAnalysis, key: str) -> str:
-    """The type of an axis; 0 has no place on a logarithmic one."""
-    if key not in analysis.points.keys:
-        return "linear"
-    return {"log": "log", "category": "category"}.get(analysis.points.scale(key), "linear")
+def _axis(analysis: StudyAnalysis, name: str, values: list[Any]) -> dict[str, Any]:
+    """What a number needs of the axis it lies on; a logarithmic one of a few values names them."""
+    scale = analysis.points.scale(name) if name in analysis.points.keys else "linear"
+    ticks = sorted({*values}) if scale == "log" else []
+    return {
+        "xaxis.title.text": _title(name),
+        # 0 has no place on plotly's logarithmic axis.
+        "xaxis.type": scale if scale in ("log", "category") else "linear",
+        "xaxis.tickmode": "array" if 0 < len(ticks) <= FEW else "auto",
+        "xaxis.tickvals": ticks,
+        "xaxis.ticktext": [shown_value(value) for value in ticks],
+    }
 
 
 def _place(analysis: StudyAnalysis, key: str, trial: Trial) -> float | str:

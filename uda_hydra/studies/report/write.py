@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import get_terminal_size
 from textwrap import shorten, wrap
 
 from uda_hydra.files import printable, remove_leftovers, write_atomically, write_text
+from uda_hydra.studies.keys import short_names
 from uda_hydra.studies.records import Study, Value
 from uda_hydra.studies.report import summary, tables
 from uda_hydra.studies.report.analyse import WITHIN, StudyAnalysis
@@ -15,7 +17,7 @@ from uda_hydra.studies.report.html import INTERACTIVE, report_page
 from uda_hydra.studies.report.selection import choices
 
 WIDTH = 110
-"""Columns of the terminal."""
+"""Most columns of a text, and those of a pipe."""
 MOST_LINES, FEW_POINTS, SHOWN_POINTS, SHOWN_FAULTS = 39, 14, 8, 3
 """On the terminal; the files hold all."""
 
@@ -116,16 +118,21 @@ def _points(analysis: StudyAnalysis) -> list[str]:
 
 
 def _short(rows: tables.Rows) -> tables.Rows:
-    """The table without seeds and intervals of the means, for which a terminal has no room."""
-    head = rows[0]
-    change = head.index("minus reference")
-    wide = [c for c, name in enumerate(head) if name.startswith("95 %") and c < change]
-    return [[r[c] for c in range(len(head)) if c not in (*wide, head.index("seeds"))] for r in rows]
+    """The table as 80 columns hold it: without seeds and intervals of means, with short names."""
+    names = short_names(rows[0])
+    head = [names[name] for name in rows[0]]
+    low = head.index("minus reference") + 1
+    kept = [c for c, name in enumerate(head) if name != "seeds" and not name.startswith("95 %")]
+    kept.insert(kept.index(low - 1) + 1, low)  # the interval of the difference, as one column
+    intervals = [f"[{row[low]}, {row[low + 1]}]" if row[low] != "-" else "-" for row in rows[1:]]
+    for row, interval in zip([head, *rows[1:]], ["95 % CI", *intervals], strict=True):
+        row[low] = interval
+    return [[row[c] for c in kept] for row in [head, *rows[1:]]]
 
 
 def _wrapped(sentences: Sequence[str], most: int) -> list[str]:
     """Lines of a terminal's width; the last one says where the rest is."""
-    lines = [line for s in sentences for line in wrap(s, WIDTH, subsequent_indent="  ")]
+    lines = [line for s in sentences for line in wrap(s, _width(), subsequent_indent="  ")]
     if len(lines) <= most:
         return lines
     return [*lines[: most - 1], "... the rest is in report.html"]
@@ -134,12 +141,16 @@ def _wrapped(sentences: Sequence[str], most: int) -> list[str]:
 def _faults(analysis: StudyAnalysis) -> list[str]:
     """Trials that are missing, and why; all of them are in the page."""
     lines = [
-        shorten(f"{state}: trial {number} ({point}, seed {seed}): {why}", WIDTH)
+        shorten(f"{state}: trial {number} ({point}, seed {seed}): {why}", _width())
         for number, state, point, seed, why in tables.left_out(analysis)[1:]
         if state != "pruned"
     ]
     left = len(lines) - SHOWN_FAULTS
     return [*lines[:SHOWN_FAULTS], *([f"... and {left} more in report.html"] if left > 0 else [])]
+
+
+def _width() -> int:
+    return min(WIDTH, get_terminal_size((WIDTH, 24)).columns)
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -10,7 +10,7 @@ from uda_hydra.runs.layout import RunLayout
 ADVENT = ("method=advent", 'start.overrides=["method=source_only"]', "seed=5")
 TRIAL = (
     *("trial.study=outputs/one", "trial.number=3", "trial.swept=[loss.lambda_adv,method]"),
-    *("loss.lambda_adv=0.00123456", "start.folder=outputs/one/start"),
+    *("loss.lambda_adv=0.001234567", "start.folder=outputs/one/start"),
 )
 
 
@@ -32,7 +32,7 @@ def test_a_trial_is_called_by_its_point_and_its_stages_carry_study_and_trial():
     run, (start, advent) = layout(*ADVENT, *TRIAL)
     assert run.name.startswith("lambda_adv=0.001235 ") and run.name.endswith(" seed=5 #3")
     assert run.name_of(advent) == f"{run.name} advent"
-    place = {"study": "one", "trial": "3", "loss.lambda_adv": "0.00123456"}
+    place = {"study": "one", "trial": "3", "loss.lambda_adv": "0.001234567"}
     assert place.items() <= run.tags().items()
     assert run.tags(advent) == run.tags() | {"final": "true"}
     # A start that trials share is no part of any of them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -120,6 +121,11 @@ def test_a_trial_of_another_process_is_shown_once_when_it_ends(tmp_path):
     queue, stream = Queue(spec), io.StringIO()
     display = Display(spec, queue.trials, stream)
     jobs = [queue.add(value, 0, state=TrialState.RUNNING) for value in (0.1, 0.2)]
+    # What an earlier attempt in the same folder has left is not news.
+    old = spec.folder / jobs[0].folder / "result.json"
+    old.parent.mkdir(parents=True)
+    old.write_text(json.dumps({"miou/last": 0.9}))
+    os.utime(old, (0, 0))
     display.begin(jobs)
     for _ in range(2):
         display._look()
@@ -145,9 +151,13 @@ def test_the_standing_counts_what_is_over_and_knows_what_is_better(tmp_path):
     queue = Queue(spec)
     for value, took in ((0.1, 30.0), (0.2, 20.0)):
         queue.add(value, 0, took, 0.5, minutes=took)
-    queue.add(0.3, 0, state=TrialState.FAIL, interrupted=True)
+    cut = queue.add(0.3, 0, state=TrialState.FAIL, interrupted=True)
     found = standing(spec, queue.trials())
     assert (found.done, found.best, found.seconds) == (2, "20 s", 1500.0)
+    # One that was continued took longer than its last part.
+    queue.add(0.3, 0, 40.0, 0.5, minutes=1.0, continues=cut.number)
+    found = standing(spec, queue.trials())
+    assert (found.done, found.best, found.seconds) == (3, "20 s", 1500.0)
     assert shown_values(spec, [20.0, 0.5]) == "training time 20 s  mIoU 50.00 %"
 
 

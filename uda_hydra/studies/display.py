@@ -254,6 +254,3 @@ class Display:
         shared = last_position(self._spec.folder / "start", since=since)
         place = own or re.sub(r"-[0-9a-f]{8} ", " ", shared)
         return f", {place}" if place else ""
-
-    def _label(self, job: Job) -> str:
-        return self._spec.label(job)

@@ -20,7 +20,7 @@ from uda_hydra.errors import UserError, nearest
 from uda_hydra.methods.base import check_weights
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.published import check_name
-from uda_hydra.runs.identity import FINGERPRINTS
+from uda_hydra.runs.identity import FINGERPRINTS, paths_below
 from uda_hydra.runs.layout import RunLayout
 from uda_hydra.runs.stages import Stage
 from uda_hydra.tracking.uri import check_uri
@@ -100,6 +100,32 @@ def check_init(config: DictConfig) -> None:
         network = build.network(config)
     # Copied to a network without memory: nothing but names and shapes matters.
     build.load_init(network, config)
+
+
+def available(
+    stages: Sequence[Stage], optional: Sequence[str]
+) -> tuple[list[Stage], dict[str, str]]:
+    """The stages of a table that can be trained, and the names of the others with the reason.
+
+    A stage is skipped if it is ``optional`` and its first weights are not there, or if it reads
+    the files of one that is skipped. Raises UserError if none is left.
+    """
+    there: list[Stage] = []
+    skipped: dict[str, str] = {}
+    for stage in stages:
+        absent = [other for other in stages if other.name in skipped]
+        missing = [other.name for other in absent if paths_below(stage.config, other.folder)]
+        try:
+            if missing:
+                raise UserError(f"It needs {missing[0]}.")
+            if stage.name in optional:
+                check_init(stage.config)
+            there.append(stage)
+        except UserError as error:
+            skipped[stage.name] = str(error)
+    if not there:
+        raise UserError("; ".join(f"{name}: {reason}" for name, reason in skipped.items()))
+    return there, skipped
 
 
 def check_objective(config: DictConfig) -> None:

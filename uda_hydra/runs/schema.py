@@ -34,6 +34,7 @@ class RunSchema:
     published: str | None = field(metadata=NEUTRAL)
     table: str | None = field(metadata=NEUTRAL)
     controls: list[str] = field(metadata=NEUTRAL)
+    optional: list[str] = field(metadata=NEUTRAL)
     model: Any
     dataset: Any
     method: Any

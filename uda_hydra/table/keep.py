@@ -23,12 +23,14 @@ def kept(
     *,
     lists: Mapping[str, Sequence[str]],
     controls: Sequence[str],
+    skipped: Mapping[str, str],
 ) -> Iterator[None]:
     """Write and print the table of all finished trainings when the block is left.
 
     ``stages`` are those of one run in ``folder``, ``lists`` their command lines, ``controls`` the
-    names of the rows that the others are compared with. Nothing is written as long as nothing has
-    finished; after an interruption the pictures are left as they are.
+    names of the rows that the others are compared with, ``skipped`` the reasons of rows that cannot
+    be trained, by name. Nothing is written as long as nothing has finished; after an interruption
+    the pictures are left as they are.
     """
     interrupted = False
     try:
@@ -40,7 +42,7 @@ def kept(
         rows, left_out = collect(folder, kinds(stages, lists))
         analysis = TableAnalysis(rows, controls)
         if analysis.results:
-            print(write.write(folder, analysis, left_out))
+            print(write.write(folder, analysis, left_out, skipped))
             print(selection.write(folder, analysis))
             if not interrupted:
                 _draw(folder, stages, analysis)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from uda_hydra.engine.scores import MEAN, heading
@@ -17,9 +17,15 @@ DASH = "-"
 COST = ("steps", "seconds", "peak_memory_gb")
 
 
-def write(folder: Path, analysis: TableAnalysis, left_out: Sequence[str]) -> str:
-    """Write ``table.md`` and ``table.csv``; returns the former."""
+def write(
+    folder: Path, analysis: TableAnalysis, left_out: Sequence[str], skipped: Mapping[str, str]
+) -> str:
+    """Write ``table.md`` and ``table.csv``; returns the former.
+
+    It names the trainings that are ``left_out``, and why rows are ``skipped``.
+    """
     lines = [*_markdown(_cells(analysis)), "", *_notes(analysis, left_out)]
+    lines += [printable(f"- Skipped: {name}. {reason}") for name, reason in skipped.items()]
     text = "\n".join(lines) + "\n"
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", as_csv(_numbers(analysis)))

@@ -31,6 +31,7 @@ from uda_hydra.provenance import provenance
 from uda_hydra.published import Row, published
 from uda_hydra.report import browse, comparison, summary
 from uda_hydra.runs.checks import (
+    available,
     check_init,
     check_labels,
     check_stages,
@@ -60,7 +61,9 @@ def train(config: DictConfig, overrides: list[str]) -> float | list[float]:
 
     With ``table`` the outcome is the table over all seeds, however far this one comes.
     """
-    stages = plan(config, overrides)
+    stages, skipped = available(plan(config, overrides), config.optional)
+    for name, reason in skipped.items():
+        print(f"{name} is skipped: {reason}")
     layout = RunLayout(stages)
     check_table(config.table, layout)
     layout.check()
@@ -75,7 +78,7 @@ def train(config: DictConfig, overrides: list[str]) -> float | list[float]:
         from uda_hydra.table.keep import kept
 
         lists, controls = config.stages, config.controls
-        with kept(Path(config.table), stages, lists=lists, controls=controls):
+        with kept(Path(config.table), stages, lists=lists, controls=controls, skipped=skipped):
             results = train_stages(stages, layout, overrides)
     print(browse(layout.top, config.tracking.uri if config.tracking.enabled else None))
     outcome = results[stages[-1].name]

@@ -75,6 +75,10 @@ def test_the_disk_of_a_study_counts_trainings_and_their_starts(monkeypatch):
     text = describe_space(plans, trainings=6, seeds=3, folder=Path("study"))
     assert "about 90 GB of checkpoints (trainer.keep=both), 50 GB free" in text
     assert "trainer.keep=weights takes 9 GB" in text
+    # With start.seed all seeds share one start.
+    adapt.config.start.seed = 0
+    text = describe_space(plans, trainings=6, seeds=3, folder=Path("study"))
+    assert "about 70 GB of checkpoints" in text
     text = describe_space([[adapt]], trainings=2, seeds=1, folder=Path("study"))
     assert text.endswith("about 20 GB of checkpoints (trainer.keep=both), 50 GB free")
 

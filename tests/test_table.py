@@ -106,6 +106,13 @@ def test_mean_spread_and_gap_are_those_worked_out_by_hand(table):
     assert float(ours["gap_closed"]) == pytest.approx(62.5)
     assert float(ours["iou/road"]) == pytest.approx(55)
     assert float(ours["iou/road_spread"]) == pytest.approx(7.0711, abs=1e-4)
+    with (table.folder / "trainings.csv").open() as file:
+        each = [line for line in csv.DictReader(file) if line["training"] == "ours"]
+    assert [(line["seed"], line["miou"], line["iou/road"]) for line in each] == [
+        ("0", "20", "50"),
+        ("1", "35", "60"),
+    ]
+    assert each[0]["seconds"] == "60" and each[0]["git commit"] == "abc"
     # A class that the validation labels lack.
     assert ours["iou/sky"] == ""
     assert (ours["seeds"], ours["note"], ours["peak_memory_gb"]) == ("2", "x=3", "1")

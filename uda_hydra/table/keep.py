@@ -46,7 +46,7 @@ def kept(
             print(selection.write(folder, analysis))
             if not interrupted:
                 _draw(folder, stages, analysis)
-            print(f"table: {folder} (table.md and .csv, selection, curves)")
+            print(f"table: {folder} (table.md and .csv, trainings.csv, selection, curves)")
 
 
 def _draw(folder: Path, stages: Sequence[Stage], analysis: TableAnalysis) -> None:

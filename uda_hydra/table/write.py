@@ -20,7 +20,7 @@ COST = ("steps", "seconds", "peak_memory_gb")
 def write(
     folder: Path, analysis: TableAnalysis, left_out: Sequence[str], skipped: Mapping[str, str]
 ) -> str:
-    """Write ``table.md`` and ``table.csv``; returns the former.
+    """Write ``table.md``, ``table.csv`` and, seed by seed, ``trainings.csv``; returns the first.
 
     It names the trainings that are ``left_out``, and why rows are ``skipped``.
     """
@@ -29,6 +29,7 @@ def write(
     text = "\n".join(lines) + "\n"
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", as_csv(_numbers(analysis)))
+    write_text(folder / "trainings.csv", as_csv(_trainings(analysis)))
     return text
 
 
@@ -153,4 +154,16 @@ def _numbers(analysis: TableAnalysis) -> Rows:
                 row.note,
             ]
         )
+    return rows
+
+
+def _trainings(analysis: TableAnalysis) -> Rows:
+    """The scores of every training in percent, and its cost, for statistics of one's own."""
+    keys = {MEAN: "miou"} | {key: key for key in (*analysis.subsets, *analysis.classes)}
+    rows = [["training", "seed", *keys.values(), *COST, "git commit"]]
+    for row in analysis.rows:
+        found = [row.scores(key) for key in (*keys, *COST)]
+        for seed, training in sorted(row.trainings.items()):
+            numbers = [_shown(scores.get(seed, math.nan), ".9g") for scores in found]
+            rows.append([row.name, str(seed), *numbers, str(training.result.get("git commit"))])
     return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -102,6 +102,15 @@ def check_init(config: DictConfig) -> None:
     build.load_init(network, config)
 
 
+def reads(stage: Stage, stages: Sequence[Stage], names: Container[str]) -> list[str]:
+    """The stages of those ``names`` whose files a stage reads."""
+    return [
+        other.name
+        for other in stages
+        if other.name in names and paths_below(stage.config, other.folder)
+    ]
+
+
 def available(
     stages: Sequence[Stage], optional: Sequence[str]
 ) -> tuple[list[Stage], dict[str, str]]:
@@ -113,16 +122,16 @@ def available(
     there: list[Stage] = []
     skipped: dict[str, str] = {}
     for stage in stages:
-        absent = [other for other in stages if other.name in skipped]
-        missing = [other.name for other in absent if paths_below(stage.config, other.folder)]
+        if missing := reads(stage, stages, skipped):
+            skipped[stage.name] = f"It needs {missing[0]}."
+            continue
         try:
-            if missing:
-                raise UserError(f"It needs {missing[0]}.")
             if stage.name in optional:
                 check_init(stage.config)
-            there.append(stage)
         except UserError as error:
             skipped[stage.name] = str(error)
+        else:
+            there.append(stage)
     if not there:
         raise UserError("; ".join(f"{name}: {reason}" for name, reason in skipped.items()))
     return there, skipped

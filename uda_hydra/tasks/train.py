@@ -37,9 +37,10 @@ from uda_hydra.runs.checks import (
     check_stages,
     check_statistics,
     check_table,
+    reads,
 )
 from uda_hydra.runs.disk import kept_of
-from uda_hydra.runs.identity import RECORD, fingerprints, paths_below, record
+from uda_hydra.runs.identity import RECORD, fingerprints, record
 from uda_hydra.runs.layout import RunLayout
 from uda_hydra.runs.results import (
     RESULT,
@@ -179,12 +180,7 @@ def _train_in_turn(
     results: dict[str, Result] = {}
     failed: dict[str, str] = {}
     for stage in stages:
-        missing = [
-            other.name
-            for other in stages
-            if other.name in failed and paths_below(stage.config, other.folder)
-        ]
-        if missing:
+        if missing := reads(stage, stages, failed):
             failed[stage.name] = f"needs {missing[0]}"
             continue
         try:

@@ -123,11 +123,10 @@ def _short(rows: tables.Rows) -> tables.Rows:
     head = [names[name] for name in rows[0]]
     low = head.index("minus reference") + 1
     kept = [c for c, name in enumerate(head) if name != "seeds" and not name.startswith("95 %")]
-    kept.insert(kept.index(low - 1) + 1, low)  # the interval of the difference, as one column
+    kept.insert(kept.index(low - 1) + 1, low)  # of the difference the interval, as one column
     intervals = [f"[{row[low]}, {row[low + 1]}]" if row[low] != "-" else "-" for row in rows[1:]]
-    for row, interval in zip([head, *rows[1:]], ["95 % CI", *intervals], strict=True):
-        row[low] = interval
-    return [[row[c] for c in kept] for row in [head, *rows[1:]]]
+    both = zip([head, *rows[1:]], ["95 % CI", *intervals], strict=True)
+    return [[interval if c == low else row[c] for c in kept] for row, interval in both]
 
 
 def _wrapped(sentences: Sequence[str], most: int) -> list[str]:

@@ -7,6 +7,7 @@ from hydra import initialize_config_dir
 
 from tests.conftest import CONF, METHODS, ROOT, choices, composed
 from tests.studies.test_spec import spec_of
+from uda_hydra import build
 from uda_hydra.engine.events import Run
 from uda_hydra.errors import UserError
 from uda_hydra.runs import checks
@@ -68,6 +69,8 @@ def test_every_file_opens_with_what_it_is(path):
 @pytest.mark.parametrize("method", METHODS)
 def test_loss_keys_and_terms_agree_and_the_signature_is_the_schema(method):
     check_training(composed(f"method={method}", *NETWORKS.get(method, [])))
+    # A small pair sets how views of any kind are cropped and mirrored.
+    build.build(composed(f"method={method}", "dataset=idda2camvid").augmentation, "augmentation")
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -11,6 +11,9 @@ import torch
 from uda_hydra.augment.style import Restyle, reinhard, swap_amplitudes
 
 
+WHOLE = {"mirror": 0.0, "crop": None}
+
+
 def picture(*colours: tuple[int, int, int]) -> np.ndarray:
     return np.array([colours], np.uint8)
 
@@ -88,7 +91,7 @@ def test_the_restyled_image_has_the_mean_of_the_style(transfer):
     torch.manual_seed(0)
     image = torch.randint(60, 120, (3, 16, 24), dtype=torch.uint8)
     style = torch.randint(90, 180, (3, 20, 20), dtype=torch.uint8)
-    options = {"transfer": transfer, "beta": 0.05, "window": "symmetric"}
+    options = {"transfer": transfer, "beta": 0.05, "window": "symmetric"} | WHOLE
     restyled = Restyle(**options, probability=1.0).restyle(image, [style], Random(0))
     assert restyled.shape == image.shape
     difference = restyled.float().mean(dim=(1, 2)) - style.float().mean(dim=(1, 2))

@@ -68,7 +68,9 @@ def test_a_common_crop_gives_both_domains_one_size(sample):
 @pytest.mark.parametrize("seed", range(8))
 def test_the_strong_view_is_a_view_of_the_weak_one(sample, seed):
     """A stored label, warped by both views, lies on what the strong image shows."""
-    augmentation = WeakStrong(width=20, scale_range=[1.0, 1.5], crop=[12, 9], whole=True)
+    augmentation = WeakStrong(
+        width=20, scale_range=[1.0, 1.5], crop=[12, 9], mirror=0.5, whole=True
+    )
     weak = augmentation.target(sample[0], (20, 12), Random(seed))
     assert weak.view == augmentation.source(*sample, (20, 12), Random(seed)).view
     assert weak.strong_view.size == output_size(weak.view) == (12, 9)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from uda_hydra.augment.style import Restyle
-from uda_hydra.augment.training import AS_THEY_ARE
+from uda_hydra.augment.training import AS_THEY_ARE, RandomView
 from uda_hydra.data.streams import Steps, TrainingSet, load, order, seed_of
 
 
@@ -73,8 +73,10 @@ def test_a_batch_holds_image_label_and_key_of_the_same_sample():
 
 
 def test_a_source_image_takes_the_style_of_the_target_image_at_its_place():
-    restyle = Restyle(transfer="fda", beta=0.1, window="symmetric", probability=1.0)
-    plain = steps_of(5, 3, seed=1, batch_size=2)
+    frame = {"mirror": 0.5, "crop": [3, 2]}
+    restyle = Restyle(transfer="fda", beta=0.1, window="symmetric", probability=1.0, **frame)
+    view = RandomView(**frame, blur=0.0, scale_range=None, scale_base=None)
+    plain = steps_of(5, 3, seed=1, batch_size=2, augmentation=view)
     styled = steps_of(5, 3, seed=1, batch_size=2, augmentation=restyle)
     for step in range(3):
         (before, _), (source, target) = plain[step], styled[step]

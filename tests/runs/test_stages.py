@@ -55,7 +55,7 @@ def test_a_data_set_may_give_source_models_a_length_of_their_own():
     start = 'start.overrides=["method=proca/source"]'
     for method in (["method=source_only"], ["method=caco"], ["method=proca/adapt", start]):
         first, *later = planned(*method, "dataset=idda2camvid").values()
-        assert first.config.trainer.steps == first.config.optimizer.horizon == 2000
+        assert first.config.trainer.steps == first.config.optimizer.horizon == 4000
         assert [stage.config.trainer.steps for stage in later] == [400] * len(later)
     source, caco = planned("dataset=idda2camvid", "trainer.steps=7").values()
     assert source.config.trainer.steps == caco.config.trainer.steps == 7

@@ -17,7 +17,7 @@ from jaxtyping import Float32, Real, UInt8
 from torch import Tensor
 
 from uda_hydra.augment.checks import check, check_probabilities
-from uda_hydra.augment.training import Unvaried
+from uda_hydra.augment.training import Framed
 
 FLAT = 0.05
 """Deviation of a channel in Lab under which it is not stretched: a grey image has only noise."""
@@ -42,8 +42,8 @@ class Restyling(Protocol):
 
 
 @dataclass(frozen=True)
-class Restyle(Unvaried):
-    """Source images take the look of the target image of the same step; views are not varied."""
+class Restyle(Framed):
+    """Source images take the look of the target image of the same step."""
 
     transfer: str
     """reinhard: mean and deviation of each channel in Lab; fda: low Fourier amplitudes."""
@@ -57,6 +57,7 @@ class Restyle(Unvaried):
     from_file = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check(
             "transfer", self.transfer in TRANSFERS, f"one of {', '.join(TRANSFERS)}", self.transfer
         )
@@ -67,7 +68,7 @@ class Restyle(Unvaried):
     @property
     def active(self) -> bool:
         """Whether anything can change."""
-        return self.probability > 0
+        return self.probability > 0 or self.view.active
 
     def restyle(
         self,

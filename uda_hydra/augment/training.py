@@ -153,7 +153,7 @@ class RandomView:
 class WeakStrong:
     """A weak view of both domains and a strong one of the target: ProDA (Zhang et al., CVPR 2021).
 
-    Weak: the image resized to a random width and cropped, mirrored with p = 0.5. Strong: that crop
+    Weak: the image resized to a random width, cropped, and mirrored or not. Strong: that crop
     through RandAugment and a cut-out.
     """
 
@@ -162,6 +162,8 @@ class WeakStrong:
     scale_range: list[float]
     crop: list[int]
     """Width and height of the crop."""
+    mirror: float
+    """How often a view is mirrored, 0 to 1."""
     whole: bool
     """Keep the target's whole image at its training size too, for a teacher."""
     active = True
@@ -170,6 +172,7 @@ class WeakStrong:
     def __post_init__(self) -> None:
         check_ranges(scale_range=self.scale_range)
         check_sizes(crop=self.crop)
+        check_probabilities(mirror=self.mirror)
 
     def source(
         self,
@@ -199,7 +202,7 @@ class WeakStrong:
         height = int(width * size[1] / size[0])
         crop = (self.crop[0], self.crop[1])
         view = random_crop(View(size, (Resize(width, height),)), crop, random)
-        return extend(view, Mirror()) if random.random() < 0.5 else view
+        return extend(view, Mirror()) if random.random() < self.mirror else view
 
 
 @dataclass(frozen=True)
@@ -286,3 +289,38 @@ class Unvaried:
     ) -> TargetView:
         """As it is."""
         return AS_THEY_ARE.target(image, size, random)
+
+
+@dataclass(frozen=True)
+class Framed:
+    """Views at the training size, or a part of them; a subclass changes them afterwards."""
+
+    mirror: float
+    """Probability of exchanging left and right."""
+    crop: list[int] | None
+    """Width and height of the part that is seen, for both domains; None for the training size."""
+
+    def __post_init__(self) -> None:
+        check_probabilities(mirror=self.mirror)
+        check_sizes(crop=self.crop)
+
+    @property
+    def view(self) -> RandomView:
+        """What draws the views."""
+        return RandomView(self.mirror, 0.0, None, None, self.crop)
+
+    def source(
+        self,
+        image: UInt8[Tensor, "3 h w"],
+        label: UInt8[Tensor, "h w"],
+        size: tuple[int, int],
+        random: Random,
+    ) -> SourceView:
+        """Image and label, mirrored and cropped alike."""
+        return self.view.source(image, label, size, random)
+
+    def target(
+        self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
+    ) -> TargetView:
+        """The image, mirrored and cropped."""
+        return self.view.target(image, size, random)

@@ -14,14 +14,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from uda_hydra.augment.resize import resize_image
-from uda_hydra.augment.training import Unvaried
+from uda_hydra.augment.training import Framed
 from uda_hydra.models.adain import AdainDecoder, AdainEncoder, recolour, transfer
 from uda_hydra.models.checkpoints.loading import load_weights
 
 
 @dataclass(frozen=True)
-class AdainRestyle(Unvaried):
-    """Gives source images a mixture of styles, in equal parts; views are not varied."""
+class AdainRestyle(Framed):
+    """Gives source images a mixture of styles, in equal parts."""
 
     encoder: str | None
     """File with the normalised VGG-19."""
@@ -40,6 +40,7 @@ class AdainRestyle(Unvaried):
     from_file = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("encoder", "decoder"):
             path = getattr(self, name)
             if path is None or not Path(path).is_file():

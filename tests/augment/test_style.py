@@ -10,7 +10,6 @@ import torch
 
 from uda_hydra.augment.style import Restyle, reinhard, swap_amplitudes
 
-
 WHOLE = {"mirror": 0.0, "crop": None}
 
 

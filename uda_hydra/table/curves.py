@@ -56,19 +56,19 @@ def write(folder: Path, analysis: TableAnalysis) -> None:
 
 
 def draw(curves: dict[str, Curve]) -> Figure:
-    """A line per row; the band is one standard deviation to either side."""
+    """A line per row over its share of steps, however long; the band is a standard deviation."""
     figure = new_figure(7.6, 5.6)
     axes = figure.add_subplot()
     style_axes(axes)
     for number, (name, own) in enumerate(curves.items()):
         colour, line = COLOURS[number % len(COLOURS)], LINES[number // len(COLOURS) % len(LINES)]
-        means, steps = [one.mean for one in own.values()], [*own]
+        means, shares = [one.mean for one in own.values()], [100 * s / max(own) for s in own]
         style = {"color": colour, "linestyle": line, "marker": MARKS[number % len(MARKS)]}
-        axes.plot(steps, means, label=literal(name), markersize=4, **style)
+        axes.plot(shares, means, label=literal(name), markersize=4, **style)
         spreads = [one.std if one.n > 1 else 0.0 for one in own.values()]
         low, high = ([m + s * d for m, d in zip(means, spreads, strict=True)] for s in (-1, 1))
-        axes.fill_between(steps, low, high, color=colour, alpha=0.08, linewidth=0)
-    axes.set_xlabel("step of the training")
+        axes.fill_between(shares, low, high, color=colour, alpha=0.08, linewidth=0)
+    axes.set_xlabel("share of the training's steps [%]")
     axes.set_ylabel(Metric(MEAN).label)
     add_legend(axes)
     return figure

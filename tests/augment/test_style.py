@@ -10,7 +10,7 @@ import torch
 
 from uda_hydra.augment.style import Restyle, reinhard, swap_amplitudes
 
-WHOLE = {"mirror": 0.0, "crop": None}
+WHOLE = {"mirror": 0.0, "blur": 0.0, "scale_range": None, "scale_base": None}
 
 
 def picture(*colours: tuple[int, int, int]) -> np.ndarray:

@@ -73,9 +73,9 @@ def test_a_batch_holds_image_label_and_key_of_the_same_sample():
 
 
 def test_a_source_image_takes_the_style_of_the_target_image_at_its_place():
-    frame = {"mirror": 0.5, "crop": [3, 2]}
+    frame = {"mirror": 0.5, "blur": 0.0, "scale_range": None, "scale_base": None, "crop": [3, 2]}
     restyle = Restyle(transfer="fda", beta=0.1, window="symmetric", probability=1.0, **frame)
-    view = RandomView(**frame, blur=0.0, scale_range=None, scale_base=None)
+    view = RandomView(**frame)
     plain = steps_of(5, 3, seed=1, batch_size=2, augmentation=view)
     styled = steps_of(5, 3, seed=1, batch_size=2, augmentation=restyle)
     for step in range(3):

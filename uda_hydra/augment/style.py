@@ -17,7 +17,7 @@ from jaxtyping import Float32, Real, UInt8
 from torch import Tensor
 
 from uda_hydra.augment.checks import check, check_probabilities
-from uda_hydra.augment.training import Framed
+from uda_hydra.augment.training import RandomView
 
 FLAT = 0.05
 """Deviation of a channel in Lab under which it is not stretched: a grey image has only noise."""
@@ -41,8 +41,8 @@ class Restyling(Protocol):
         """The image in the style of others, of any size."""
 
 
-@dataclass(frozen=True)
-class Restyle(Framed):
+@dataclass(frozen=True, kw_only=True)
+class Restyle(RandomView):
     """Source images take the look of the target image of the same step."""
 
     transfer: str
@@ -54,7 +54,6 @@ class Restyle(Framed):
     probability: float
     """With which an image is restyled."""
     styles = 1
-    from_file = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,7 +67,7 @@ class Restyle(Framed):
     @property
     def active(self) -> bool:
         """Whether anything can change."""
-        return self.probability > 0 or self.view.active
+        return self.probability > 0 or super().active
 
     def restyle(
         self,

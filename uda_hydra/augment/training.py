@@ -289,38 +289,3 @@ class Unvaried:
     ) -> TargetView:
         """As it is."""
         return AS_THEY_ARE.target(image, size, random)
-
-
-@dataclass(frozen=True)
-class Framed:
-    """Views at the training size, or a part of them; a subclass changes them afterwards."""
-
-    mirror: float
-    """Probability of exchanging left and right."""
-    crop: list[int] | None
-    """Width and height of the part that is seen, for both domains; None for the training size."""
-
-    def __post_init__(self) -> None:
-        check_probabilities(mirror=self.mirror)
-        check_sizes(crop=self.crop)
-
-    @property
-    def view(self) -> RandomView:
-        """What draws the views."""
-        return RandomView(self.mirror, 0.0, None, None, self.crop)
-
-    def source(
-        self,
-        image: UInt8[Tensor, "3 h w"],
-        label: UInt8[Tensor, "h w"],
-        size: tuple[int, int],
-        random: Random,
-    ) -> SourceView:
-        """Image and label, mirrored and cropped alike."""
-        return self.view.source(image, label, size, random)
-
-    def target(
-        self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
-    ) -> TargetView:
-        """The image, mirrored and cropped."""
-        return self.view.target(image, size, random)

@@ -14,13 +14,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from uda_hydra.augment.resize import resize_image
-from uda_hydra.augment.training import Framed
+from uda_hydra.augment.training import RandomView
 from uda_hydra.models.adain import AdainDecoder, AdainEncoder, recolour, transfer
 from uda_hydra.models.checkpoints.loading import load_weights
 
 
-@dataclass(frozen=True)
-class AdainRestyle(Framed):
+@dataclass(frozen=True, kw_only=True)
+class AdainRestyle(RandomView):
     """Gives source images a mixture of styles, in equal parts."""
 
     encoder: str | None
@@ -37,7 +37,6 @@ class AdainRestyle(Framed):
     """Width and height at which images are transferred; None: their own. The result is always of
     the content's size, as its label is."""
     active = True
-    from_file = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

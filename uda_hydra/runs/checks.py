@@ -95,11 +95,17 @@ def check_init(config: DictConfig) -> None:
     """Raise UserError unless the first weights fit the network, or an earlier stage makes them."""
     if config.init is None or _is_made(config, config.init):
         return
-    build.check_init(config)
+    _check_file(config)
     with without_memory():
         network = build.network(config)
     # Copied to a network without memory: nothing but names and shapes matters.
     build.load_init(network, config)
+
+
+def _check_file(config: DictConfig) -> None:
+    """Raise UserError unless the first weights are there, or an earlier stage makes them."""
+    if not _is_made(config, config.init):
+        build.check_init(config)
 
 
 def reads(stage: Stage, stages: Sequence[Stage], names: Container[str]) -> list[str]:
@@ -127,7 +133,7 @@ def available(
             continue
         try:
             if stage.name in optional:
-                check_init(stage.config)
+                _check_file(stage.config)
         except UserError as error:
             skipped[stage.name] = str(error)
         else:

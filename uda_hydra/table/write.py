@@ -131,9 +131,14 @@ def _seeds(analysis: TableAnalysis) -> str:
     return ", ".join(map(str, sorted({seed for row in analysis.rows for seed in row.trainings})))
 
 
+def _keys(analysis: TableAnalysis) -> dict[str, str]:
+    """The scores of the CSVs by their keys in a result, with the names of their columns."""
+    return {MEAN: "miou"} | {key: key for key in (*analysis.subsets, *analysis.classes)}
+
+
 def _numbers(analysis: TableAnalysis) -> Rows:
     """All numbers: for the CSV, where what is not known is empty."""
-    keys = {MEAN: "miou"} | {key: key for key in (*analysis.subsets, *analysis.classes)}
+    keys = _keys(analysis)
     spreads = [name + part for name in ("gap_closed", *keys.values()) for part in ("", "_spread")]
     gain = ["control", "minus_control", "minus_control_low", "minus_control_high"]
     rows = [["training", *spreads, *gain, *COST, "seeds", "note"]]
@@ -159,7 +164,7 @@ def _numbers(analysis: TableAnalysis) -> Rows:
 
 def _trainings(analysis: TableAnalysis) -> Rows:
     """The scores of every training in percent, and its cost, for statistics of one's own."""
-    keys = {MEAN: "miou"} | {key: key for key in (*analysis.subsets, *analysis.classes)}
+    keys = _keys(analysis)
     rows = [["training", "seed", *keys.values(), *COST, "git commit"]]
     for row in analysis.rows:
         found = [row.scores(key) for key in (*keys, *COST)]

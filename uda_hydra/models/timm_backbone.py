@@ -20,6 +20,7 @@ from uda_hydra.models.backbone import Backbone
 from uda_hydra.models.batch_norm import FixedBatchNorm, Policy, StillBatchNorm, freeze
 from uda_hydra.models.checkpoints.timm import timm_layout
 from uda_hydra.models.checkpoints.weight_layout import WeightLayout
+from uda_hydra.models.depthwise import speed_up_depthwise
 from uda_hydra.models.tokens import hide
 from uda_hydra.types import Normalization
 
@@ -67,6 +68,7 @@ class TimmBackbone(Backbone):
         transformer = is_model_in_modules(name, TRANSFORMERS)
         build = _transformer if transformer else _convolutional
         self.net = build(name, output_stride, options)
+        speed_up_depthwise(self.net)
         features = self.net.feature_info
         if len(features) < STAGES:
             raise ValueError(

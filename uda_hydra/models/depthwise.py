@@ -1,0 +1,116 @@
+"""Depthwise convolutions whose backward pass costs as little as their forward pass on a CPU."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from timm.layers import Conv2dSame
+from timm.layers.padding import pad_same
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+from torch.nn.grad import conv2d_input
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A convolution with one kernel a channel; the numbers are those of ``torch.nn.Conv2d``.
+
+    torch's own backward pass takes up to ten times as long on a CPU (5x5 or dilated kernels); other
+    devices, and autocast, have it.
+    """
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c i j"]:
+        """The map, each channel convolved with its own kernel."""
+        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        return _Depthwise.apply(
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation
+        )
+
+
+class DepthwiseConv2dSame(Conv2dSame):
+    """The same with TensorFlow's padding."""
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c i j"]:
+        """The map, at one cell of every ``stride``."""
+        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        x = pad_same(x, self.kernel_size, self.stride, self.dilation)
+        return _Depthwise.apply(x, self.weight, self.bias, self.stride, (0, 0), self.dilation)
+
+
+FAST = {nn.Conv2d: DepthwiseConv2d, Conv2dSame: DepthwiseConv2dSame}
+
+
+def speed_up_depthwise(net: nn.Module) -> None:
+    """Give every depthwise convolution of a finished network the class that is fast on a CPU."""
+    for module in net.modules():
+        if type(module) not in FAST or module.padding_mode != "zeros" or module.padding == "same":
+            continue
+        if 1 < module.groups == module.in_channels == module.out_channels:
+            module.__class__ = FAST[type(module)]
+
+
+class _Depthwise(torch.autograd.Function):
+    """Both gradients are depthwise convolutions themselves."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = stride, padding, dilation
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        return (
+            _for_input(x, weight, gradient, *ctx.geometry) if wanted[0] else None,
+            _for_weight(x, weight, gradient, *ctx.geometry) if wanted[1] else None,
+            gradient.sum((0, 2, 3)) if wanted[2] else None,
+            *[None] * 3,
+        )
+
+
+def _for_input(
+    x: Tensor,
+    weight: Tensor,
+    gradient: Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> Tensor:
+    """The gradient of the output, convolved with the kernels turned by half a circle."""
+    groups = len(weight)
+    if max(stride) > 1:
+        return conv2d_input(x.shape, weight, gradient, stride, padding, dilation, groups)
+    sides = zip(weight.shape[2:], padding, dilation, strict=True)
+    around = [step * (side - 1) - before for side, before, step in sides]
+    return F.conv2d(gradient, weight.flip(2, 3), None, 1, around, dilation, groups)
+
+
+def _for_weight(
+    x: Tensor,
+    weight: Tensor,
+    gradient: Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> Tensor:
+    """The input, convolved with the gradient of the output: each channel of each image alone."""
+    batch, channels, *size = x.shape
+    maps = batch * channels
+    kernels = gradient.reshape(maps, 1, *gradient.shape[2:])
+    shifts = F.conv2d(x.reshape(1, maps, *size), kernels, None, 1, padding, stride, groups=maps)
+    # Every shift was cheaper than every second one alone; the taps of a dilated kernel are apart.
+    height, width = weight.shape[2:]
+    taps = shifts[..., :: dilation[0], :: dilation[1]][..., :height, :width]
+    return taps.reshape(batch, channels, height, width).sum(0).unsqueeze(1)

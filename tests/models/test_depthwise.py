@@ -7,7 +7,7 @@ import torch
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
-from uda_hydra.models.depthwise import DepthwiseConv2d, DepthwiseConv2dSame, speed_up_depthwise
+from uda_hydra.models.depthwise import FAST, DepthwiseConv2d, speed_up_depthwise
 
 
 def gradients(convolution: nn.Module, x: Tensor, weighting: Tensor) -> list[Tensor]:
@@ -27,8 +27,7 @@ def test_numbers_are_those_of_torch(kind, kernel, stride, dilation, bias):
     theirs = kind(6, 6, kernel, padding=2 * dilation, dtype=torch.float64, **options)
     ours = kind(6, 6, kernel, padding=2 * dilation, dtype=torch.float64, **options)
     ours.load_state_dict(theirs.state_dict())
-    speed_up_depthwise(ours)
-    assert type(ours) in (DepthwiseConv2d, DepthwiseConv2dSame)
+    ours.__class__ = FAST[kind]
     for size in ((14, 17), (15, 18)):
         x = torch.randn(3, 6, *size, dtype=torch.float64, requires_grad=True)
         weighting = torch.randn_like(theirs(x))
@@ -38,12 +37,19 @@ def test_numbers_are_those_of_torch(kind, kernel, stride, dilation, bias):
             torch.testing.assert_close(got, wanted)
 
 
-def test_only_depthwise_convolutions_change():
-    net = nn.Sequential(
-        nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 8, 3, groups=4)
+def test_only_wide_and_dilated_depthwise_convolutions_change():
+    stay = nn.Sequential(
+        nn.Conv2d(4, 4, 5),
+        nn.Conv2d(4, 4, 5, groups=2),
+        nn.Conv2d(4, 8, 5, groups=4),
+        nn.Conv2d(4, 4, 3, groups=4),
+        nn.Conv2d(4, 4, 5, groups=4, padding="same"),
+        nn.Conv2d(4, 4, 5, groups=4, padding=2, padding_mode="reflect"),
     )
-    speed_up_depthwise(net)
-    assert {type(module) for module in net} == {nn.Conv2d}
+    change = nn.Sequential(nn.Conv2d(4, 4, 5, groups=4), nn.Conv2d(4, 4, 3, dilation=2, groups=4))
+    speed_up_depthwise(nn.Sequential(stay, change))
+    assert {type(module) for module in stay} == {nn.Conv2d}
+    assert {type(module) for module in change} == {DepthwiseConv2d}
 
 
 def test_mixed_precision_is_left_to_torch():

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from uda_hydra.models.blocks import ConvNorm, PixelLinear
+from uda_hydra.models.depthwise import speed_up_depthwise
 from uda_hydra.models.heads import HeadOutput
 from uda_hydra.models.initialization import he_out
 from uda_hydra.models.mit import SIZES, MixTransformer
@@ -26,6 +27,7 @@ class Separable(nn.Module):
         super().__init__()
         self.depthwise = ConvNorm(channels, channels, 3, dilation=dilation, groups=channels)
         self.pointwise = ConvNorm(channels, out)
+        speed_up_depthwise(self)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         """The map with new channels."""

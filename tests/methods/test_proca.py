@@ -104,6 +104,22 @@ def test_the_others_do_without_a_confident_cell_too(make_trainer, method):
     assert all(p.isfinite().all() for p in trainer.method.parameters())
 
 
+def test_the_distributions_of_sdca_are_the_sources(make_trainer, tmp_path):
+    moved = []
+    for brightness in (1.0, 0.5):
+        trainer = make_trainer(
+            "method=sdca/adapt", "method.threshold=0.0", folder=tmp_path / str(brightness)
+        )
+        trainer.prepare()
+        first = {k: v.clone() for k, v in trainer.method.gaussians.state_dict().items()}
+        source, target = next(trainer.batches())
+        trainer.step(source, target._replace(image=target.image * brightness), Step(0, 0.0))
+        moved.append(trainer.method.gaussians.state_dict())
+    for name, value in moved[0].items():
+        assert value.equal(moved[1][name]), name
+        assert not value.equal(first[name]), name
+
+
 def test_a_class_that_neither_domain_shows_has_no_prototype(make_trainer):
     trainer = make_trainer("method=proca/adapt", "method.threshold=0.0", "trainer.steps=1")
     method = trainer.method

@@ -104,6 +104,18 @@ def test_the_others_do_without_a_confident_cell_too(make_trainer, method):
     assert all(p.isfinite().all() for p in trainer.method.parameters())
 
 
+def test_a_moving_prototype_takes_in_the_source_last(make_trainer):
+    method = make_trainer("method=proca/adapt", "method.use_momentum=true", "method.rho=0.9").method
+    table = method.prototypes["feat"]
+    maps = {
+        domain: torch.full((1, table.mean.shape[1], 2, 2), value)
+        for domain, value in (("source", 1.0), ("target", 2.0))
+    }
+    labels = dict.fromkeys(maps, torch.zeros(1, 2, 2, dtype=torch.long))
+    method.contrast("feat", maps, labels)
+    torch.testing.assert_close(table.mean[0], torch.full_like(table.mean[0], 0.9 + 0.1 * 0.9 * 2))
+
+
 def test_the_distributions_of_sdca_are_the_sources(make_trainer, tmp_path):
     moved = []
     for brightness in (1.0, 0.5):

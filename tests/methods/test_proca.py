@@ -13,6 +13,7 @@ from tests.runs.test_stages import planned
 from uda_hydra import tasks
 from uda_hydra.engine.events import Run
 from uda_hydra.errors import UserError
+from uda_hydra.methods.proca import pool_sums, shown_sums
 from uda_hydra.types import IGNORE, Step
 
 
@@ -59,6 +60,19 @@ def test_prototypes_are_handed_on(make_trainer, tmp_path):
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"method\.prototypes=.*last\.pt"):
         read.prepare()
+
+
+def test_first_prototypes_are_the_means_of_all_images_cells():
+    torch.manual_seed(0)
+    maps, labels = torch.randn(3, 5, 4, 6), torch.randint(4, (3, 4, 6))
+    labels[0][labels[0] == 1] = IGNORE
+    images = [shown_sums(m[None], label[None], 4) for m, label in zip(maps, labels, strict=True)]
+    items = [{name: value[0] for name, value in image.items()} for image in images]
+    whole = pool_sums(iter(items), classes=4)
+    for k in range(4):
+        cells = maps.movedim(1, -1)[labels == k].double()
+        torch.testing.assert_close(whole["total"][k], cells.sum(0), atol=1e-5, rtol=1e-5)
+        assert whole["count"][k] == len(cells)
 
 
 def test_the_releases_prototypes_are_read_and_written(make_trainer, tmp_path):

@@ -81,6 +81,8 @@ def test_it_runs_without_hydra_omegaconf_mlflow_and_optuna(bare_run):
         "distances to prototypes": "",
         "class means and prototypes": "at least 20",
         "MIC step": "at most 1.15",
+        "dilated depthwise convolution": "",
+        "EfficientNet-Lite0": "",
         "dictionary update": "at least 10 for both together",
         "contrast, forward + backward": "at least 10 for both together",
         "update and contrast": "at least 10 for both together",

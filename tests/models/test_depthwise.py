@@ -37,6 +37,17 @@ def test_numbers_are_those_of_torch(kind, kernel, stride, dilation, bias):
             torch.testing.assert_close(got, wanted)
 
 
+def test_more_padding_than_the_kernel_reaches():
+    torch.manual_seed(0)
+    theirs = nn.Conv2d(4, 4, 3, padding=5, groups=4, dtype=torch.float64)
+    x = torch.randn(2, 4, 6, 7, dtype=torch.float64, requires_grad=True)
+    weighting = torch.randn_like(theirs(x))
+    wanted = gradients(theirs, x, weighting)
+    theirs.__class__ = DepthwiseConv2d
+    for got, want in zip(gradients(theirs, x, weighting), wanted, strict=True):
+        torch.testing.assert_close(got, want)
+
+
 def test_only_wide_and_dilated_depthwise_convolutions_change():
     stay = nn.Sequential(
         nn.Conv2d(4, 4, 5),

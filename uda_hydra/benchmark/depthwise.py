@@ -34,7 +34,7 @@ def _passes(name: str, plain: nn.Module, images: Tensor, setting: Setting) -> Me
     fast = deepcopy(plain)
     speed_up_depthwise(fast)
     ours, theirs = _gradient(fast, images), _gradient(plain, images)
-    agree(f"gradients of {name}", ours(), theirs(), tolerance=1e-3)
+    agree(f"gradients of {name}", ours(), theirs(), tolerance=1e-4)
     times = side_by_side(ours, theirs, repetitions=setting.repetitions(15), device=CPU)
     note = f"forward and backward, {list(images.shape)}; always on the CPU"
     return speedup(name, times, "", note)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from uda_hydra import build
 from uda_hydra.config import settings
@@ -51,8 +52,16 @@ def protocol(name: str, *overrides: str) -> EvaluationSettings:
     return settings(composed(f"evaluation={name}", *overrides).evaluation)
 
 
-METHODS = [name for name in choices("method") if not composed(f"method={name}").stages]
-"""Every method that is one training; the others list such ones as their stages."""
+def stages_of(path: Path) -> dict[str, list[str]]:
+    """The list of stages in a file of conf/, as it is written."""
+    return OmegaConf.to_container(OmegaConf.load(path), resolve=False).get("stages", {})
+
+
+STAGES = {name: stages_of(CONF / f"method/{name}.yaml") for name in choices("method")}
+"""The stages of every method, none of one that is one training."""
+
+METHODS = [name for name, stages in STAGES.items() if not stages]
+"""Every method that is one training; the others list such ones."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -55,7 +55,10 @@ def whole(data, tmp_path_factory):
     return folder / "run/source_only"
 
 
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGINT, 2)])
+@pytest.mark.parametrize(
+    ("number", "workers"),
+    [pytest.param(signal.SIGTERM, 0, marks=pytest.mark.slow), (signal.SIGINT, 2)],
+)
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, data, whole, number, workers):
     command = [*SOURCE_ONLY, *data, f"trainer.workers={workers}"]
     run, uri = tmp_path / "run/source_only", f"sqlite:///{tmp_path}/outputs/mlflow.db"
@@ -222,7 +225,9 @@ def large_files_fail(disk: Path, process: subprocess.Popen[str]) -> Iterator[Non
     yield
 
 
-@pytest.mark.parametrize("obstacle", [filled, large_files_fail])
+@pytest.mark.parametrize(
+    "obstacle", [filled, pytest.param(large_files_fail, marks=pytest.mark.slow)]
+)
 def test_a_disk_that_takes_no_more_costs_nothing_that_was_saved(
     tmp_path, data, disk, whole, obstacle
 ):

@@ -65,7 +65,7 @@ def test_a_loss_that_is_no_number_ends_in_one_message(tmp_path, data):
     assert "run/source_only/last.pt" in message
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_an_image_that_is_cut_short_is_named_at_its_step(tmp_path, workers):
     command = [*QUIET, "trainer.steps=4", "dataset.cache=false", f"trainer.workers={workers}"]
     assert launch(tmp_path, *command, "trainer.steps=1").returncode == 0

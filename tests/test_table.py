@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra import initialize_config_dir
+from omegaconf import OmegaConf
 
-from tests.conftest import CONF, METHODS, SMALL, choices, composed
+from tests.conftest import CONF, METHODS, SMALL, STAGES, composed, stages_of
 from tests.processes import start, until
 from tests.runs.test_stages import planned
 from tests.test_launch import launch
@@ -36,9 +37,8 @@ NOTES = {"ours": "x=3"}
 
 TINY = ("experiment=table", *SMALL, "trainer.steps=2", "trainer.save_every=1")
 KEPT = ("source", "oracle", "minent")
-WITHOUT = tuple(
-    f"~stages.{name}" for name in composed("experiment=table").stages if name not in KEPT
-)
+TABLE = CONF / "experiment/table.yaml"
+WITHOUT = tuple(f"~stages.{name}" for name in stages_of(TABLE) if name not in KEPT)
 TUNED = "['method=minent','init=${stage:source}/last.pt','loss.lambda_ent=0.5']"
 
 
@@ -225,29 +225,25 @@ def test_the_sheet_shows_images_labels_and_every_row():
 
 
 def test_every_method_that_is_one_training_has_a_row():
-    lists = composed("experiment=table").stages
+    lists = stages_of(TABLE)
     chosen = [line for own in lists.values() for line in own if line.startswith("method=")]
     rows = {line.removeprefix("method=") for line in chosen}
     # Stages before a method's last one may only prepare it.
     before = {
         line.removeprefix("method=")
-        for name in choices("method")
-        for own in [*composed(f"method={name}").stages.values()][:-1]
+        for stages in STAGES.values()
+        for own in [*stages.values()][:-1]
         for line in own
     }
     # These need a network of their own.
     before |= {"hrda", "mic/hrda"}
     assert {*METHODS} - before <= rows <= {*METHODS}
-    assert {*composed("experiment=table").controls} < {*lists} - {"oracle"}
-    begins = {
-        name: stage.config.init for name, stage in planned("experiment=table", "output=run").items()
-    }
+    assert {*OmegaConf.load(TABLE).controls} < {*lists} - {"oracle"}
     # From the source model, or from a stage before; the last stage of ProCA as the source model.
-    earlier = {f"run/{name}/last.pt" for name in lists}
-    first = {name for name, init in begins.items() if init not in earlier}
-    assert first == {"source", "proca_ssl", *composed("experiment=table").optional}
-    assert begins["proca_ssl"] == begins["source"]
-    assert "dataset.oracle=true" in lists.oracle
+    begin = {name for name, own in lists.items() if any("init=${stage:" in line for line in own)}
+    assert {*lists} - begin == {"source", "proca_ssl", "dinov2"}
+    assert not any(line.startswith("init=") for line in lists["proca_ssl"] + lists["source"])
+    assert "dataset.oracle=true" in lists["oracle"]
 
 
 def test_a_row_is_what_its_method_is_alone():

@@ -56,11 +56,11 @@ def load() -> None:
     torch.use_deterministic_algorithms(False)
 
 
-def run(overrides: list[str]) -> None:
-    """What ``python launch.py <overrides>`` does."""
+def run(overrides: list[str], script: Path = ROOT / "launch.py") -> None:
+    """What ``python launch.py <overrides>`` does, or another script."""
     register_toys()
-    sys.argv = ["launch.py", *overrides]
-    runpy.run_path(str(ROOT / "launch.py"), run_name="__main__")
+    sys.argv = [script.name, *overrides]
+    runpy.run_path(str(script), run_name="__main__")
 
 
 def run_in(
@@ -90,13 +90,18 @@ def run_in(
 
 
 def run_apart(
-    folder: Path, overrides: list[str], out: Path, err: Path, environment: dict[str, str]
+    folder: Path,
+    overrides: list[str],
+    out: Path,
+    err: Path,
+    environment: dict[str, str],
+    script: Path,
 ) -> None:
     """``run`` in a forked process with the environment of who asks, and two outputs."""
     os.environ.clear()
     os.environ.update(environment)
     begin(folder, out, err)
-    run(overrides)
+    run(overrides, script)
 
 
 def begin(folder: Path, out: Path, err: Path) -> None:

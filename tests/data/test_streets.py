@@ -253,7 +253,10 @@ def test_sizes_follow_the_real_ones():
 # Folders: which, when, and all or nothing.
 
 
-def test_processes_do_not_change_a_byte(small: Path, tmp_path: Path):
+def test_processes_do_not_change_a_byte(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(generator, "FEWEST", 1)
     assert contents(generate(tmp_path, workers=2, **SMALL)) == contents(small)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.processes import refused, until
+from tests.test_launch import launch
 from uda_hydra.errors import UserError
 from uda_hydra.studies.load import load_study
 
@@ -34,9 +35,7 @@ def start(folder: Path, *overrides: str, nap: float = 0.0) -> subprocess.Popen[s
 
 
 def sweep(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    process = start(folder, *overrides)
-    out, err = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return launch(folder, *BASE, *overrides, script=APP)
 
 
 def study(folder: Path):
@@ -117,13 +116,7 @@ def test_a_sweep_outlasts_its_pipe_and_its_folder_alone_is_reported(tmp_path):
     assert [t.state for t in found.trials] == ["complete"] * 3
     page = found.folder / "report/report.html"
     page.unlink()
-    given = ["task=report", f"output={found.folder}", "tracking=none"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), *given],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    done = launch(tmp_path, "task=report", f"output={found.folder}", "tracking=none")
     assert done.returncode == 0, done.stderr
     assert "3 of 3 trials complete" in done.stdout
     assert page.is_file()
@@ -144,13 +137,7 @@ def test_a_report_needs_a_study(tmp_path):
     assert "there is no study in" in refused(sweep(tmp_path, f"{AUX}=0.2,0.3", "task=report"))
     assert "lambda_adv to sweep" in refused(sweep(tmp_path, "loss.lambda_adv=1,2"))
     assert not (tmp_path / "outputs").exists()
-    alone = subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), "task=report"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert "sweep=" in refused(alone)
+    assert "sweep=" in refused(launch(tmp_path, "task=report"))
 
 
 def test_drawn_points_several_objectives_and_the_total(tmp_path):

@@ -139,8 +139,9 @@ def _compose(
     later = [*own, *addressed]
     groups = _groups()
     chosen = [o for o in general if o.key_or_group in groups]
-    if len(chosen) < len(general):
-        # Which keys the stage has is known once its groups are chosen.
+    if len(chosen) < len(general) and (later or not last):
+        # Which keys the stage has is known once its groups are chosen. A stage without a list is
+        # the run itself.
         bare = _bare((*(o.input_line for o in chosen), *later))
         added = [o for o in general if last and o.is_add()]
         general = [o for o in general if o in chosen or o in added or _has(bare, o)]

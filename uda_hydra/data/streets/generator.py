@@ -77,6 +77,9 @@ class ImageJob(NamedTuple):
     index: int
 
 
+FEWEST = 24
+"""Images that are worth a process, which takes a second to start."""
+
 # The place of a part enters its random numbers: append, never reorder.
 _PARTS = (("GTA5", ""), ("SYNTHIA", ""), ("Cityscapes", "train"), ("Cityscapes", "val"))
 
@@ -146,7 +149,7 @@ def _draw_all(recipe: Recipe, folder: Path, workers: int) -> None:
     jobs = recipe.jobs
     tables = layouts.make_tables(CITYSCAPES19, cityscapes.IDS, synthia.IDS)
     draw = partial(_draw, folder, recipe, tables)
-    drawn = shared_out(draw, jobs, workers=min(workers, len(jobs)), chunk=8)
+    drawn = shared_out(draw, jobs, workers=min(workers, len(jobs) // FEWEST), chunk=8)
     for done, _ in enumerate(drawn, 1):
         _report(done, len(jobs))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from tests import early  # noqa: F401  (it is there for what it does)
 from uda_hydra import build
 from uda_hydra.config import settings
 from uda_hydra.engine.interrupt import Interrupted
@@ -71,6 +73,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--attack-seed", type=int, default=time.time_ns(), help="repeats an attack (default: new)"
     )
     group.addoption("--attack-count", type=int, default=100, help="kills of an attack")
+
+
+def pytest_collection_finish() -> None:
+    """Every training looks for rubbish; what has been imported is none."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """What is frozen when the process ends counts as leaked."""
+    gc.unfreeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import time
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,11 @@ def choices(group: str) -> list[str]:
 
 def composed(*overrides: str, with_hydra: bool = False):
     """The config as ``python launch.py <overrides>`` gets it."""
+    return deepcopy(_composed(overrides, with_hydra))
+
+
+@lru_cache(maxsize=64)
+def _composed(overrides: tuple[str, ...], with_hydra: bool):
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", [*overrides], return_hydra_config=with_hydra)

@@ -20,12 +20,18 @@ GROUPS = sorted(
 )
 NETWORKS = {"mic/dinov2": ["model=dinov2_tiny"]}
 """Networks of the methods that need one of their own."""
-OPTIONS = [(group, option) for group in GROUPS for option in choices(group)]
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_option_composes(group, option):
-    config = composed(f"{group}={option}")
+def together() -> list[list[str]]:
+    """Every option of every group at least once: the first ones, the second ones, ..."""
+    options = {group: [f"{group}={option}" for option in choices(group)] for group in GROUPS}
+    rows = range(max(map(len, options.values())))
+    return [[own[row % len(own)] for own in options.values()] for row in rows]
+
+
+@pytest.mark.parametrize("options", together())
+def test_every_option_composes(options):
+    config = composed(*options)
     assert config.seed == 0
 
 

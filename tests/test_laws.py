@@ -187,7 +187,7 @@ def test_every_player_of_a_toy_moves_and_nothing_else_does(made, toy):
 
 @every_method
 def test_a_zero_weight_removes_its_term(made, method):
-    trainer = made(method, "trainer.steps=1")
+    trainer = made(method, "trainer.steps=2")
     if not trainer.weights:
         assert trainer.method.terms == ()
         return

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from torch import Tensor
 from torch.testing import assert_close
 
 import uda_hydra.losses as L
 from tests.parity.official_networks import drawn, load, small
-from tests.parity.trajectories import Player, close, state, take_step, trainer_of
+from tests.parity.trajectories import PRECISIONS, Player, close, state, take_step, trainer_of
 from uda_hydra.methods.caco_proda import STRIDE, LabelledWarmup
 from uda_hydra.types import IGNORE, Source, Target
 
@@ -33,7 +32,7 @@ def test_cross_entropy_of_the_target(reference, name):
     assert_close(logits.grad, case.out["grad_logits"], rtol=1e-3, atol=1e-7)
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_warm_up(reference, tmp_path, precision):
     case = reference("caco")["traj_proda_warmup"]
     args, inputs = case.args, case.inputs

@@ -12,14 +12,12 @@ from torch import Tensor
 import uda_hydra.losses as L
 from tests.parity.fill import fill_tensor
 from tests.parity.queue_layout import oldest_first
-from tests.parity.trajectories import close, take_step, trainer_of
+from tests.parity.trajectories import PRECISIONS, close, runs, take_step, trainer_of
 from uda_hydra.methods.caco import CaCo
 from uda_hydra.methods.source_only import SourceOnly
 from uda_hydra.models.deeplabv2 import deeplabv2
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.types import Source, Target
-
-PRECISIONS = (torch.float32, torch.float64)
 
 
 def ours(key: str) -> str:
@@ -157,12 +155,7 @@ def noted(monkeypatch) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("name", "precision"),
-    [
-        ("traj_stage1", torch.float32),
-        ("traj_stage1", torch.float64),
-        ("traj_stage1_repeats", torch.float32),
-    ],
+    ("name", "precision"), runs(["traj_stage1", "traj_stage1_repeats"], ["traj_stage1"])
 )
 def test_first_stage(reference, tmp_path, monkeypatch, name, precision):
     case, out = reference("caco")["traj_stage1"], reference("caco")[name].out

@@ -7,7 +7,15 @@ import torch
 
 from tests.parity.cfcontra_methods import cfcontra, noted
 from tests.parity.official_networks import fill, small
-from tests.parity.trajectories import Player, assert_state, close, state, take_step, trainer_of
+from tests.parity.trajectories import (
+    Player,
+    assert_state,
+    close,
+    runs,
+    state,
+    take_step,
+    trainer_of,
+)
 from uda_hydra.types import IGNORE, SUFFIX, Source, Target
 
 TERMS = {
@@ -22,7 +30,6 @@ TERMS = {
 }
 """Our term of each official one."""
 CASES = ["default", "strong", "legacy", "argmax", "all_rejected"]
-IN_DOUBLE = ["strong", "legacy"]
 
 
 def weights_of(args: dict[str, object]) -> dict[str, float]:
@@ -68,10 +75,7 @@ def batch(case, step, precision):
     return Source(images, label.where(known, IGNORE)), Target(others)
 
 
-@pytest.mark.parametrize(
-    ("name", "precision"),
-    [(name, torch.float32) for name in CASES] + [(name, torch.float64) for name in IN_DOUBLE],
-)
+@pytest.mark.parametrize(("name", "precision"), runs(CASES, ["strong", "legacy"]))
 def test_trajectory(reference, tmp_path, monkeypatch, name, precision):
     case = reference("cfcontra")[f"traj_cf_{name}"]
     kind, out = f"cfcontra_{case.args['head']}", case.out

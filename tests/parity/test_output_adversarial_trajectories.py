@@ -13,6 +13,7 @@ from tests.parity.trajectories import (
     Player,
     assert_state,
     close,
+    runs,
     segmenter_of,
     state,
     take_step,
@@ -43,13 +44,6 @@ ADVERSARIAL = [
     "advexp_single", "advexp_multi", "advexp_single_v3plus", "advexp_single_official_bug",
 ]  # fmt: skip
 CONFIDENT = ["maxsquare_single", "iw_maxsquare_multi", "hard_multi"]
-IN_DOUBLE = ["adaptseg_multi", "adaptseg_multi_ls", "iw_maxsquare_multi"]
-
-
-def runs(names: list[str]) -> list[tuple[str, torch.dtype]]:
-    """Every case in float32, and some in float64."""
-    single = [(name, torch.float32) for name in names]
-    return single + [(name, torch.float64) for name in names if name in IN_DOUBLE]
 
 
 def segmenter(case, name: str, *, multi_level: bool) -> Player:
@@ -99,7 +93,9 @@ def compare(
     assert_state(case.out, names, before, after, mean_atol=2e-5, delta=delta)
 
 
-@pytest.mark.parametrize(("name", "precision"), runs(ADVERSARIAL))
+@pytest.mark.parametrize(
+    ("name", "precision"), runs(ADVERSARIAL, ["adaptseg_multi", "adaptseg_multi_ls"])
+)
 def test_adversarial(reference, tmp_path, name, precision):
     group = reference("output_adversarial")
     case = group[f"traj_{name}"]
@@ -148,7 +144,7 @@ def noted(monkeypatch, name: str) -> list[float]:
     return shares
 
 
-@pytest.mark.parametrize(("name", "precision"), runs(CONFIDENT))
+@pytest.mark.parametrize(("name", "precision"), runs(CONFIDENT, ["iw_maxsquare_multi"]))
 def test_confident(reference, tmp_path, monkeypatch, name, precision):
     group = reference("output_adversarial")
     case = group[f"traj_{name}"]

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from tests.parity.official_networks import drawn, load, official_weights
-from tests.parity.trajectories import Player, close, segmenter_of, state, take_step, trainer_of
+from tests.parity.trajectories import (
+    PRECISIONS,
+    Player,
+    close,
+    runs,
+    segmenter_of,
+    state,
+    take_step,
+    trainer_of,
+)
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.memory.prototypes import LEVELS, class_sums, label_of, level_map
 from uda_hydra.methods.base import Method
@@ -20,7 +29,6 @@ from uda_hydra.methods.proca_labels import SelfTraining
 from uda_hydra.methods.proca_source import LovaszSource
 from uda_hydra.types import Source, Target
 
-PRECISIONS = (torch.float32, torch.float64)
 PROJECTION = {"proj.0": "fc1", "proj.1": "norm1", "proj.3": "fc2"}
 LABELLING = {"threshold_percent": 0.6, "cap": 0.9, "test_size": None, "label_size": None}
 
@@ -164,10 +172,7 @@ def test_prototypes(reference, tmp_path, precision):
     assert_state(case, before, state({"": player}))
 
 
-@pytest.mark.parametrize(
-    ("form", "precision"),
-    [("official", torch.float32), ("fixed", torch.float32), ("fixed", torch.float64)],
-)
+@pytest.mark.parametrize(("form", "precision"), runs(["official", "fixed"], ["fixed"]))
 def test_memory_bank(reference, tmp_path, form, precision):
     case, data = reference("proca")[f"traj_mb_{form}"], reference("proca")["traj_mb_official"]
     a, out = case.args, case.out

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.parity.official_networks import drawn, load, small
 from tests.parity.test_augment import OFFICIAL_IGNORE, strong_view
-from tests.parity.trajectories import Player, close, state, take_step, trainer_of
+from tests.parity.trajectories import Player, close, runs, state, take_step, trainer_of
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.methods.base import Method
 from uda_hydra.methods.output_adversarial import OutputAdversarial
@@ -92,12 +92,7 @@ def assert_state(out, who: str, before: dict[str, Tensor], after: dict[str, Tens
             close(change.mean(), out[f"{who}_delta_mean64"][i], rtol=3e-2, atol=2e-5)
 
 
-def both(names: list[str]) -> list[tuple[str, torch.dtype]]:
-    """Every case in float32, the first in float64 too."""
-    return [(name, torch.float32) for name in names] + [(names[0], torch.float64)]
-
-
-@pytest.mark.parametrize(("name", "precision"), both(WARM_UPS))
+@pytest.mark.parametrize(("name", "precision"), runs(WARM_UPS, WARM_UPS[:1]))
 def test_warm_up(reference, tmp_path, name, precision):
     group = reference("proda")
     case = group[name]
@@ -160,7 +155,7 @@ def labels_of(method: ProDA) -> list[Tensor]:
     return kept
 
 
-@pytest.mark.parametrize(("name", "precision"), both(DENOISING))
+@pytest.mark.parametrize(("name", "precision"), runs(DENOISING, DENOISING[:1]))
 def test_denoising(reference, tmp_path, name, precision):
     group = reference("proda")
     case = group[name]
@@ -229,7 +224,7 @@ def test_denoising(reference, tmp_path, name, precision):
     assert_state(case.out, "ema", before, state({"": teacher}))
 
 
-@pytest.mark.parametrize(("name", "precision"), both(DISTILLATIONS))
+@pytest.mark.parametrize(("name", "precision"), runs(DISTILLATIONS, DISTILLATIONS[:1]))
 def test_distillation(reference, tmp_path, name, precision):
     group = reference("proda")
     case = group[name]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -17,6 +19,15 @@ from uda_hydra.engine.trainer import Trainer
 from uda_hydra.methods.base import Method
 from uda_hydra.models.deeplabv2 import deeplabv2
 from uda_hydra.types import Source, Step, Target
+
+DOUBLE = pytest.param(torch.float64, marks=pytest.mark.slow)
+PRECISIONS = (torch.float32, DOUBLE)
+
+
+def runs(names: Iterable[str], in_double: Iterable[str]) -> list[Any]:
+    """Every case in float32; some in float64 too, slowly, where roundings cannot hide a fault."""
+    double = [pytest.param(name, *DOUBLE.values, marks=DOUBLE.marks) for name in in_double]
+    return [(name, torch.float32) for name in names] + double
 
 
 class Player(NamedTuple):

@@ -317,6 +317,12 @@ def test_a_mistake_leaves_no_table(run, tmp_path):
     assert not (tmp_path / "table").exists()
 
 
+def test_one_training_that_is_left_is_no_table(run):
+    only = [f"~stages.{name}" for name in stages_of(TABLE) if name not in ("source", "dinov2")]
+    with pytest.raises(UserError, match=r"several trainings.* dinov2: init=data/weights"):
+        run(*only)
+
+
 @pytest.mark.parametrize("output", ["elsewhere/seed0", "table"])
 def test_a_run_must_lie_in_the_folder_of_its_table(run, tmp_path, output):
     with pytest.raises(UserError, match="output lies in that folder"):

@@ -123,7 +123,7 @@ def available(
     """The stages of a table that can be trained, and the names of the others with the reason.
 
     A stage is skipped if it is ``optional`` and its first weights are not there, or if it reads
-    the files of one that is skipped. Raises UserError if none is left.
+    the files of one that is skipped. Raises UserError if that leaves fewer than two.
     """
     there: list[Stage] = []
     skipped: dict[str, str] = {}
@@ -138,8 +138,9 @@ def available(
             skipped[stage.name] = str(error)
         else:
             there.append(stage)
-    if not there:
-        raise UserError("; ".join(f"{name}: {reason}" for name, reason in skipped.items()))
+    if skipped and len(there) < 2:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise UserError(f"a table compares several trainings, and some are skipped. {reasons}")
     return there, skipped
 
 

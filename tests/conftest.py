@@ -13,7 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tests import early  # noqa: F401  (it is there for what it does)
+from tests import early
 from uda_hydra import build
 from uda_hydra.config import settings
 from uda_hydra.engine.interrupt import Interrupted
@@ -83,9 +83,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Every training looks for rubbish; what has been imported is none."""
-    gc.freeze()
-    gc.enable()
+    """Trainings follow."""
+    early.collected()
 
 
 def pytest_unconfigure() -> None:

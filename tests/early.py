@@ -2,7 +2,7 @@
 
 Inside a module that jaxtyping checks, everything imported for the first time is compiled anew, so
 that large packages come here. And while a million objects are made that stay, there is no use in
-looking for rubbish among them; ``conftest.py`` ends that.
+looking for rubbish among them.
 """
 
 from __future__ import annotations
@@ -18,3 +18,9 @@ LARGE = (
 gc.disable()
 for name in LARGE:
     import_module(name)
+
+
+def collected() -> None:
+    """From now on rubbish is looked for, as every training does, but not in what is there."""
+    gc.freeze()
+    gc.enable()

@@ -136,15 +136,17 @@ def _compose(
     and ``+<key>=<value>`` adds a key that no stage has to the last.
     """
     parse = OverridesParser.create().parse_overrides
-    taken = {o.key_or_group for o in parse(own)}
+    listed = parse(own)
+    taken = {o.key_or_group for o in listed}
     taken |= {"output", "stages"} | (set() if last else {"loss"})
     general = [o for o in general if o.key_or_group not in taken]
-    lines = [*parse(usual), *general, *parse(own), *parse(addressed)]
+    first, later = parse(usual), [*listed, *parse(addressed)]
     groups = _groups()
+    chosen = [o for o in (*first, *general, *later) if o.key_or_group in groups]
     # Which keys the stage has is known once its groups are chosen.
-    bare = _bare(tuple(o.input_line for o in lines if o.key_or_group in groups))
-    missing = [o for o in general if not (_has(bare, o) or (last and o.is_add()))]
-    values = [o for o in lines if o.key_or_group not in groups and o not in missing]
+    bare = _bare(tuple(o.input_line for o in chosen))
+    general = [o for o in general if _has(bare, o) or (last and o.is_add())]
+    values = [o for o in (*first, *general, *later) if o.key_or_group not in groups]
     config = deepcopy(bare)
     # As Hydra does with the overrides that are left when the groups are composed, in a tenth of
     # the time of composing them once more.

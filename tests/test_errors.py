@@ -34,6 +34,7 @@ from uda_hydra.errors import explain
         ("hydra.sweeper.param.x=3", "did you mean hydra.sweeper.params?"),
         ("dataset.target.siz=3", "did you mean dataset.target.size?"),
         ("loss.lambda_ent=1", "this method has loss.lambda_consistency, loss.lambda_con"),
+        ("+stages.a=[method=advent]", """quotes within quotes: "+stages.a=['...','...']\""""),
         ("trainer.steps=many", "trainer.steps must be a whole number, got 'many'"),
     ],
 )

@@ -161,9 +161,13 @@ def _unreadable(override: str) -> str:
     if value.startswith("~/"):
         # Not even quoted: no shell expands it in the middle of a word.
         value = str(Path(value).expanduser())
+    quoted = f"'{value}'"
+    if value.startswith("["):
+        # In quotes of its own a list would be a text.
+        quoted = "['...','...']"
     return (
-        f"{override} cannot be read. A value with letters outside ASCII or one of = ~ : , ( ) [ ] "
-        f"{{ }} needs quotes within quotes: \"{key}='{value}'\""
+        f"{override} cannot be read. A value, or item of a list, with letters outside ASCII or one "
+        f'of = ~ : , ( ) [ ] {{ }} needs quotes within quotes: "{key}={quoted}"'
     )
 
 

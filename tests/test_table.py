@@ -13,7 +13,7 @@ import pytest
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from tests.conftest import CONF, METHODS, SMALL, STAGES, composed, stages_of
+from tests.conftest import CONF, METHODS, SMALL, STAGES, composed
 from tests.processes import start, until
 from tests.runs.test_stages import planned
 from tests.test_launch import launch
@@ -37,8 +37,9 @@ NOTES = {"ours": "x=3"}
 
 TINY = ("experiment=table", *SMALL, "trainer.steps=2", "trainer.save_every=1")
 KEPT = ("source", "oracle", "minent")
-TABLE = CONF / "experiment/table.yaml"
-WITHOUT = tuple(f"~stages.{name}" for name in stages_of(TABLE) if name not in KEPT)
+TABLE = composed("experiment=table")
+LISTS = OmegaConf.to_container(TABLE.stages, resolve=False)
+WITHOUT = tuple(f"~stages.{name}" for name in LISTS if name not in KEPT)
 TUNED = "['method=minent','init=${stage:source}/last.pt','loss.lambda_ent=0.5']"
 
 
@@ -225,8 +226,7 @@ def test_the_sheet_shows_images_labels_and_every_row():
 
 
 def test_every_method_that_is_one_training_has_a_row():
-    lists = stages_of(TABLE)
-    chosen = [line for own in lists.values() for line in own if line.startswith("method=")]
+    chosen = [line for own in LISTS.values() for line in own if line.startswith("method=")]
     rows = {line.removeprefix("method=") for line in chosen}
     # Stages before a method's last one may only prepare it.
     before = {
@@ -238,12 +238,12 @@ def test_every_method_that_is_one_training_has_a_row():
     # These need a network of their own.
     before |= {"hrda", "mic/hrda"}
     assert {*METHODS} - before <= rows <= {*METHODS}
-    assert {*OmegaConf.load(TABLE).controls} < {*lists} - {"oracle"}
+    assert {*TABLE.controls} < {*LISTS} - {"oracle"}
     # From the source model, or from a stage before; the last stage of ProCA as the source model.
-    begin = {name for name, own in lists.items() if any("init=${stage:" in line for line in own)}
-    assert {*lists} - begin == {"source", "proca_ssl", "dinov2"}
-    assert not any(line.startswith("init=") for line in lists["proca_ssl"] + lists["source"])
-    assert "dataset.oracle=true" in lists["oracle"]
+    begin = {name for name, own in LISTS.items() if any("init=${stage:" in line for line in own)}
+    assert {*LISTS} - begin == {"source", "proca_ssl", "dinov2"}
+    assert not any(line.startswith("init=") for line in LISTS["proca_ssl"] + LISTS["source"])
+    assert "dataset.oracle=true" in LISTS["oracle"]
 
 
 def test_a_row_is_what_its_method_is_alone():
@@ -318,7 +318,7 @@ def test_a_mistake_leaves_no_table(run, tmp_path):
 
 
 def test_one_training_that_is_left_is_no_table(run):
-    only = [f"~stages.{name}" for name in stages_of(TABLE) if name not in ("source", "dinov2")]
+    only = [f"~stages.{name}" for name in LISTS if name not in ("source", "dinov2")]
     with pytest.raises(UserError, match=r"several trainings.* dinov2: init=data/weights"):
         run(*only)
 

@@ -6,11 +6,11 @@ are its stages. What every option does is said in its YAML.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
@@ -56,11 +56,7 @@ class CBST(Method):
 
     def prepare(self, passes: Passes) -> None:
         """One pass finds how sure each class's surest share is, a second one labels by it."""
-        counts = passes.run(
-            "confidence",
-            over="target",
-            compute=lambda target: L.image_histograms(self.probability(target)),
-        )
+        counts = passes.run("confidence", over="target", compute=self.confidences)
         settings = {"portion": self.portion, "soft_alpha": self.soft_alpha}
         found = passes.summary("thresholds", self.threshold, of=counts, depends_on=settings)
         self.thresholds.copy_(found)
@@ -75,28 +71,28 @@ class CBST(Method):
             rare = (pixels > 0) & (pixels < self.rare_share * pixels.sum())
             self.labels["rare"] = SomeLabels(self.labels["labels"], rare.nonzero().flatten())
 
+    def confidences(self, target: Target) -> Int[Tensor, "b k bins"]:
+        """How sure the pixels of each class are."""
+        size = tuple(target.image.shape[-2:])
+        return L.image_histograms(mean_probability(self.looks(target), size))
+
     def label(self, target: Target) -> dict[str, Tensor]:
         """Hard labels at the image's size, and soft ones at the network's resolution."""
-        probability = self.probability(target)
-        label = L.balanced_label(probability, self.thresholds)
+        looks = self.looks(target)
+        probability = mean_probability(looks, tuple(target.image.shape[-2:]))
         if self.soft_alpha is None:
-            return {"labels": label}
+            return {"labels": L.balanced_label(probability, self.thresholds)}
         sharpen = {"thresholds": self.thresholds, "alpha": self.soft_alpha}
         _, used = L.entropy_regularized_label(probability, **sharpen)
         label = (probability / self.thresholds[:, None, None]).argmax(dim=1).where(used, IGNORE)
-        soft, _ = L.entropy_regularized_label(self.probability(target, enlarge=False), **sharpen)
+        small = mean_probability(looks, tuple(looks[0].shape[-2:]))
+        soft, _ = L.entropy_regularized_label(small, **sharpen)
         return {"labels": label, "soft": soft}
 
-    def probability(self, target: Target, *, enlarge: bool = True) -> Float[Tensor, "b k _ _"]:
-        """Mean of the image and of its mirror image; the logits are enlarged to its size."""
-        looks = (
-            L.full_precision(self.segmenter(image).main)
-            for image in (target.image, target.image.flip(3))
-        )
-        if enlarge:
-            looks = (upsample(logits, tuple(target.image.shape[-2:])) for logits in looks)
-        plain, mirrored = map(L.probabilities, looks)
-        return (plain + mirrored.flip(3)) / 2
+    def looks(self, target: Target) -> list[Float[Tensor, "b k _ _"]]:
+        """Logits of the image and of its mirror image, as the network returns them."""
+        images = (target.image, target.image.flip(3))
+        return [L.full_precision(self.segmenter(image).main) for image in images]
 
     def threshold(self, counts: Iterator[Item]) -> Float[Tensor, " k"]:
         """Which confidence the surest ``portion`` of each class's pixels reaches in all images."""
@@ -131,6 +127,14 @@ class CBST(Method):
         """Shares of the batch's target pixels that carry a label, and the thresholds."""
         thresholds = {f"threshold/{k}": value for k, value in enumerate(self.thresholds)}
         return thresholds | self.seen
+
+
+def mean_probability(
+    looks: Sequence[Float[Tensor, "b k _ _"]], size: tuple[int, int]
+) -> Float[Tensor, "b k h w"]:
+    """Of an image and of its mirror image, whose logits are enlarged to ``size``."""
+    plain, mirrored = (L.probabilities(upsample(logits, size)) for logits in looks)
+    return (plain + mirrored.flip(3)) / 2
 
 
 def pooled(*parts: tuple[Float[Tensor, ""], Integer[Tensor, "b _ _"]]) -> Float[Tensor, ""]:

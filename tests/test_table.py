@@ -24,6 +24,7 @@ from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.errors import Unfinished, UserError
 from uda_hydra.files import write_json
 from uda_hydra.runs.results import write_result
+from uda_hydra.studies.report.statistics import estimate
 from uda_hydra.table import curves, selection
 from uda_hydra.table.analyse import TableAnalysis
 from uda_hydra.table.rows import Kind, collect
@@ -208,6 +209,13 @@ def test_curves_are_means_over_the_seeds_that_were_scored_there(table):
     text = (table.folder / "curves.csv").read_text()
     assert text.splitlines()[1:] == ["ours,5,20,14.1421,2", "ours,9,20,,1"]
     assert (table.folder / "curves.png").stat().st_size > 1000
+
+
+def test_no_two_rows_of_a_long_table_are_drawn_alike():
+    own = {200: estimate([30.0]), 400: estimate([31.0])}
+    (axes,) = curves.draw({f"row{number}": own for number in range(40)}).axes
+    looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in axes.lines]
+    assert len({*looks}) == len(looks) == 40
 
 
 def test_the_sheet_shows_images_labels_and_every_row():

@@ -61,9 +61,12 @@ def draw(curves: dict[str, Curve]) -> Figure:
     axes = figure.add_subplot()
     style_axes(axes)
     for number, (name, own) in enumerate(curves.items()):
-        colour, line = COLOURS[number % len(COLOURS)], LINES[number // len(COLOURS) % len(LINES)]
+        rounds = number // len(COLOURS)
+        colour, line = COLOURS[number % len(COLOURS)], LINES[rounds % len(LINES)]
+        # Rows that share colour and line differ in the mark.
+        mark = MARKS[(number + rounds // len(LINES)) % len(MARKS)]
         means, shares = [one.mean for one in own.values()], [100 * s / max(own) for s in own]
-        style = {"color": colour, "linestyle": line, "marker": MARKS[number % len(MARKS)]}
+        style = {"color": colour, "linestyle": line, "marker": mark}
         axes.plot(shares, means, label=literal(name), markersize=4, **style)
         spreads = [one.std if one.n > 1 else 0.0 for one in own.values()]
         low, high = ([m + s * d for m, d in zip(means, spreads, strict=True)] for s in (-1, 1))

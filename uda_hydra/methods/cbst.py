@@ -132,9 +132,8 @@ class CBST(Method):
 def mean_probability(
     looks: Sequence[Float[Tensor, "b k _ _"]], size: tuple[int, int]
 ) -> Float[Tensor, "b k h w"]:
-    """Of an image and of its mirror image, whose logits are enlarged to ``size``."""
-    plain, mirrored = (L.probabilities(upsample(logits, size)) for logits in looks)
-    return (plain + mirrored.flip(3)) / 2
+    """Of an image and of its mirror image; the logits are enlarged to ``size``."""
+    return L.two_look_probability(*(upsample(logits, size) for logits in looks), size)
 
 
 def pooled(*parts: tuple[Float[Tensor, ""], Integer[Tensor, "b _ _"]]) -> Float[Tensor, ""]:

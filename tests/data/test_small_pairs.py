@@ -227,8 +227,10 @@ def test_training_sizes_keep_the_ratios(dataset, source, target, scale, rows):
     assert plain(config.augmentation.crop) == [round(4 / 3 * rows), rows]
 
 
-def test_both_domains_are_seen_in_crops_of_one_size(frames, rendered):
-    pair = made("idda2camvid", rendered, frames, "dataset.cache=false")
+@pytest.mark.parametrize("method", ["source_only", "proca/adapt", "fada/adapt", "proda/warmup"])
+def test_both_domains_are_seen_in_crops_of_one_size(frames, rendered, method):
+    """Without a padded pixel."""
+    pair = made("idda2camvid", rendered, frames, "dataset.cache=false", f"method={method}")
     assert (len(pair.source.keys), len(pair.target.keys)) == (4, 4)
     assert (pair.validation.images.keys, pair.source_validation.images.keys) == (
         tuple(FRAMES["test"]),

@@ -27,7 +27,7 @@ def test_losses_by_hand(weights, expected):
     network = TwoHeads(
         main=((2.0, 0.0), (0.0, 1.0), (0.0, 2.0)), aux=((1.0, 0.0), (0.0, 0.0), (0.0, 2.0))
     )
-    method = SegUncertainty(network, labels=None, max_weight=1.0, rare_pixels=0)
+    method = SegUncertainty(network, labels=None, max_weight=1.0, rare_share=0.0)
     method.balance.weights = lambda label: torch.tensor(weights)
     label = torch.tensor([[[0, 1, IGNORE]]])
     image = torch.zeros(1, 3, 1, 3)

@@ -19,10 +19,16 @@ from uda_hydra.types import Source, Target
 TRAJECTORIES = ("traj_stage2", "traj_stage2_misaligned")
 
 
+def rare_share(labels: Tensor) -> float:
+    """The official 4096 pixels as a share of an image."""
+    return 4096 / (labels.shape[-2] * labels.shape[-1])
+
+
 def test_class_weights(reference):
     case = reference("caco")["class_weights_sequence"]
     args = case.args
-    balance = ClassBalance(args["num_classes"], max_weight=args["max_value"], rare_pixels=4096)
+    share = rare_share(case.inputs["labels"])
+    balance = ClassBalance(args["num_classes"], max_weight=args["max_value"], rare_share=share)
     for step, label in enumerate(case.inputs["labels"]):
         close(balance.weights(label), case.out["class_weight"][step], rtol=1e-5)
         close(balance.often, case.out["often_weight"][step], rtol=1e-5)
@@ -112,7 +118,7 @@ def test_retraining(reference, tmp_path, name, precision):
         temperature=0.07,
         base_temperature=0.07,
         max_weight=args["max_value"],
-        rare_pixels=4096,
+        rare_share=rare_share(inputs["label_aug"]),
         target_pass=True,
     ).to(precision)
     weights = {"seg": 1.0, "seg_aux": args["lambda_seg"], "contrast": args["lambda_seg"]}

@@ -83,13 +83,14 @@ class ColourView:
 
     def _draw(self, size: tuple[int, int], wanted: tuple[int, int], random: Random) -> View:
         view = View(size)
+        crop = (self.crop[0], self.crop[1]) if self.crop else wanted
         if self.scale_range is not None:
             scale = random.uniform(*self.scale_range)
             view = extend(view, Resize(int(size[0] * scale), int(size[1] * scale)))
-            crop = (self.crop[0], self.crop[1]) if self.crop else wanted
-            view = padded_crop(view, crop, random)
         elif size != wanted:
             view = extend(view, Resize(*wanted))
+        if output_size(view) != crop:
+            view = padded_crop(view, crop, random)
         return extend(view, Mirror()) if random.random() < self.mirror else view
 
     def _recoloured(self, image: UInt8[Tensor, "3 h w"], random: Random) -> UInt8[Tensor, "3 h w"]:

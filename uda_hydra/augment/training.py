@@ -157,8 +157,8 @@ class WeakStrong:
     through RandAugment and a cut-out.
     """
 
-    width: int
-    """Pixels that ``scale_range`` refers to; heights keep the ratio."""
+    width: int | None
+    """Pixels that ``scale_range`` refers to, heights keep the ratio; None: those in training."""
     scale_range: list[float]
     crop: list[int]
     """Width and height of the crop."""
@@ -182,7 +182,7 @@ class WeakStrong:
         random: Random,
     ) -> SourceView:
         """The weak view."""
-        view = self._draw(_size(image), random)
+        view = self._draw(_size(image), size, random)
         seen = warp(image, view, kind="image", filter="bilinear")
         return SourceView(seen, warp(label, view, kind="label"), view)
 
@@ -190,15 +190,15 @@ class WeakStrong:
         self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
     ) -> TargetView:
         """The weak view, its strong variation, and the whole image on request."""
-        view = self._draw(_size(image), random)
+        view = self._draw(_size(image), size, random)
         weak = warp(image, view, kind="image", filter="bilinear")
         strong, strong_view = rand_augment(to_pillow(weak), random)
         return TargetView(
             weak, view, from_pillow(strong), strong_view, image if self.whole else None
         )
 
-    def _draw(self, size: tuple[int, int], random: Random) -> View:
-        width = int(self.width * random.uniform(*self.scale_range))
+    def _draw(self, size: tuple[int, int], wanted: tuple[int, int], random: Random) -> View:
+        width = int((self.width or wanted[0]) * random.uniform(*self.scale_range))
         height = int(width * size[1] / size[0])
         crop = (self.crop[0], self.crop[1])
         view = random_crop(View(size, (Resize(width, height),)), crop, random)

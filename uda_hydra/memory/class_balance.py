@@ -12,18 +12,18 @@ from uda_hydra.types import IGNORE
 class ClassBalance(nn.Module):
     """Class weights of each batch's labels: Seg-Uncertainty (Zheng and Yang, IJCV 2021), CaCo.
 
-    A class with fewer than ``rare_pixels`` pixels an image weighs ``max_weight`` and not 1, times a
-    running mean that moves by a tenth towards ``max_weight`` in batches without the class.
+    A class with less than ``rare_share`` of a batch's pixels weighs ``max_weight`` and not 1, times
+    a running mean that moves by a tenth towards ``max_weight`` in batches without the class.
     """
 
     often: Float[Tensor, " k"]
 
-    def __init__(self, num_classes: int, *, max_weight: float, rare_pixels: int) -> None:
+    def __init__(self, num_classes: int, *, max_weight: float, rare_share: float) -> None:
         super().__init__()
         if max_weight < 1:
             raise ValueError(f"method.max_weight must be 1 or more, got {max_weight}")
         self.max_weight = max_weight
-        self.rare_pixels = rare_pixels
+        self.rare_share = rare_share
         self.register_buffer("often", torch.ones(num_classes))
 
     @torch.no_grad()
@@ -40,7 +40,7 @@ class ClassBalance(nn.Module):
         count = (label.flatten() == classes).sum(dim=1)
         rare, absent = (
             torch.where(few, self.max_weight, 1.0)
-            for few in (count < self.rare_pixels * len(label), count == 0)
+            for few in (count < self.rare_share * label.numel(), count == 0)
         )
         self.often.mul_(0.9).add_(0.1 * absent)
         return rare * self.often

@@ -44,7 +44,7 @@ class CaCoRetrain(Method):
         temperature: float,
         base_temperature: float,
         max_weight: float,
-        rare_pixels: int,
+        rare_share: float,
         target_pass: bool,
     ) -> None:
         super().__init__(segmenter)
@@ -58,7 +58,7 @@ class CaCoRetrain(Method):
         self.target_pass = target_pass
         self.teacher = EmaTeacher(segmenter)
         classes = segmenter.num_classes
-        self.balance = ClassBalance(classes, max_weight=max_weight, rare_pixels=rare_pixels)
+        self.balance = ClassBalance(classes, max_weight=max_weight, rare_share=rare_share)
         self.queue = CategoryQueue(classes, queue_length, segmenter.feature_channels, gate="none")
         self.labels: Store | None = None
         self.seen: dict[str, Tensor] = {}

@@ -26,12 +26,12 @@ class SegUncertainty(Method):
     terms = ("seg", "seg_aux", "variance", "variance_aux")
 
     def __init__(
-        self, segmenter: nn.Module, *, labels: str | None, max_weight: float, rare_pixels: int
+        self, segmenter: nn.Module, *, labels: str | None, max_weight: float, rare_share: float
     ) -> None:
         super().__init__(segmenter)
         self.folder = labels
         self.balance = ClassBalance(
-            segmenter.num_classes, max_weight=max_weight, rare_pixels=rare_pixels
+            segmenter.num_classes, max_weight=max_weight, rare_share=rare_share
         )
         self.labels: Store | None = None
         self.seen: dict[str, Tensor] = {}

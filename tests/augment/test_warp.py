@@ -97,6 +97,8 @@ def test_soft_labels_equal_the_long_way():
     crop = large[:, :, 3:19, 5:37].flip(3)
     expected = upsample(crop, (4, 8))[0]
     torch.testing.assert_close(warp(stored, view, kind="soft", stride=4), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(warp(stored, view, kind="soft", stride=4), expected)
     turned = extend(view, Rotate(15.0))
     quarter = View((32, 16), (Rotate(15.0),))
     again = warp(expected, quarter, kind="feature", stride=4)

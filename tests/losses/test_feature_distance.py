@@ -56,7 +56,8 @@ def test_equal_features_have_no_gradient():
 
 
 def test_a_backbone_may_have_a_cell_more_than_the_label():
-    feature = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1).expand(1, 2, 3, 7)
-    label = torch.ones(1, 16, 48, dtype=torch.long)
-    loss = distance(feature, torch.zeros(1, 2, 3, 7), label)
+    feature = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1).expand(1, 2, 3, 9)
+    label = torch.full((1, 16, 64), IGNORE)
+    label[:, :, 2:8] = 1  # Three quarters of a cell of 8 pixels, and fewer of one of 7.
+    loss = distance(feature, torch.zeros(1, 2, 3, 9), label)
     torch.testing.assert_close(loss, torch.tensor(5.0))

@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 import uda_hydra.losses as L
+from tests.runs.test_stages import planned
 from tests.toys.networks import STEP, Toy, batch
 from uda_hydra.errors import UserError
 from uda_hydra.methods.minent import MinEnt
+from uda_hydra.methods.proca_labels import PseudoLabels
 from uda_hydra.methods.self_training import SelfTraining
 from uda_hydra.models.checkpoints.export import official
 from uda_hydra.models.checkpoints.layouts import BY_NAME
@@ -20,8 +22,10 @@ from uda_hydra.models.daformer import mix_transformer
 from uda_hydra.models.hrda import hrda_mix_transformer
 from uda_hydra.models.normalizations import normalization
 from uda_hydra.models.segmenter import Segmenter
+from uda_hydra.runs.checks import check_training
 from uda_hydra.types import IGNORE, Source, Step, Target, View
 
+LABELS = {"threshold_percent": 0.6, "cap": 0.9, "test_size": None, "label_size": None}
 PLAIN = {
     "ema_momentum": 0.9,
     "teacher_follows": "before",
@@ -225,6 +229,19 @@ def test_a_host_alone_learns_from_the_source_and_the_rest_is_added():
     assert method.terms == (*host.terms, "distance", "mixed", "masked")
     with pytest.raises(ValueError, match="extra must be null"):
         SelfTraining(network, host=method, **PLAIN)
+
+
+def test_a_stage_that_trains_nothing_has_no_other_losses():
+    network = Network(aux=False)
+    method = SelfTraining(network, host=PseudoLabels(network, **LABELS), **PLAIN)
+    assert method.players() == {}
+    assert not [*method.losses(*pair(), STEP)]
+
+
+@pytest.mark.parametrize("method", ["cfcontra", "proca"])
+def test_masked_images_join_a_method_of_several_stages(method):
+    for stage in planned(f"method={method}", "extra=masked", "output=run").values():
+        check_training(stage.config)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from uda_hydra.errors import UserError
 from uda_hydra.models import hrda
 from uda_hydra.models.hrda import cover, draw_box, hrda_mix_transformer, places
 from uda_hydra.types import Box
@@ -28,6 +29,11 @@ def test_a_window_is_drawn_for_the_student_and_windows_cover_the_image_for_the_t
         teacher = network(image)
     assert teacher.detail is None
     assert teacher.main.shape == (2, 3, 16, 16)
+
+
+def test_sizes_where_the_scales_do_not_meet_are_refused():
+    with pytest.raises(UserError, match=r"multiples of 8 pixels, not of 60x64: .*crop="):
+        made()(torch.randn(1, 3, 64, 60))
 
 
 def test_every_part_learns_from_one_prediction():

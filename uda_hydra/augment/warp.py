@@ -117,8 +117,10 @@ def _moved(index: Int[Tensor, "h w"], operation: Operation, stride: int) -> Int[
 
 
 def _resized(index: Int[Tensor, "h w"], width: int, height: int) -> Int[Tensor, "_ _"]:
+    if index.shape == (height, width):
+        return index
     rows, columns = (
-        torch.from_numpy(_centres(old, new)).to(index.device)
+        torch.from_numpy(_centres(old, new)).to(index.device, non_blocking=True)
         for old, new in zip(index.shape, (height, width), strict=True)
     )
     return index[rows[:, None], columns]
@@ -188,7 +190,8 @@ def _smooth(
     if kind == "soft" and stride > 1:
         rows, columns = (_bilinear(lines, len(lines) // stride) for lines in (rows, columns))
     if rows is not None:
-        map = (rows.to(map.dtype) @ map) @ columns.to(map.dtype).T
+        with torch.autocast(map.device.type, enabled=False):
+            map = (rows.to(map.dtype) @ map) @ columns.to(map.dtype).T
     rest = view.operations[separable:]
     if not rest:
         return map

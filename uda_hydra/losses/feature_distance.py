@@ -48,11 +48,11 @@ def feature_distance(
     of its pixels, see ``majority_label``. Without such a cell it is 0, where the release logs nan;
     where the maps are equal its gradient is 0.
     """
-    scale = label.shape[-1] // feature.shape[-1]
+    # Backbones round up, and so may have a cell more than the label.
+    scale = -(-label.shape[-1] // feature.shape[-1])
     cells = majority_label(label, scale, min_share=min_share, num_classes=num_classes)
     selected = sum((cells == one for one in classes), start=torch.zeros_like(cells, dtype=bool))
     difference = full_precision(feature) - full_precision(initial).detach()
     distance = torch.linalg.vector_norm(difference, dim=1, keepdim=True)
-    # Backbones that round up have a cell more than the label.
     distance = upsample(distance, cells.shape[-2:])[:, 0]
     return distance.where(selected, 0.0).sum() / selected.sum().clamp(min=1)

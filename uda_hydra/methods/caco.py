@@ -25,8 +25,8 @@ from uda_hydra.methods.base import (
 )
 from uda_hydra.types import Prediction, Source, Step, Target, upsample
 
-CELL = 64
-"""Pixels of the image for each cell of the features, at stride 8."""
+SHOWN = 64
+"""Pixels of a label file from which on it shows a class: those of a feature cell at stride 8."""
 
 
 class CaCo(Method):
@@ -76,11 +76,11 @@ class CaCo(Method):
     def prepare(self, passes: Passes) -> None:
         """The gate waits for no class that the source shows too seldom to fill its queue.
 
-        An image counts where the class covers at least one cell of the features' grid. If none of
-        the classes is frequent enough, the gate waits for those that occur, and stays closed.
+        An image counts where the class covers ``SHOWN`` pixels, though resizing and crops may hide
+        it. If no class is frequent enough, the gate waits for those that occur, and stays closed.
         """
         if self.gate_classes is None:
-            images = passes.source_statistics().holding(CELL).mean(axis=0)
+            images = passes.source_statistics().holding(SHOWN).mean(axis=0)
             often = images * passes.shown >= self.queue.length
             waited_for = often if often.any() else images > 0
             self.queue.restrict_to(waited_for.nonzero()[0].tolist())

@@ -19,6 +19,7 @@ from uda_hydra.augment.released import shifted_too_far
 from uda_hydra.augment.warp import warp_batch
 from uda_hydra.errors import UserError
 from uda_hydra.memory import EmaTeacher, MovingPrototypes, class_means, running_mean
+from uda_hydra.memory.moving_prototypes import ClassMeans
 from uda_hydra.methods.base import (
     Item,
     Losses,
@@ -158,13 +159,10 @@ class ProDA(Method):
         """The source, then the weak view by rectified labels, then the strong one by structure."""
         if target.strong is None or target.whole is None:
             raise ValueError("this method needs augmentation=weak_strong augmentation.whole=true")
-        source_prediction = self.segmenter(source.image)
-        yield Update("segmenter", **L.supervised(source_prediction, source.label))
+        yield Update("segmenter", **L.supervised(self.segmenter(source.image), source.label))
 
-        # The teacher sees whole images; its features are then cut out as the weak views are.
-        whole, size = self.teacher(target.whole), quarter(target.whole)
-        feature, logits = enlarged(feature_of(whole), size), enlarged(whole.main, size)
-        distance = self.distance_in_views(feature, target)
+        # The teacher sees whole images; its distances are then cut out as the weak views are.
+        distance, means = self.teacher_view(target)
 
         # The student's weak view against the rectified labels.
         label = self.label(target, distance)
@@ -192,13 +190,19 @@ class ProDA(Method):
             )
             yield Update("segmenter", structure=loss)
 
+        self.prototypes.move(means, momentum=self.prototype_momentum)
+
+    def teacher_view(self, target: Target) -> tuple[Float[Tensor, "b k h w"], ClassMeans]:
+        """The teacher's distances to the prototypes in the weak views, and its class means."""
+        whole, size = self.teacher(target.whole), quarter(target.whole)
+        feature = enlarged(feature_of(whole), size)
         means = class_means(
             feature,
-            logits.argmax(dim=1),
+            enlarged(whole.main, size).argmax(dim=1),
             num_classes=self.segmenter.num_classes,
             min_pixels=self.min_pixels,
         )
-        self.prototypes.move(means, momentum=self.prototype_momentum)
+        return self.distance_in_views(feature, target), means
 
     def distance_in_views(
         self, feature: Float[Tensor, "b d h0 w0"], target: Target

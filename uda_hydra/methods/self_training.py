@@ -33,9 +33,6 @@ from uda_hydra.methods.base import (
 )
 from uda_hydra.types import Prediction, Source, Step, Target, upsample
 
-OWN = ("distance", "mixed", "masked")
-"""The terms that join those of a host."""
-
 
 class SelfTraining(Method):
     """A teacher labels the target; the student learns it under pasted classes and hidden blocks.
@@ -44,7 +41,9 @@ class SelfTraining(Method):
     AdaptSegNet. Then the host alone learns from the labels of the source.
     """
 
-    terms = ("seg", "seg_aux", *OWN)
+    added = ("distance", "mixed", "masked")
+    """The terms that join those of a host."""
+    terms = ("seg", "seg_aux", *added)
 
     def __init__(
         self,
@@ -95,8 +94,8 @@ class SelfTraining(Method):
         require("distance_classes", distance_classes, wanted, known)
         self.host = host
         if host is not None:
-            _check_host(host)
-            self.terms, self.clip_norm = (*host.terms, *OWN), host.clip_norm
+            _check_host(host, self.added)
+            self.terms, self.clip_norm = (*host.terms, *self.added), host.clip_norm
         self.ema_momentum = ema_momentum
         self.teacher_follows = teacher_follows
         self.threshold = threshold
@@ -139,6 +138,8 @@ class SelfTraining(Method):
         """The source, then the target with pasted classes, then the target with hidden blocks."""
         if self.host is not None:
             yield from self.host.losses(source, target, step)
+            if not self.host.players():
+                return  # A stage that only makes labels or centres.
 
         # The source, and how far its features are from those of the initial network (DAFormer).
         if self.host is None or self.initial is not None:
@@ -272,6 +273,10 @@ class SelfTraining(Method):
         own = {"pseudo/confident": self.confident}
         return own if self.host is None else self.host.monitor() | own
 
+    def diagnose(self, image: Tensor) -> dict[str, Tensor]:
+        """What the host draws."""
+        return {} if self.host is None else self.host.diagnose(image)
+
     def predict(self, image: Tensor, *, aux_weight: float = 0.0) -> Tensor:
         """As the host predicts, if there is one."""
         return (self.host or self.segmenter).predict(image, aux_weight=aux_weight)
@@ -282,7 +287,7 @@ class SelfTraining(Method):
         self.teacher.follow(self.segmenter, momentum=momentum, buffers="keep")
 
 
-def _check_host(host: Method) -> None:
-    shared = ", ".join(sorted({*OWN} & {*host.terms}))
+def _check_host(host: Method, added: Sequence[str]) -> None:
+    shared = ", ".join(sorted({*added} & {*host.terms}))
     if shared:
         raise ValueError(f"extra must be null: the method has terms of its own called {shared}")

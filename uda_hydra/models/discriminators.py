@@ -66,7 +66,7 @@ class Fc3x3(nn.Module):
 class PixelDiscriminator(nn.Module):
     """Domain and class of every cell at once: first the source's classes, then the target's.
 
-    Used by ProCA's fine-grained adversarial warm-up (Wang et al., ECCV 2020).
+    FADA's (Wang et al., ECCV 2020).
     """
 
     def __init__(self, channels: int, num_classes: int, *, width: int = 256) -> None:

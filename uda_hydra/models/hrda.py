@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from uda_hydra.errors import UserError
 from uda_hydra.models.blocks import ConvNorm
 from uda_hydra.models.daformer import FusingHead, mix_transformer
 from uda_hydra.models.mit import SIZES
@@ -54,7 +55,16 @@ class TwoScales(Segmenter):
         return upsample(image, [side // 2 for side in image.shape[-2:]], align_corners=False)
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Prediction:
-        """Logits of both scales together at stride 4, features of the context."""
+        """Logits of both scales together at stride 4, features of the context.
+
+        UserError unless both sides are multiples of 8 pixels, where the two scales' cells meet.
+        """
+        height, width = image.shape[-2:]
+        if height % (2 * STRIDE) or width % (2 * STRIDE):
+            raise UserError(
+                f"this network sees images in multiples of {2 * STRIDE} pixels, not of "
+                f"{width}x{height}: choose augmentation.crop=[width,height], and evaluation.size"
+            )
         low = self.backbone(self.context(image))
         context = self._head(low)
         if torch.is_grad_enabled():

@@ -82,6 +82,8 @@ def _check_method(config: DictConfig, network: Segmenter) -> None:
         if not (isinstance(missing, FileNotFoundError) and _is_made(config, missing.filename)):
             raise
         terms = build.locate(config.method._target_, "method").terms
+        if config.extra is not None:
+            terms = (*terms, *build.locate(config.extra._target_, "extra").added)
     build.call(check_weights, terms, plain(config.loss))
 
 

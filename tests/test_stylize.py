@@ -64,6 +64,29 @@ def test_a_missing_image_alone_is_made_again(stylize):
         stylize("augmentation.beta=0.2")
 
 
+def test_ones_own_images_are_restyled_alone(stylize, tmp_path):
+    target = Path(stylize.pair.target.images.root)
+    source = Path(stylize.pair.source.images.root)
+    classes = tmp_path / "classes.yaml"
+    classes.write_text(
+        "classes: [{name: road, colour: [1, 2, 3], source: [7], target: [7]}, "
+        "{name: car, colour: [0, 0, 1], source: [26], target: [26]}]"
+    )
+    folder = tmp_path / "styled"
+    scored = f"images: {target / 'leftImg8bit/val'}, labels: {target / 'gtFine/val'}"
+    names = "image_name: '{}_leftImg8bit', label_name: '{}_gtFine_labelIds'"
+    given = [
+        *("task=stylize", f"output={folder}", "dataset=folders", f"dataset.classes={classes}"),
+        *(f"dataset.source.{kind}={source / kind}" for kind in ("images", "labels")),
+        f"dataset.target.images={target / 'leftImg8bit/train'}",
+        f"++dataset.target.validation={{{scored}, {names}}}",
+        "dataset.cache=false",
+    ]
+    tasks.run(composed(*given), given)
+    made = {path.relative_to(folder) for path in folder.rglob("*.png")}
+    assert made == {path.relative_to(source / "images") for path in source.rglob("images/*.png")}
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

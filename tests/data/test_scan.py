@@ -50,6 +50,10 @@ def test_it_comes_back_from_its_text(five):
     assert (again.name, again.classes, again.files) == ("GTA5", five.label_space.names, found.files)
     assert np.array_equal(again.pixels, found.pixels)
     assert json.loads(found.to_json())["files"]["labels/00001.png"]["pixels"][0] == 20
+    assert again.of(five).files == found.files
+    road, *others = found.raw_ids
+    with pytest.raises(ValueError, match="other label values for a class"):
+        replace(again, raw_ids=((*road, 33), *others)).of(five)
 
 
 def test_images_are_not_opened_and_broken_labels_are_told(five):

@@ -55,8 +55,21 @@ def test_a_count_takes_images_evenly(tmp_path):
 
 
 def test_what_is_trained_on_cannot_be_held_out(tmp_path):
-    with pytest.raises(ValueError, match=r"trains on .* split=train with validation=val"):
+    with pytest.raises(ValueError, match=r"trains on .*\.split=train with .*\.validation=val"):
         gta(tmp_path, split="all", validation="val")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "trained"),
+    [
+        (["dataset.oracle=true", "dataset.target.split=val"], "target"),
+        (["dataset.source.layout=cityscapes", "dataset.source.split=val"], "source"),
+    ],
+)
+def test_no_scored_image_is_trained_on_with_its_label(streets, overrides, trained):
+    said = rf"dataset\.{trained} trains on \d+ of the \d+ labelled images that dataset\.target\."
+    with pytest.raises(UserError, match=said):
+        opened(streets, *overrides)
 
 
 def test_by_default_and_for_an_upper_bound_there_is_none(tmp_path):

@@ -1,5 +1,6 @@
 """The generator keeps its promises: pure images, official files, all or nothing, one knob."""
 
+import math
 import re
 import subprocess
 import sys
@@ -364,6 +365,9 @@ def test_a_gap_has_named_parts():
     for wrong in (0.5, {"layouts": 1.0}):
         with pytest.raises(ValueError, match=r"dataset\.gap\.families"):
             read_gap(wrong)
+    for value in (None, "abc", math.nan):
+        with pytest.raises(ValueError, match=r"dataset\.gap\.look must be a number"):
+            read_gap({"look": value})
 
 
 def test_an_unwritable_place_is_named(tmp_path: Path):

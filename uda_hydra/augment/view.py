@@ -24,13 +24,6 @@ def output_size(view: View) -> tuple[int, int]:
     return size
 
 
-def compose(first: View, second: View) -> View:
-    """``second`` of what ``first`` shows, as one view."""
-    if output_size(first) != second.size:
-        raise ValueError(f"a view of {second.size} cannot follow one that shows {first}")
-    return View(first.size, first.operations + second.operations)
-
-
 def extend(view: View, *operations: Operation) -> View:
     """The view with more operations at its end."""
     return View(view.size, view.operations + operations)

@@ -33,13 +33,15 @@ class Domain:
     def read(cls, values: Mapping[str, Any], key: str) -> Domain:
         """The config node ``key``, its keys checked against those of the reader it names.
 
-        ``validation`` is the name of a split or a mapping of the reader's keys.
+        ``validation`` is the name of a split, a list of them, or a mapping of the reader's keys.
         """
         reader = find_reader(values.get("layout"), f"{key}.layout")
         options = {name: value for name, value in values.items() if name not in _OWN}
         validation = values.get("validation")
-        if isinstance(validation, str):
+        if isinstance(validation, str | list):
             validation = {"split": validation}
+        if not isinstance(validation, Mapping | None):
+            raise ValueError(f"{key}.validation must be a split, got {validation}")
         if validation is not None:
             # A list file chooses among the images of training.
             validation = dict.fromkeys(options.keys() & {"list_file"}) | validation

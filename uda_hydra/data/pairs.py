@@ -150,12 +150,14 @@ class _Assembly:
         labelled = target if self.oracle else source
         trained = labelled.images(self.label_space, labelled=True)
         unlabelled = target.images(self.label_space, labelled=False)
+        scored = target.scored(self.label_space)
+        _check_apart(scored, trained, target.key, labelled.key)
         return Pair(
             name=self.name,
             label_space=self.label_space,
             source=self._samples(trained, labelled.size),
             target=self._samples(unlabelled, target.size, labels=False),
-            validation=self._validation(target.scored(self.label_space), target.size),
+            validation=self._validation(scored, target.size),
             source_classes=trained.shown,
             oracle=self.oracle,
             source_validation=self._held_out(held_out or source, trained),
@@ -166,7 +168,7 @@ class _Assembly:
         if source.validation is None or self.oracle:
             return None
         chosen = source.scored(self.label_space)
-        _check_apart(chosen, trained)
+        _check_apart(chosen, trained, source.key, source.key)
         return self._validation(chosen, source.size)
 
     def _validation(self, images: ImageSet, size: tuple[int, int]) -> Validation:
@@ -189,13 +191,19 @@ class _Assembly:
         return CachedImages(decoded, self.cache, images=images, labels=labels)
 
 
-def _check_apart(held_out: ImageSet, trained: ImageSet) -> None:
-    """No image may be held out and trained on."""
-    files = {sample.image for sample in trained.samples}
-    both = sum(sample.image in files for sample in held_out.samples)
+def _check_apart(scored: ImageSet, trained: ImageSet, key: str, trained_key: str) -> None:
+    """No image may be scored that is trained on with its label."""
+    roots = [images.root.resolve() for images in (scored, trained)]
+    if not (roots[0].is_relative_to(roots[1]) or roots[1].is_relative_to(roots[0])):
+        return
+    one, other = (
+        {root / sample.image.relative_to(images.root) for sample in images.samples}
+        for root, images in zip(roots, (scored, trained), strict=True)
+    )
+    both = len(one & other)
     if both:
         raise ValueError(
-            f"dataset.source.split trains on {both} of the {len(held_out)} images of "
-            "dataset.source.validation; choose split=train with validation=val, or "
-            "validation=null"
+            f"{trained_key} trains on {both} of the {len(scored)} labelled images that "
+            f"{key}.validation scores; choose other images for one of them, such as "
+            f"{trained_key}.split=train with {key}.validation=val"
         )

@@ -79,6 +79,10 @@ class RareClass:
     min_crop_ratio: float
     """A view is drawn again while it shows no more than this share of ``min_pixels``."""
 
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"sampler.temperature must be positive, got {self.temperature}")
+
     def scan(self, default: Path) -> Path:
         """The file of ``statistics``."""
         return default if self.statistics is None else Path(self.statistics)

@@ -25,6 +25,8 @@ class Statistics:
     files: tuple[tuple[str, int], ...]
     """Path below the data set's root, and bytes."""
     pixels: Int64[np.ndarray, "files k"]
+    raw_ids: tuple[tuple[int, ...], ...]
+    """Those that were counted for each class."""
 
     def holding(self, at_least: int = 1) -> Bool[np.ndarray, "files k"]:
         """Which files show so many pixels of which class."""
@@ -39,11 +41,14 @@ class Statistics:
     def of(self, images: ImageSet) -> Statistics:
         """The same for the samples of ``images`` alone, in their order.
 
-        Raises ValueError where a file was not scanned, has changed since, or has other classes.
+        Raises ValueError where a file was not scanned, has changed since, or has other classes or
+        other raw ids of them.
         """
         again = f"Run task=scan for {images.name} at {images.root} again"
         if self.classes != images.label_space.names:
             raise ValueError(f"the scan holds {len(self.classes)} other classes. {again}.")
+        if self.raw_ids != images.raw_ids:
+            raise ValueError(f"the scan counted other label values for a class. {again}.")
         position = {file: index for index, file in enumerate(self.files)}
         wanted = [_identity(images, sample) for sample in images.samples]
         unknown = [name for name, size in wanted if (name, size) not in position]
@@ -53,11 +58,12 @@ class Statistics:
                 f"such as {unknown[0]}. {again}."
             )
         chosen = self.pixels[[position[file] for file in wanted]]
-        return Statistics(self.name, self.classes, tuple(wanted), chosen)
+        return Statistics(self.name, self.classes, tuple(wanted), chosen, self.raw_ids)
 
     def to_json(self) -> str:
         """A text that ``from_json`` understands; one file a line."""
-        head = json.dumps({"data_set": self.name, "classes": self.classes})
+        classes = dict(zip(self.classes, self.raw_ids, strict=True))
+        head = json.dumps({"data_set": self.name, "classes": classes})
         rows = [
             f"{json.dumps(name)}: {json.dumps({'bytes': size, 'pixels': counts.tolist()})}"
             for (name, size), counts in zip(self.files, self.pixels, strict=True)
@@ -76,6 +82,7 @@ class Statistics:
                 tuple(values["classes"]),
                 tuple((name, entry["bytes"]) for name, entry in files.items()),
                 pixels.reshape(len(files), len(values["classes"])),
+                tuple(map(tuple, values["classes"].values())),
             )
         except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError("this is no file of task=scan, or damaged. Run it again.") from error
@@ -94,7 +101,8 @@ def scan(
         more = f" and {len(report.broken) - 1} more" if report.broken[1:] else ""
         raise UnreadableFile(f"{report.broken[0]}{more}")
     files = tuple(_identity(images, sample) for sample in images.samples)
-    return Statistics(images.name, images.label_space.names, files, _by_class(report))
+    names, raw_ids = images.label_space.names, images.raw_ids
+    return Statistics(images.name, names, files, _by_class(report), raw_ids)
 
 
 def _by_class(report: Report) -> Int64[np.ndarray, "files k"]:

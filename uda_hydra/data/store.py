@@ -13,6 +13,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -103,12 +104,14 @@ class Store:
         current = {self._name(index) for index in range(len(self.files))}
         for name in _listed(self.folder):
             path = self.folder / name
-            if name.endswith(_PARTIAL):
-                stale = time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
-            else:
-                stale = name.rpartition("@")[0] in places and name not in current
-            if stale:
-                path.unlink(missing_ok=True)
+            # Other processes write entries and delete stale ones at the same time.
+            with suppress(FileNotFoundError):
+                if name.endswith(_PARTIAL):
+                    stale = time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
+                else:
+                    stale = name.rpartition("@")[0] in places and name not in current
+                if stale:
+                    path.unlink()
 
     def part(self, indices: Sequence[int]) -> Store:
         """The same for some of the samples."""

@@ -34,8 +34,9 @@ def stylize(config: DictConfig, overrides: list[str]) -> None:
     """Write the source's images, restyled by ``augmentation``, to ``output``.
 
     They have the paths and sizes of the originals, and every other file of the data set lies next
-    to them as a hard link or a copy, so that ``dataset.source.root`` may name the folder. Styles
-    are drawn from ``seed`` for each image. The same command again makes what is missing.
+    to them as a hard link or a copy, so that ``dataset.source.root`` may name the folder; in the
+    layout folders, ``dataset.source.images``, and nothing else is needed. Styles are drawn from
+    ``seed`` for each image. The same command again makes what is missing.
     """
     if config.output is None:
         raise UserError("task=stylize needs output=FOLDER: where the images are written")
@@ -46,7 +47,8 @@ def stylize(config: DictConfig, overrides: list[str]) -> None:
         raise UserError("task=stylize needs augmentation=restyle or augmentation=adain")
     pair = build.pair(config)
     source = pair.source.images
-    root = Path(source.root)
+    key = "images" if "images" in config.dataset.source else "root"
+    root = Path(source.root) if key == "root" else Path(config.dataset.source.images).absolute()
     if folder.resolve().is_relative_to(root.resolve()):
         raise UserError(f"output={shown(folder)} lies in the data set itself; choose another one")
     styles = _styles(config.input, pair, restyling.styles)
@@ -61,9 +63,9 @@ def stylize(config: DictConfig, overrides: list[str]) -> None:
             chosen = [_read(style) for style in random.sample(styles, restyling.styles)]
             _write(path, restyling.restyle(_read(sample.image), chosen, random))
         count(done, len(source.samples))
-    linked = _link_others(root, folder, made)
+    linked = _link_others(root, folder, made) if key == "root" else 0
     print(f"{len(made)} images restyled and {linked} other files linked in {shown(folder)}; "
-          f"train with dataset.source.root={shown(folder)}")  # fmt: skip
+          f"train with dataset.source.{key}={shown(folder)}")  # fmt: skip
 
 
 def _styles(folder: str | None, pair: Pair, needed: int) -> list[Path]:
@@ -110,7 +112,9 @@ def _read(path: Path) -> UInt8[Tensor, "3 h w"]:
 def _write(path: Path, image: UInt8[Tensor, "3 h w"]) -> None:
     """As a PNG, or in the format that the name asks for, with the least loss it has."""
     pixels = image.flip(0).permute(1, 2, 0).contiguous().numpy()
-    data = cv2.imencode(path.suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    best = [cv2.IMWRITE_JPEG_QUALITY, 100] if jpeg else []
+    data = cv2.imencode(path.suffix, pixels, best)[1].tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda temporary: temporary.write_bytes(data))
 

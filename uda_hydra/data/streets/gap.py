@@ -8,6 +8,7 @@ houses, trees and pavings that the source does not have.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -30,6 +31,9 @@ def read_gap(parts: object) -> Gap:
     if not isinstance(parts, Mapping) or not {*parts} <= {*Gap._fields}:
         names = ", ".join(f"dataset.gap.{name}" for name in Gap._fields)
         raise ValueError(f"dataset.gap={parts} is not a gap; its parts are {names}")
+    for name, value in parts.items():
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"dataset.gap.{name} must be a number, got {value}")
     return Gap(**{name: float(value) for name, value in parts.items()})
 
 

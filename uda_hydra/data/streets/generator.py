@@ -102,8 +102,6 @@ def generate(
     target's; the other domains get the same width. Each image depends on the seed, its domain,
     its number, the gap and the size alone, not on ``workers`` or the other counts.
     """
-    if workers < 1:
-        raise ValueError(f"dataset.workers must be at least 1, got {workers}")
     recipe = Recipe(seed, gap, height, source, synthia, target, validation)
     final = root / recipe.folder
     if final.is_dir():

@@ -15,7 +15,7 @@ _FAR = 120.0
 """Distance (m) at which the street ends."""
 
 _ASPHALT, _PAVING, _GRASS = (96, 96, 98), (152, 147, 142), (118, 124, 66)
-_PAINT, _KERB, _RAIL = (206, 206, 200), (176, 174, 170), (74, 68, 64)
+_PAINT, _KERB = (206, 206, 200), (176, 174, 170)
 
 # Chance that a scene holds such a thing at all; real streets hold them far more rarely, but a
 # training set of a few hundred small images must show each class often enough to be learnt.

@@ -11,8 +11,10 @@ import torch
 
 from tests.conftest import ROOT, SMALL, composed
 from uda_hydra import build
-from uda_hydra.engine.device import find_device, without_memory
+from uda_hydra.config import settings
+from uda_hydra.engine.device import THREADS, configure, find_device, without_memory
 from uda_hydra.errors import UserError
+from uda_hydra.runs.checks import check_training
 from uda_hydra.runs.identity import identity
 
 
@@ -117,6 +119,8 @@ def test_the_oracle_trains_on_the_labelled_target(make_trainer):
 def test_threads_are_those_of_the_config(make_trainer):
     make_trainer("method=source_only", "trainer.threads=2")
     assert torch.get_num_threads() == 2
+    configure(settings(composed("trainer.threads=null").trainer))
+    assert torch.get_num_threads() == THREADS
     assert identity(composed("trainer.threads=3")) != identity(composed("trainer.threads=2"))
 
 
@@ -128,6 +132,19 @@ def test_threads_wait_passively_unless_the_user_says_otherwise():
             [sys.executable, "-c", code], cwd=ROOT, env=left | own, capture_output=True, text=True
         )
         assert done.stdout.strip() == expected, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ("callbacks.pictures=null", r"callbacks\.pictures has no _target_"),
+        ("+callbacks.pictures.evry=3", r"there is no key callbacks\.pictures\.evry"),
+        ("objective=3", "objective must name a score"),
+    ],
+)
+def test_what_is_wrong_is_known_before_the_data_are_touched(mistake, message):
+    with pytest.raises(UserError, match=message):
+        check_training(composed(mistake))
 
 
 def test_nothing_is_drawn_and_no_memory_taken_to_check_a_config():

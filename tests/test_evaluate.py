@@ -166,17 +166,18 @@ def test_published_rows_stand_beside_and_in_the_result(run, capsys, monkeypatch)
     assert asked == [(name, "streets", "cityscapes19") for name in ("source_only", "oracle")]
 
 
-def test_a_scan_counts_the_source_and_goes_on(streets, tmp_path, capsys):
-    values = [f"dataset.root={streets}", f"output={tmp_path / 'scan'}", "trainer.workers=0"]
+def test_a_scan_counts_the_source_and_goes_on(streets, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = [f"dataset.root={streets}", "output=run", "trainer.workers=0"]
     config = composed(*SMALL, *values, "task=scan")
     tasks.run(config, [])
     images = build.pair(config).source.images
-    found = Statistics.from_json((tmp_path / "scan/streets-cityscapes19.json").read_text()).of(
-        images
-    )
+    text = (tmp_path / "outputs/scan/streets-cityscapes19.json").read_text()
+    found = Statistics.from_json(text).of(images)
     label = images.read_label(images.samples[0])
     assert found.pixels[0].tolist() == np.bincount(label[label < 19], minlength=19).tolist()
     assert "GTA5: 6 labels" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
     tasks.run(composed(*SMALL, *values, "task=scan"), [])
     assert "6/6" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"dataset\.oracle"):

@@ -230,10 +230,12 @@ def pair(config: DictConfig) -> Pair:
     """
     protocol = settings(config.evaluation)
     found = build(config.dataset, "dataset")
-    sizes = input_sizes(protocol, found.validation.images.size)
+    trained = found.validation.images.size
+    sizes = input_sizes(protocol, trained)
+    labels = (protocol.size or trained) if protocol.labels == "input" else None
     found = found.augmented(build(config.augmentation, "augmentation"))
     found = found.sampled(build(config.sampler, "sampler"))
-    return found.seen_at(sizes, filter=protocol.filter, shrink_labels=protocol.labels == "input")
+    return found.seen_at(sizes, filter=protocol.filter, labels=labels)
 
 
 def trainer(config: DictConfig, data: Pair, folder: Path, callbacks: list[Callback]) -> Trainer:

@@ -46,6 +46,12 @@ class Stopped(Exception):
     """The status of the training that ``Callback.on_end`` gets."""
 
 
+def first_line(error: BaseException) -> str:
+    """An error without what follows its first line; the name of its class if it has no text."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     """ "; did you mean ...?" with the closest of the known names, else the list of them.
 
@@ -130,6 +136,8 @@ def explain(error: BaseException) -> str | None:
         )
     if str(error).startswith("Only one of --run, --multirun, --cfg"):
         return "--cfg shows the config of one run; leave out -m and give swept keys one value"
+    if str(error).startswith("Config group override must be a string or a list"):
+        return "a config group has no option null: leave it out, and every <group>=null with it"
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     if isinstance(error, OverrideParseException):

@@ -37,7 +37,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, size: int =
         raise OSError(
             f"cannot write {path.name} into {path.parent} ({_reason(error, path.parent, size)}); "
             "what was there before is untouched. Free some space or make the folder writable, then "
-            "start the same command again to resume from the last checkpoint."
+            "start the same command again."
         ) from error
 
 

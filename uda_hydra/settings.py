@@ -207,6 +207,10 @@ class EvaluationSettings:
             value = getattr(self, name)
             fits = len(value) == 2 if value is not None else name == "window" or not self.window
             _require(fits, f"evaluation.{name}", "[width, height] in pixels or null", value)
+        if self.window is not None:
+            covered = all(s <= w for s, w in zip(self.window_stride, self.window, strict=True))
+            wanted = f"at most the window, {self.window}"
+            _require(covered, "evaluation.window_stride", wanted, self.window_stride)
         _choose("evaluation.network", self.network or "student", "student", "teacher", "both")
         _require(bool(self.scales), "evaluation.scales", "a list of numbers", self.scales)
         _choose("evaluation.filter", self.filter, "bicubic", "bilinear", "opencv")

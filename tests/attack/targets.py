@@ -94,5 +94,5 @@ TARGETS = {
         before=(*TRAINING, *UNTRACKED),
     ),
     # On scenes of its own, which are drawn first.
-    "scan": Target(("task=scan", *TINY, "trainer.workers=2", "output=counted")),
+    "scan": Target(("task=scan", *TINY, "trainer.workers=2")),
 }

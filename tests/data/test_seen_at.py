@@ -26,7 +26,7 @@ def pair(request, tmp_path):
 
 
 def test_other_sizes_and_another_filter(pair):
-    seen = pair.seen_at([(5, 3), (8, 6)], filter="opencv", shrink_labels=False)
+    seen = pair.seen_at([(5, 3), (8, 6)], filter="opencv", labels=None)
     (scored,) = seen.validate(workers=0)
     images = pair.validation.truth
     image = images.read_image(images.samples[0])
@@ -35,14 +35,14 @@ def test_other_sizes_and_another_filter(pair):
         assert torch.equal(found.permute(1, 2, 0), torch.from_numpy(expected))
     assert scored.label.shape == SIZE
     # Another filter is another image, also in the cache.
-    (other,) = pair.seen_at([(5, 3)], filter="bicubic", shrink_labels=False).validate(workers=0)
+    (other,) = pair.seen_at([(5, 3)], filter="bicubic", labels=None).validate(workers=0)
     assert not torch.equal(other.image, scored.image)
     assert seen.fingerprint() == pair.fingerprint()
     assert seen.source is pair.source
 
 
 def test_labels_at_the_inputs_size(pair):
-    (scored,) = pair.seen_at([(3, 2)], filter="bicubic", shrink_labels=True).validate(workers=0)
+    (scored,) = pair.seen_at([(6, 4)], filter="bicubic", labels=(3, 2)).validate(workers=0)
     images = pair.validation.truth
     expected = resize_label(images.read_label(images.samples[0]), (3, 2))
     assert torch.equal(scored.label, torch.from_numpy(expected))
@@ -50,6 +50,6 @@ def test_labels_at_the_inputs_size(pair):
 
 def test_nothing_changes_by_default(pair):
     (plain,) = pair.validate(workers=0)
-    (same,) = pair.seen_at([(3, 2)], filter="bicubic", shrink_labels=False).validate(workers=0)
+    (same,) = pair.seen_at([(3, 2)], filter="bicubic", labels=None).validate(workers=0)
     assert torch.equal(plain.image, same.image) and torch.equal(plain.label, same.label)
     assert len(same.others) == 0

@@ -18,6 +18,7 @@ from tests.conftest import ROOT, SMALL, composed
 from tests.test_laws import run_of
 from uda_hydra import build
 from uda_hydra.data.scan import scan
+from uda_hydra.engine.finite import FiniteWatch
 from uda_hydra.engine.interrupt import Interrupt, Interrupted
 from uda_hydra.engine.passes import Passes
 from uda_hydra.types import Source, Target
@@ -324,5 +325,8 @@ def test_the_gate_of_caco_waits_for_classes_that_can_fill_their_queue(make_train
 def test_a_term_that_stays_zero_is_reported(make_trainer, capsys):
     trainer = make_trainer("method=caco/contrast", "method.queue_length=100", "trainer.steps=2")
     trainer.fit(run_of(trainer))
+    assert trainer.watch.zero_terms == ["loss/contrast"]
+    state, trainer.watch = trainer.state_dict(), FiniteWatch(trainer.checkpoints.last)
+    trainer.load_state_dict(state)
     assert trainer.watch.zero_terms == ["loss/contrast"]
     assert "loss/contrast was 0 in every step" in capsys.readouterr().out

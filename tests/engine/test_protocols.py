@@ -146,6 +146,8 @@ def test_windows_reach_the_edges_and_are_averaged_where_they_overlap():
             cover[y : y + 6, x : x + 8] += 1
     (found,) = looks_of(chosen, picture())
     torch.testing.assert_close(found.logits, total / cover)
+    with pytest.raises(UserError, match=r"window_stride must be at most the window"):
+        protocol("common", "evaluation.window=[8,6]", "evaluation.window_stride=[9,6]")
 
 
 @pytest.mark.parametrize("name", choices("evaluation"))

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from tests.conftest import composed
 from tests.runs.test_stages import planned
-from uda_hydra.augment.training import AS_THEY_ARE
 from uda_hydra.errors import UserError
+from uda_hydra.runs.checks import check_training
 from uda_hydra.types import Step
 
 CROP = ("augmentation.crop=[48,24]",)
@@ -68,9 +69,6 @@ def test_the_target_pass_moves_running_statistics_alone(make_trainer):
     assert all("running" in name or "num_batches" in name for name in different)
 
 
-def test_without_the_crops_the_remedy_is_named(make_trainer):
-    trainer = make_trainer("method=caco/retrain")
-    trainer.prepare()
-    trainer.pair = trainer.pair.augmented(AS_THEY_ARE)
-    with pytest.raises(ValueError, match="needs augmentation=varied_crop_twice"):
-        trainer.step(*next(trainer.batches()), Step(0, 0.0))
+def test_without_the_crops_the_remedy_is_named():
+    with pytest.raises(UserError, match="needs augmentation=varied_crop_twice"):
+        check_training(composed("method=caco/retrain", "augmentation.plain=false"))

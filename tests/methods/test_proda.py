@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 import uda_hydra.losses as L
+from tests.conftest import composed
 from tests.models.test_checkpoints_loading import filled, official, saved
 from tests.runs.test_stages import planned
 from tests.test_laws import run_of
-from uda_hydra.augment.training import AS_THEY_ARE
 from uda_hydra.engine.events import Callback
 from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.errors import UserError
@@ -106,12 +106,10 @@ def test_hard_labels_and_prototypes_of_a_file_take_the_place_of_ours(make_traine
     assert label.shape == (48, 96)
 
 
-def test_without_strong_views_the_remedy_is_named(make_trainer):
-    for method in ("proda/denoise", "proda/distil"):
-        trainer = make_trainer(f"method={method}")
-        trainer.pair = trainer.pair.augmented(AS_THEY_ARE)
-        with pytest.raises(ValueError, match="needs augmentation=weak_strong"):
-            one_step(trainer)
+@pytest.mark.parametrize("method", ["proda/denoise", "proda/distil", "proda/denoise extra=masked"])
+def test_without_strong_views_the_remedy_is_named(method):
+    with pytest.raises(UserError, match="needs augmentation=weak_strong"):
+        check_training(composed(*f"method={method} scale=paper augmentation=none".split()))
 
 
 class Kept(Callback):

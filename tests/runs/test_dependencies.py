@@ -206,15 +206,27 @@ def test_changed_data_are_noticed_by_an_interrupted_run(run, tmp_path, capsys, m
     assert "resuming" not in printed
 
 
-def test_labels_without_a_class_are_refused_before_anything_is_written(run, tmp_path):
+ORACLE = (
+    "+stages.first=['method=source_only']",
+    "+stages.second=['method=source_only','dataset.oracle=true']",
+)
+
+
+@pytest.mark.parametrize(
+    ("labels", "given"),
+    [("GTA5/labels", ("method=source_only",)), ("Cityscapes/gtFine/train", ORACLE)],
+)
+def test_labels_without_a_class_are_refused_before_anything_is_written(
+    run, tmp_path, labels, given
+):
     from PIL import Image
 
-    for path in (tmp_path / "data/GTA5/labels").glob("*.png"):
+    for path in (tmp_path / "data" / labels).rglob("*.png"):
         with Image.open(path) as label:
             size = label.size
         Image.new("L", size, 0).save(path)
     with pytest.raises(UserError, match="source images: nothing can be learned"):
-        run("method=source_only")
+        run(*given)
     assert not (tmp_path / "run").exists()
 
 
@@ -275,7 +287,7 @@ def test_a_scan_at_its_usual_place_belongs_to_the_identity(run, tmp_path, capsys
     with pytest.raises(UserError, match="add task=scan"):
         run(*rare)
     assert not (tmp_path / "run").exists()
-    run("task=scan", "output=null")
+    run(*rare, "task=scan")
     run(*rare)
     (scan,) = (tmp_path / "outputs/scan").glob("*19.json")
     whole = scan.read_text()

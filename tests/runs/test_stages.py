@@ -79,6 +79,8 @@ def test_an_unknown_stage_is_refused_with_the_nearest():
         planned("+stage.sourc.trainer.steps=3")
     with pytest.raises(UserError, match=r"no stage 'source'.*did you mean source_only"):
         planned("method=source_only", "+stage.source.trainer.steps=3")
+    with pytest.raises(UserError, match=r"\+stage\.source_only=3 names no key of the stage"):
+        planned("method=source_only", "+stage.source_only=3")
 
 
 def test_the_default_folder_tells_runs_apart_and_knows_them_again():

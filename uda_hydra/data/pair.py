@@ -46,11 +46,11 @@ class Validation(Dataset):
         self.others = others
 
     def seen_at(
-        self, sizes: Sequence[tuple[int, int]], *, filter: str, shrink_labels: bool
+        self, sizes: Sequence[tuple[int, int]], *, filter: str, labels: tuple[int, int] | None
     ) -> Validation:
-        """The same images at ``sizes``, (width, height) each; labels at their own or the first."""
+        """The same images at ``sizes``, (width, height) each, their labels at ``labels``."""
         images, *others = [self.images.at(size, filter=filter) for size in sizes]
-        return Validation(images, self.labels.at(sizes[0] if shrink_labels else None), others)
+        return Validation(images, self.labels.at(labels), others)
 
     @property
     def truth(self) -> ImageSet:
@@ -109,10 +109,10 @@ class Pair:
         return replace(self, sampler=sampler)
 
     def seen_at(
-        self, sizes: Sequence[tuple[int, int]], *, filter: str, shrink_labels: bool
+        self, sizes: Sequence[tuple[int, int]], *, filter: str, labels: tuple[int, int] | None
     ) -> Pair:
         """The same pair with its validation images at other sizes; training sees no change."""
-        seen = self.validation.seen_at(sizes, filter=filter, shrink_labels=shrink_labels)
+        seen = self.validation.seen_at(sizes, filter=filter, labels=labels)
         return replace(self, validation=seen)
 
     def prepare(self) -> None:

@@ -12,10 +12,6 @@ from torch import Tensor
 from uda_hydra.files import digest, move_aside, remove_leftovers, write_atomically, write_text
 
 
-class DamagedFile(ValueError):
-    """A file whose content is not what was written."""
-
-
 def _save(state: dict[str, Any], path: Path) -> None:
     """``torch.save`` with the same bytes for the same state, atomically."""
 

@@ -72,10 +72,13 @@ MODES = {"off": 0, "warn": 1, "strict": 2}
 """torch's numbers for the values of ``trainer.deterministic``."""
 
 
+THREADS = torch.get_num_threads()
+"""Of the CPU, where ``trainer.threads`` is null."""
+
+
 def configure(settings: TrainerSettings) -> None:
     """Choose this process's threads and kernels as ``trainer`` says."""
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    torch.set_num_threads(settings.threads or THREADS)
     strict = settings.deterministic == "strict"
     if settings.deterministic != "off":
         # Read by cuBLAS when it is first used.

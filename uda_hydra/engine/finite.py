@@ -22,9 +22,10 @@ class FiniteWatch:
     def __init__(self, last: Path) -> None:
         self._last = last
         self._steps: list[tuple[int, tuple[str, ...], dict[str, Tensor]]] = []
-        self._names: set[str] = set()
+        self.names: set[str] = set()
+        """Names of the values that have been seen."""
         self.nonzero: set[str] = set()
-        """Names of the values that have been other than 0 in one step at least."""
+        """Those that have been other than 0 in one step at least."""
 
     def add(self, step: int, keys: tuple[str, ...], values: dict[str, Tensor]) -> None:
         """Remember what ``step`` yielded on the samples ``keys``."""
@@ -44,13 +45,13 @@ class FiniteWatch:
             step_numbers = {name: next(numbers) for name in values}
             if not all(map(math.isfinite, step_numbers.values())):
                 raise NonFiniteLoss(self._message(step, keys, values))
-            self._names.update(step_numbers)
+            self.names.update(step_numbers)
             self.nonzero.update(name for name, number in step_numbers.items() if number != 0)
 
     @property
     def zero_terms(self) -> list[str]:
         """Loss terms of nonzero weight that have been 0 in every step so far."""
-        return sorted(name for name in self._names - self.nonzero if name.startswith("loss/"))
+        return sorted(name for name in self.names - self.nonzero if name.startswith("loss/"))
 
     def _message(self, step: int, keys: tuple[str, ...], values: dict[str, Tensor]) -> str:
         bad = [f"{name} is {float(v)}" for name, v in values.items() if not v.isfinite()]

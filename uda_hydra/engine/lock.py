@@ -24,8 +24,8 @@ def is_held(folder: Path) -> bool:
 
 
 @contextmanager
-def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold ``folder``, made if need be; the system frees it when its holder dies.
+def locked(folder: Path, part: str = "", *, wait: bool = False) -> Iterator[None]:
+    """Hold ``folder``, made if need be, or a ``part`` of it; the system frees it when one dies.
 
     If another process has it, ``wait`` for that one to end, else raise OSError. Raises OSError
     if nothing can be written there.
@@ -34,7 +34,10 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         try:
             # Per process: data loading workers would keep the lock when their parent is killed.
             held = files.locked(
-                folder / ".lock", wait=wait, waiting=f"waiting for {folder}", per_process=True
+                folder / (f".{part}.lock" if part else ".lock"),
+                wait=wait,
+                waiting=f"waiting for {folder / part}",
+                per_process=True,
             )
             stack.enter_context(held)
         except BlockingIOError as error:

@@ -272,6 +272,7 @@ class Trainer:
             "confusion": None if self.last is None else torch.from_numpy(self.last.confusion),
             "label_free": dict(self.label_free),
             "further": dict(self.further),
+            "terms": sorted(self.watch.names),
             "nonzero": sorted(self.watch.nonzero),
         }
 
@@ -285,7 +286,8 @@ class Trainer:
         if state["confusion"] is not None:
             confusion = state["confusion"].numpy()
             self.last = Scores(confusion, self.pair.label_space, average=self.protocol.average)
-        # Checkpoints of earlier versions hold neither.
+        # Checkpoints of earlier versions lack some of these.
         self.label_free = state.get("label_free", {})
         self.further = state.get("further", {})
+        self.watch.names = {*state.get("terms", ())}
         self.watch.nonzero = {*state.get("nonzero", ())}

@@ -1,8 +1,9 @@
 """What a method is: raw losses in the order of the paper, one ``Update`` per backward pass.
 
 Every method file has the same sections in the same order: options (``__init__``), ``players``,
-``prepare``, ``before_step``, ``losses`` with its helpers, ``after_step``, ``monitor``, and the pure
-functions that belong to this method alone. What a method does not need is left out.
+``check_views``, ``prepare``, ``before_step``, ``losses`` with its helpers, ``after_step``,
+``monitor``, and the pure functions that belong to this method alone. What a method does not need is
+left out.
 """
 
 from __future__ import annotations
@@ -121,6 +122,9 @@ class Method(nn.Module, ABC):
         never changed by a gradient.
         """
         return {"segmenter": Player(self.segmenter, "segmenter")}
+
+    def check_views(self, augmentation: object) -> None:
+        """Raise ValueError unless ``augmentation`` makes the views that the losses read."""
 
     def prepare(self, passes: Passes) -> None:
         """At the start of each process, before a checkpoint is loaded: ask for what is stored.

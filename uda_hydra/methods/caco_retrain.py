@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
+from uda_hydra.augment.guided import VariedCrop
 from uda_hydra.memory import CategoryQueue, ClassBalance, EmaTeacher
 from uda_hydra.methods._labels import most_probable, target_labels
 from uda_hydra.methods.base import (
@@ -63,6 +64,12 @@ class CaCoRetrain(Method):
         self.labels: Store | None = None
         self.seen: dict[str, Tensor] = {}
 
+    def check_views(self, augmentation: object) -> None:
+        """Each crop comes recoloured and plain; the whole image is for ``target_pass``."""
+        fits = isinstance(augmentation, VariedCrop) and augmentation.plain
+        if not fits or (self.target_pass and not augmentation.whole):
+            raise ValueError("this method needs augmentation=varied_crop_twice")
+
     def prepare(self, passes: Passes) -> None:
         """Open the labels of an earlier stage, or let the first weights make them."""
         own = partial(most_probable, self.segmenter)
@@ -78,8 +85,6 @@ class CaCoRetrain(Method):
 
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """The recoloured crops against their labels and against the keys of the plain ones."""
-        if target.plain is None or (self.target_pass and target.whole is None):
-            raise ValueError("this method needs augmentation=varied_crop_twice")
         label = target.stored["labels"].long()
 
         # The teacher fills the dictionary with one-hot keys of the plain crops, image by image.

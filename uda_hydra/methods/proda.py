@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 import uda_hydra.losses as L
 from uda_hydra.augment.released import shifted_too_far
+from uda_hydra.augment.training import WeakStrong
 from uda_hydra.augment.warp import warp_batch
 from uda_hydra.errors import UserError
 from uda_hydra.memory import EmaTeacher, MovingPrototypes, class_means, running_mean
@@ -93,6 +94,11 @@ class ProDA(Method):
         self.seen: dict[str, Tensor] = {}
         self.labels: Store | None = None
 
+    def check_views(self, augmentation: object) -> None:
+        """The strong view is one of the weak one; the teacher sees whole images."""
+        if not (isinstance(augmentation, WeakStrong) and augmentation.whole):
+            raise ValueError("this method needs augmentation=weak_strong augmentation.whole=true")
+
     def prepare(self, passes: Passes) -> None:
         """Labels of the target and class means of its images from one look, then prototypes."""
         labels = {"encoding": "float16", "kind": "soft", "stride": STRIDE}
@@ -157,8 +163,6 @@ class ProDA(Method):
 
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """The source, then the weak view by rectified labels, then the strong one by structure."""
-        if target.strong is None or target.whole is None:
-            raise ValueError("this method needs augmentation=weak_strong augmentation.whole=true")
         yield Update("segmenter", **L.supervised(self.segmenter(source.image), source.label))
 
         # The teacher sees whole images; its distances are then cut out as the weak views are.

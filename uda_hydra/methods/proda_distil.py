@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import uda_hydra.losses as L
 from uda_hydra.augment.released import shifted_too_far
+from uda_hydra.augment.training import WeakStrong
 from uda_hydra.augment.warp import warp_batch
 from uda_hydra.memory import Frozen
 from uda_hydra.methods.base import (
@@ -58,6 +59,11 @@ class ProDADistil(Method):
         self.labels: Store | None = None
         self.seen: dict[str, Tensor] = {}
 
+    def check_views(self, augmentation: object) -> None:
+        """The strong view is one of the weak one."""
+        if not isinstance(augmentation, WeakStrong):
+            raise ValueError("this method needs augmentation=weak_strong")
+
     def prepare(self, passes: Passes) -> None:
         """Load the teacher, and let it label the target."""
         if self.teacher_file is not None:
@@ -85,8 +91,6 @@ class ProDADistil(Method):
 
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """Supervised source, then the strong view by labels and teacher."""
-        if target.strong is None:
-            raise ValueError("this method needs augmentation=weak_strong")
         source_prediction = self.segmenter(source.image)
         yield Update("segmenter", **L.supervised(source_prediction, source.label))
 

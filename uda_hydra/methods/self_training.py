@@ -118,6 +118,11 @@ class SelfTraining(Method):
         """Those of the host, if there is one."""
         return super().players() if self.host is None else self.host.players()
 
+    def check_views(self, augmentation: object) -> None:
+        """As the host checks them."""
+        if self.host is not None:
+            self.host.check_views(augmentation)
+
     def prepare(self, passes: Passes) -> None:
         """What the host prepares."""
         if self.host is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from uda_hydra import build
 from uda_hydra.config import check_values, plain, settings
@@ -55,27 +55,30 @@ def check_training(config: DictConfig) -> None:
     build.buildable(config.dataset, "dataset")
     for part in ("source", "target"):
         build.call(check_size, plain(config.dataset[part].get("size")), f"dataset.{part}")
-    build.build(config.augmentation, "augmentation")
+    augmentation = build.build(config.augmentation, "augmentation")
     sampler = build.build(config.sampler, "sampler")
     space = label_space(config.dataset.classes)
     check_scan(sampler.scan(scan_file(config.dataset.name, space.name)))
+    for name, node in config.callbacks.items():
+        build.buildable(node or {}, f"callbacks.{name}")
     find_device(config.trainer.device)
     with without_memory():
         network = build.network(config)
         if config.evaluation.aux_weight and network.aux_head is None:
             raise UserError("evaluation.aux_weight must be 0: this model has no auxiliary head")
-        _check_method(config, network)
+        _check_method(config, network, augmentation)
     check_objective(config)
     check_name(config.published)
     if config.tracking.enabled:
         build.call(check_uri, config.tracking.uri)
 
 
-def _check_method(config: DictConfig, network: Segmenter) -> None:
+def _check_method(config: DictConfig, network: Segmenter, augmentation: object) -> None:
     """Construct the method; a file that an earlier stage will make need not be there yet."""
     try:
         method = build.method(config, network)
         build.call(method.scored, config.evaluation.network)
+        build.call(method.check_views, augmentation)
         terms = method.terms
     except UserError as error:
         missing = error.__cause__
@@ -151,7 +154,8 @@ def check_objective(config: DictConfig) -> None:
     space = label_space(config.dataset.classes)
     scores = [*SCORES, *(f"iou/{name}" for name in space.names), *space.subsets]
     one = isinstance(config.objective, str)
-    objectives = [config.objective] if one else [*(config.objective or [])]
+    several = [*config.objective] if isinstance(config.objective, ListConfig) else []
+    objectives = [config.objective] if one else several
     if not objectives:
         raise UserError("objective must name a score of a result, or a list of them")
     for name in objectives:

@@ -104,7 +104,8 @@ class RunLayout:
         if not self._shares(stage):
             yield
             return
-        with locked(stage.folder, wait=True):
+        # Beside the stage: a changed one is moved away with all that lies in it.
+        with locked(stage.folder.parent, stage.folder.name, wait=True):
             yield
 
     def _shares(self, stage: Stage) -> bool:

@@ -109,7 +109,11 @@ def _shared_folder(name: str, config: DictConfig) -> str:
 
 def _check_addresses(addressed: list[Override], lists: dict[str, list[str]]) -> None:
     for override in addressed:
-        name = override.key_or_group.split(".")[1]
+        name, *key = override.key_or_group.split(".")[1:]
+        if not key and not isinstance(override.value(), dict):
+            raise UserError(
+                f"{override.input_line} names no key of the stage, as +stage.{name}.seed=1 does"
+            )
         if name not in lists:
             raise UserError(
                 f"there is no stage {name!r} for {override.input_line}{nearest(name, lists)}"

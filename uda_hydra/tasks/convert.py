@@ -31,7 +31,7 @@ def convert(config: DictConfig, overrides: list[str]) -> None:
     build.check_init(config)
     try:
         layout = None if config.layout is None else find_layout(config.layout)
-        checkpoint = read_checkpoint(config.init, take=(layout or OURS).take)
+        checkpoint = read_checkpoint(build.weights_file(config), take=(layout or OURS).take)
         tensors = ours(checkpoint) if layout is None else official(checkpoint, layout)
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from uda_hydra import build
 from uda_hydra.config import settings
 from uda_hydra.data.pair import Pair
-from uda_hydra.engine.device import find_device, uses_bfloat16
+from uda_hydra.engine.device import configure, find_device, uses_bfloat16
 from uda_hydra.engine.evaluator import evaluate as score
 from uda_hydra.engine.scores import MEAN, Scores
 from uda_hydra.files import move_aside, read_json, write_json
@@ -57,6 +57,7 @@ def _write(folder: Path, result: dict[str, Any]) -> None:
 
 def _score(config: DictConfig, pair: Pair) -> Scores:
     device = find_device(config.trainer.device)
+    configure(settings(config.trainer))
     scores, _ = score(
         build.predictor(config).to(device),
         pair.validate(workers=config.trainer.workers),

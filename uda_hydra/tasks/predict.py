@@ -15,13 +15,14 @@ from omegaconf import DictConfig
 
 from uda_hydra import build
 from uda_hydra.augment.resize import resize_image
-from uda_hydra.config import settings
+from uda_hydra.config import plain, settings
 from uda_hydra.data.counting import Count
+from uda_hydra.data.domain import check_size
 from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.data.labels import label_space
 from uda_hydra.data.pictures import ENDINGS, UnreadableFile, read_rgb
 from uda_hydra.data.walk import files_below
-from uda_hydra.engine.device import find_device, uses_bfloat16
+from uda_hydra.engine.device import configure, find_device, uses_bfloat16
 from uda_hydra.engine.evaluator import check_classes
 from uda_hydra.engine.protocols import input_sizes, label_map, look
 from uda_hydra.errors import UserError
@@ -154,9 +155,11 @@ def _predictor(
 ) -> Callable[[UInt8[np.ndarray, "h w 3"]], UInt8[np.ndarray, "h w"]]:
     """From an RGB image to its label map, by the config's weights and evaluation protocol."""
     device = find_device(config.trainer.device)
+    configure(settings(config.trainer))
     bfloat16 = uses_bfloat16(config.trainer.precision, device)
     protocol = settings(config.evaluation)
-    sizes = input_sizes(protocol, tuple(config.dataset.target.size))
+    size = build.call(check_size, plain(config.dataset.target.size), "dataset.target")
+    sizes = input_sizes(protocol, size)
     network = build.predictor(config).to(device).eval()
 
     def label_image(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:

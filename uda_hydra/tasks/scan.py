@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from uda_hydra import build
 from uda_hydra.data.counting import Count
-from uda_hydra.data.samplers import SCANS
 from uda_hydra.data.scan import Statistics
 from uda_hydra.data.scan import scan as count
 from uda_hydra.errors import UserError
 from uda_hydra.files import write_text
-from uda_hydra.runs.layout import check_folder, mark_folder
 
 
 def scan(config: DictConfig, overrides: list[str]) -> None:
-    """Write ``<pair>-<classes>.json`` to ``output`` (default: outputs/scan) and print the shares.
+    """Write the file that the samplers read, by default below outputs/scan, and print the shares.
 
     What was read is recorded next to it, so that an interrupted scan resumes where it stopped.
     Target labels are not looked at: no sampler may know them.
     """
-    folder = Path(config.output or SCANS)
-    check_folder(folder, "scan")
     pair = build.pair(config)
     if pair.oracle:
         raise UserError("task=scan counts the source; set dataset.oracle=false")
-    mark_folder(folder, "scan")
+    path = pair.scan or pair.scan_file
+    path.parent.mkdir(parents=True, exist_ok=True)
     found = count(
         pair.source.images,
         workers=config.trainer.workers,
-        journal=folder / f"{pair.name}.jsonl",
+        journal=path.with_name(f"{pair.name}.jsonl"),
         progress=Count("scan"),
     )
-    path = folder / pair.scan_file.name
     write_text(path, found.to_json())
     print(f"{_text(found)}\nwritten to {path}")
 

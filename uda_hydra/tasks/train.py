@@ -97,9 +97,10 @@ def train_stages(stages: list[Stage], layout: RunLayout, overrides: list[str]) -
         for stage in unfinished:
             check_init(stage.config)
         # Data that is not there must be known before anything is written.
-        pair = open_pair(unfinished[0].config)
-        check_statistics(pair)
-        check_labels(pair)
+        for stage in unfinished:
+            pair = open_pair(stage.config)
+            check_statistics(pair)
+            check_labels(pair)
         # Another process may still be at work on a trial that was thought to be dead.
         with locked(layout.top, wait=layout.study is not None):
             layout.mark()

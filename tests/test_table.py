@@ -32,7 +32,8 @@ from uda_hydra.table.sheet import draw_sheet
 from uda_hydra.table.write import write
 from uda_hydra.tasks.train import train_stage
 
-NAMES = ("source", "statistics", "adabn", "oracle", "ours", "theirs")
+NAMES = ("source", "statistics", "adabn", "oracle", "ours", "theirs", "labels")
+INITS = {"ours": "${stage:source}/last.pt", "theirs": "${stage:ours}/last.pt"}
 CONTROLS = ("source", "statistics", "adabn")
 NOTES = {"ours": "x=3"}
 
@@ -54,20 +55,22 @@ class Table:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def finish(self, stage: str, seed: int, miou: float, *, a: int = 1, **more: float) -> Path:
+    def finish(
+        self, stage: str, seed: int, miou: float, *, a: int = 1, init: str = "", **more: float
+    ) -> Path:
         """What a finished training leaves."""
         folder = self.folder / f"seed{seed}" / stage
         folder.mkdir(parents=True)
         result = {"miou/last": miou, "steps": 9, "seconds": 60.0, "peak_memory_gb": 1.0}
         result |= {"dataset": "streets", "seed": str(seed), "git commit": "abc"} | more
-        trained = {"a": a, "seed": seed, "init": "<file>", "file": "${stage:warmup}/last.pt"}
+        trained = {"a": a, "seed": seed, "init": init or INITS.get(stage, "<file>")}
         write_json(folder / "identity.json", {"config": trained})
         write_result(folder, result, {"config": trained})
         return folder
 
     def analysis(self) -> tuple[TableAnalysis, list[str]]:
-        identity = {"a": 1, "file": "${stage:warmup}/last.pt"}
-        kinds = [Kind(name, identity, NOTES.get(name, "")) for name in NAMES]
+        configs = {name: {"a": 1, "init": INITS.get(name, "<file>")} for name in NAMES}
+        kinds = [Kind(name, own, NOTES.get(name, "")) for name, own in configs.items()]
         rows, left_out = collect(self.folder, kinds)
         return TableAnalysis(rows, CONTROLS), left_out
 
@@ -128,6 +131,8 @@ def test_every_row_is_paired_with_the_best_control(table):
         # Differences to adabn of 1, 2 and 3: mean 2, deviation 1, t = 4.3027 at two degrees.
         table.finish("ours", seed, source + 0.11 + 0.01 * seed)
         table.finish("theirs", seed, source + 0.12 + 0.001 * seed)
+        # Makes labels alone: no adaptation.
+        table.finish("labels", seed, source + 0.12 + 0.001 * seed)
     text = table.write()
     assert cells(text, "training")[3] == "minus adabn [95 %]"
     found = {name: cells(text, name)[3] for name in NAMES}
@@ -161,12 +166,24 @@ def test_what_is_not_finished_is_a_dash_and_what_is_different_is_left_out(table)
     table.finish("source", 0, 0.1, miou_13=0.2)
     table.finish("source", 1, 0.3, miou_13=0.4)
     table.finish("ours", 1, 0.5, a=99)
+    table.finish("adabn", 1, 0.5, init="${stage:statistics}/last.pt")
     text = table.write()
     assert cells(text, "training")[1:3] == ["mIoU %", "mIoU 13 %"]
     # No oracle, no gap.
     assert cells(text, "source")[1:4] == ["20.00 ± 14.14", "30.00 ± 14.14", "-"]
     assert cells(text, "ours")[1:] == ["-", "-", "-", "-", "-", "-", "0"]
-    assert "Left out, trained with another config: seed1/ours." in text
+    assert "Left out, trained with another config or from such a training: seed1/adabn, " in text
+
+
+def test_what_was_trained_from_what_is_left_out_is_left_out_too(table):
+    for seed in (0, 1):
+        table.finish("source", seed, 0.1, a=1 + seed)
+        for name in ("statistics", "ours", "theirs"):
+            table.finish(name, seed, 0.2)
+    text = table.write()
+    assert "such a training: seed1/source, seed1/ours, seed1/theirs." in text
+    seeds = {name: cells(text, name)[-1] for name in ("source", "statistics", "ours", "theirs")}
+    assert seeds == {"source": "1", "statistics": "2", "ours": "1", "theirs": "1"}
 
 
 def test_a_choice_without_labels_and_what_it_costs(table):
@@ -176,11 +193,14 @@ def test_a_choice_without_labels_and_what_it_costs(table):
         ("statistics", 0.2, 0.8),
         ("ours", 0.4, 0.5),
         ("theirs", 0.3, 0.4),
+        # Makes labels alone: no model of its own.
+        ("labels", 0.3, 0.4),
     ):
         folder = table.finish(name, 0, miou, **{"entropy/target": entropy})
         values = {"miou/last": miou, "entropy/target": entropy}
-        steps = [{"step": 1, "time": 0, "values": {"loss/seg": 1.0}}]
-        steps += [{"step": step, "time": 0, "values": values} for step in (5, 9)]
+        later = values | {"entropy/target": entropy + 0.01}
+        logged = {1: {"loss/seg": 1.0}, 5: values, 9: later}
+        steps = [{"step": step, "time": 0, "values": own} for step, own in logged.items()]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(s) + "\n" for s in steps))
     table.finish("oracle", 0, 0.9, **{"entropy/target": 0.1})
     analysis, _ = table.analysis()

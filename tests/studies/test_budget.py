@@ -52,6 +52,21 @@ def test_a_killed_training_counts_until_its_last_heartbeat(opened, monkeypatch):
     assert hours_of(opened("0.1,0.2", seeds=(0,)).trials()) == pytest.approx(0.5)
 
 
+def test_hours_also_end_other_seeds_and_failed_trainings_that_are_tried_again(opened, monkeypatch):
+    clock = SimpleNamespace(now=1e9)
+    monkeypatch.setattr(queues, "time", SimpleNamespace(time=lambda: clock.now))
+    queue = opened("0.1,0.001", seeds=(0,))
+    for state, values in ((TrialState.COMPLETE, [0.5]), (TrialState.FAIL, None)):
+        (job,) = queue.take(1)
+        clock.now += 3600
+        queue.record(job, state, values, "bad luck" if values is None else "")
+    for more, left in (({"seeds": (1,)}, True), ({"retry": True}, True), ({}, False)):
+        queue = opened("0.1,0.001", **{"seeds": (0,)} | more)
+        queue._design = replace(queue._design, max_hours=1.0)
+        assert queue.is_out_of_time() == left
+        assert queue.take(1) == []
+
+
 @pytest.mark.slow
 def test_the_sweep_says_that_the_hours_are_used_up_and_continues_with_more(tmp_path):
     done = sweep(tmp_path, f"{AUX}=0.2,0.3", "hydra.sweeper.max_hours=0.000001")

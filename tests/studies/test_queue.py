@@ -10,24 +10,42 @@ import sys
 import threading
 import time
 
+import numpy as np
+import optuna
 import psutil
 import pytest
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import OperationalError
 
-from uda_hydra.errors import UserError
+from tests.label_spaces import space
+from uda_hydra.engine.events import Evaluation, Run
+from uda_hydra.engine.scores import Scores
+from uda_hydra.errors import UserError, first_line
 from uda_hydra.studies import liveness
 from uda_hydra.studies.load import load_study, read_study
+from uda_hydra.studies.pruning import Pruning
+from uda_hydra.studies.storage import url_of
 
 ADV = "loss.lambda_adv"
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
 ERRORS = [
     OperationalError("UPDATE trials", {}, sqlite3.OperationalError("database is locked")),
     StorageInternalError("no commit"),
-    OSError("Stale file handle"),
+    OSError(),
 ]
 WHO = "from uda_hydra.studies import liveness; print(liveness.identify_process(), flush=True)"
+
+
+def evaluate(folder, job, step, right):
+    """What the pruner has in its lowest rung after an evaluation of a job, mIoU ``right`` / 20."""
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1)
+    pruning = Pruning(folder.name, job.number, url=url_of(folder, None), pruner=pruner)
+    pruning.on_start(Run("caco on streets", folder, 99, 0, {}))
+    scores = Scores(np.array([[right, 10 - right], [0, 0]]), space("road", "bus"))
+    pruning.on_evaluate(Evaluation(step, scores, 0.5, ()))
+    attrs = [trial.system_attrs for trial in pruning._trial.study.get_trials()]
+    return [own["completed_rung_0"] for own in attrs if "completed_rung_0" in own]
 
 
 def drain(queue, value=lambda job: job.point[ADV]):
@@ -161,6 +179,24 @@ def test_drawn_points_get_every_seed_and_depend_on_the_trials_before_alone(opene
     assert half + pairs(drain(opened(written, total=8))) == found
 
 
+def test_a_continued_trial_takes_its_place_at_the_pruner_along(opened, tmp_path):
+    queue = opened(seeds=(0,))
+    (job,) = queue.take(1)
+    assert evaluate(tmp_path, job, 1, 8) == [0.4]
+    queue.interrupt(job, "interrupted")
+    (again,) = opened(seeds=(0,)).take(1)
+    assert again.continues == job.number
+    assert evaluate(tmp_path, again, 2, 9) == [0.4]
+
+
+def test_quotes_of_the_command_line_are_no_part_of_a_value(opened, tmp_path):
+    queue = opened(seeds=(0,))
+    queue.study.set_user_attr("reference", {"x": "'a b'"})
+    queue.study.set_user_attr("planned", [[{"x": "'a b'"}, 0]])
+    found = read_study(queue.study, tmp_path)
+    assert found.reference == found.trials[0].params == {"x": "a b"}
+
+
 def test_the_folder_of_another_study_is_refused(opened):
     opened("0.1,0.2")
     with pytest.raises(UserError, match="another folder with output"):
@@ -204,6 +240,11 @@ def test_trials_of_other_programs_are_left_alone(opened, tmp_path):
     folders = [first.folder, *(job.folder for job in drain(queue))]
     assert len({*folders}) == len(folders) == 4
     assert len(read_study(queue.study, tmp_path).trials) == len(queue.trials())
+
+
+@pytest.mark.parametrize(("text", "line"), [("\nbad\nluck", "bad"), ("", "OSError")])
+def test_every_error_has_a_first_line(text, line):
+    assert first_line(OSError(text)) == line
 
 
 def test_a_heartbeat_survives_errors_of_the_database(monkeypatch, caplog):

@@ -120,6 +120,13 @@ def test_lists_are_values_too(config):
     assert points(space) == [["[256,128]"], ["[128,64]"]]
 
 
+def test_a_value_in_quotes_is_the_same_value(config):
+    space, *_ = parse({}, ["method.gan='ls','vanilla',ls"], config)
+    assert points(space) == [["'vanilla'"], ["'ls'"]]
+    assert space.reference == {"method.gan": "'vanilla'"}
+    assert space.distributions["method.gan"].choices == ("'ls'", "'vanilla'")
+
+
 def test_one_and_one_point_zero_are_the_same_point_and_true_is_another():
     assert point_key({"a": 1, "b": None}) == point_key({"b": None, "a": 1.0})
     assert point_key({"a": 1}) != point_key({"a": True})

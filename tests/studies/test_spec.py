@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 from hydra import initialize_config_dir
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 
 from tests.conftest import CONF, composed
 from uda_hydra.config import plain
 from uda_hydra.errors import UserError
+from uda_hydra.runs import checks
 from uda_hydra.studies.keys import divide
 from uda_hydra.studies.overview import overview, trainings
-from uda_hydra.studies.plugin import StudyOptions, check_options
+from uda_hydra.studies.plugin import StudyOptions, StudySweeper, check_options
 from uda_hydra.studies.queue import Job
 from uda_hydra.studies.records import Trial
 from uda_hydra.studies.spec import parse_study
@@ -75,6 +76,12 @@ def test_trainings_at_once_take_the_devices_in_turn():
     job = Job(0, 0, {AUX: 0.2}, 0, "trials/0000", None)
     chosen = [[o for o in spec.overrides(job, place) if "device" in o] for place in range(3)]
     assert chosen == [[f"trainer.device=cuda:{number}"] for number in (0, 1, 0)]
+
+
+@pytest.mark.parametrize("task", [["task=scan"], ["task=evaluate", "objective=iou/road"]])
+def test_a_study_needs_a_task_with_its_objective(task):
+    with pytest.raises(UserError, match=r"task=\w+ has no .* that a study could compare"):
+        checked(f"{AUX}=0.2,0.3", *task)
 
 
 def test_a_pruner_needs_miou_and_a_grid_needs_lists():
@@ -207,3 +214,31 @@ def test_the_overview_counts_points_seeds_starts_and_what_is_done(tmp_path, monk
     with initialize_config_dir(str(CONF), version_base="1.3"):
         facts = dict(overview(spec, check_trainings(spec), []))
     assert facts["shared starts"] == "3, 0 done"
+
+
+@pytest.mark.parametrize("options", [{"seeds": [7]}, {"dry_run": True}, {"max_hours": 1.0}])
+def test_a_table_refuses_what_only_a_study_heeds(options, monkeypatch):
+    monkeypatch.setattr(StudySweeper, "_run_one_by_one", lambda *_: None)
+    (name,) = options
+    fine = {"params": {"seed": "0,1"}, "sampler": {}, "pruner": {}}
+    free, asking = StudySweeper(**fine), StudySweeper(**fine, **options)
+    free._config = asking._config = OmegaConf.create({"table": "outputs/tables/streets"})
+    free.sweep([])
+    with pytest.raises(UserError, match=rf"does not heed hydra\.sweeper\.{name}=.*seed=7"):
+        asking.sweep([])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sweep=threshold method=proca/adapt start.overrides=['method=proca/source']",
+        "sweep=sampling_temperature method=daformer sampler=rare_class dataset=idda2camvid",
+        "sweep=mask_ratio method=advent extra=masked",
+        "sweep=ema method=advent extra=mixed",
+    ],
+)
+def test_all_points_of_a_question_share_one_start(line, monkeypatch):
+    monkeypatch.setattr(checks, "check_scan", lambda path: None)
+    plans = checked(*line.split())
+    assert len(plans) > 3
+    assert len({stage.folder for stages in plans for stage in stages[:-1]}) == 1

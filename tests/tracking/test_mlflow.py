@@ -16,6 +16,7 @@ from uda_hydra.files import locked
 from uda_hydra.tracking import database
 from uda_hydra.tracking.backlog import send, send_all
 from uda_hydra.tracking.mlflow import Tracking, close_parent, open_parent
+from uda_hydra.tracking.sender import LOCK
 
 
 def sent(root):
@@ -157,6 +158,24 @@ def test_stages_are_children_of_one_parent(store, tmp_path):
     points = store.client.get_metric_history(parent.info.run_id, "miou/last")
     assert [(point.step, point.value) for point in points] == [(0, 0.25), (1, 0.5)]
     assert len(store.runs()) == 3
+
+
+def test_a_parent_that_never_ended_was_killed_unless_a_part_of_it_is_trained(store, tmp_path):
+    parent, child = tmp_path, tmp_path / "trials/0000/caco"
+    options = {"artifacts": store.artifacts}
+    open_parent(store.uri, store.experiment, "a study", parent, **options)
+    store.train(child, parent=parent, steps=1, status="interrupted")
+
+    def status():
+        send_all(tmp_path)
+        return {run.info.run_name: run.info.status for run in store.runs()}["a study"]
+
+    assert status() == "KILLED"
+    close_parent(parent, "finished", {"miou/last": 0.25})
+    open_parent(store.uri, store.experiment, "a study", parent, **options)
+    with locked(child / LOCK):
+        assert status() == "RUNNING"
+    assert status() == "KILLED"
 
 
 def test_files_that_are_gone_here_go_there(store, tmp_path):

@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from uda_hydra.errors import first_line
+
 log = logging.getLogger(__name__)
 PERIOD, SILENCE = 20.0, 120.0
 """Seconds between two heartbeats, and after which a process of another machine counts as dead."""
@@ -94,8 +96,3 @@ class Heartbeat:
                 if self._failing:
                     log.info("the study's database answers again")
                 self._failing = False
-
-
-def first_line(error: Exception) -> str:
-    """An error without the statement and the link that SQLAlchemy adds."""
-    return (str(error) or repr(error)).splitlines()[0]

@@ -13,8 +13,8 @@ from uda_hydra.files import mask, read_json
 from uda_hydra.runs.results import RESULT
 from uda_hydra.studies import liveness, storage
 from uda_hydra.studies.queue import is_interrupted, own_trials
-from uda_hydra.studies.records import Study, Trial
-from uda_hydra.studies.space import point_key
+from uda_hydra.studies.records import Point, Study, Trial
+from uda_hydra.studies.space import bare, point_key
 
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -66,7 +66,7 @@ def read_study(study: optuna.Study, folder: Path) -> Study:
         objectives=tuple(about["objectives"]),
         directions=tuple(direction.name.lower() for direction in study.directions),
         space=about["space"],
-        reference=about["reference"],
+        reference=_bare(about["reference"]),
         seeds=tuple(sorted({*about["seeds"], *(trial.seed for trial in known)})),
         trials=(*known, *_waiting(about["planned"], known, folder)),
         facts=about["facts"],
@@ -90,7 +90,7 @@ def _trial(trial: FrozenTrial, folder: Path, follower: int | None) -> Trial:
     return Trial(
         number=trial.number,
         state=state,
-        params={name: _bare(value) for name, value in trial.params.items()},
+        params=_bare(trial.params),
         seed=attrs["seed"],
         folder=folder / attrs["folder"],
         values=tuple(trial.values) if complete else (),
@@ -99,10 +99,9 @@ def _trial(trial: FrozenTrial, folder: Path, follower: int | None) -> Trial:
     )
 
 
-def _bare(value: Any) -> Any:
-    """A value without the quotes that Hydra's grammar requires."""
-    quoted = isinstance(value, str) and len(value) > 1 and value[0] == value[-1] in ("'", '"')
-    return value[1:-1] if quoted else value
+def _bare(point: Point) -> Point:
+    """A point as the config has it: without the quotes of the command line."""
+    return {name: bare(value) for name, value in point.items()}
 
 
 def _waiting(planned: list[Any], known: list[Trial], folder: Path) -> list[Trial]:
@@ -110,6 +109,6 @@ def _waiting(planned: list[Any], known: list[Trial], folder: Path) -> list[Trial
     begun = {(point_key(trial.params), trial.seed) for trial in known}
     missing = [(p, seed) for p, seed in planned if (point_key(p), seed) not in begun]
     return [
-        Trial(number, "waiting", point, seed, folder / f"trials/{number:04}")
+        Trial(number, "waiting", _bare(point), seed, folder / f"trials/{number:04}")
         for number, (point, seed) in enumerate(missing, start=len(known))
     ]

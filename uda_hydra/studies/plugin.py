@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -116,6 +116,21 @@ def check_options(options: StudyOptions) -> None:
             )
 
 
+def _check_none_given(options: StudyOptions) -> None:
+    """Raise UserError for options of a study that a table would not heed."""
+    harmless = ("params", "sampler", "pruner")
+    given = [
+        f"hydra.sweeper.{one.name}={getattr(options, one.name)}"
+        for one in fields(options)
+        if one.name not in harmless and getattr(options, one.name) != one.default
+    ]
+    if given:
+        raise UserError(
+            f"a table is no study and does not heed {', '.join(given)}; seed=7 or seed=0,1 chooses "
+            "its seeds, and --cfg job shows its config without training"
+        )
+
+
 class StudySweeper(Sweeper):
     """Runs a study: see ``uda_hydra.studies.sweeper``, which is imported when it begins."""
 
@@ -134,6 +149,7 @@ class StudySweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run the study of ``arguments``, the overrides of the command line."""
         if self._config.table is not None:
+            _check_none_given(self._options)
             self._run_one_by_one(arguments)
             return
         try:

@@ -10,8 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 
 from uda_hydra.engine.events import Callback, Evaluation, Run
-from uda_hydra.errors import Stopped
-from uda_hydra.studies.liveness import first_line
+from uda_hydra.errors import Stopped, first_line
 
 if TYPE_CHECKING:
     import optuna
@@ -53,7 +52,7 @@ class Pruning(Callback):
 
         from uda_hydra.studies import storage
 
-        found = optuna.load_study(
+        found = storage.LatestTrials(
             study_name=study,
             storage=storage.open_database(url),
             # It draws nothing; the default sampler would read all trials for that.

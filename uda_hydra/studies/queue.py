@@ -120,9 +120,12 @@ class TrialQueue:
         limit = self._design.max_hours
         if limit is None or hours_of(self.trials()) < limit:
             return False
-        total = len(self._design.planned()) if self._design.grid else self._design.total
-        attempts = latest_attempts(self.trials()).values()
-        return sum(not is_interrupted(trial) for trial in attempts) < total
+        attempts = self._attempts(self.trials())
+        if any(self._is_to_continue(trial) for trial in attempts.values()):
+            return True
+        if not self._design.grid:
+            return self._has_room(attempts)
+        return any((point_key(p), seed) not in attempts for p, seed in self._design.planned())
 
     def record(
         self, job: Job, state: TrialState, values: Sequence[float] | None, note: str
@@ -179,12 +182,9 @@ class TrialQueue:
 
     def _next(self) -> Job | None:
         trials = self.trials()
-        seeds = self._design.seeds
-        attempts = {
-            k: t for k, t in latest_attempts(trials).items() if t.user_attrs["seed"] in seeds
-        }
+        attempts = self._attempts(trials)
         for trial in sorted(attempts.values(), key=lambda t: t.number):
-            if is_interrupted(trial) or self._is_to_retry(trial):
+            if self._is_to_continue(trial):
                 return self._create(trial.params, trial.user_attrs["seed"], before=trial)
         for point, seed in self._planned(attempts):
             if (point_key(point), seed) not in attempts:
@@ -192,14 +192,23 @@ class TrialQueue:
         if self._design.grid or not self._has_room(attempts):
             return None
         drawn = self._draw(trials, {point for point, _ in attempts})
-        return drawn and self._create(drawn.params, seeds[0], self._next_number(), like=drawn)
+        return drawn and self._create(
+            drawn.params, self._design.seeds[0], self._next_number(), like=drawn
+        )
+
+    def _attempts(self, trials: Sequence[FrozenTrial]) -> dict[Any, FrozenTrial]:
+        """The last attempt at each point with each of the seeds that are asked for."""
+        latest, seeds = latest_attempts(trials), self._design.seeds
+        return {key: trial for key, trial in latest.items() if trial.user_attrs["seed"] in seeds}
 
     def _has_room(self, attempts: dict[Any, FrozenTrial]) -> bool:
         return len(attempts) < self._design.total
 
-    def _is_to_retry(self, trial: FrozenTrial) -> bool:
+    def _is_to_continue(self, trial: FrozenTrial) -> bool:
+        """Whether a trial was interrupted, or has failed before this call and is to be retried."""
         old = trial.number < self._first
-        return self._design.retry_failed and old and trial.state == TrialState.FAIL
+        failed = self._design.retry_failed and old and trial.state == TrialState.FAIL
+        return failed or is_interrupted(trial)
 
     def _planned(self, attempts: dict[Any, FrozenTrial]) -> list[tuple[Point, int]]:
         """The reference with every seed; then a grid's points, or every seed of those drawn."""
@@ -247,7 +256,8 @@ class TrialQueue:
             params=dict(point),
             distributions=self._design.space.distributions,
             user_attrs=attrs,
-            system_attrs=like.system_attrs if like else None,
+            # What the sampler has drawn it as, and the pruner's rungs that it has passed.
+            system_attrs=(like or before).system_attrs if like or before else None,
             # What was reported to the pruner before the interruption still holds.
             intermediate_values=before.intermediate_values if before else None,
         )

@@ -52,7 +52,15 @@ def point_key(point: Mapping[str, Value]) -> tuple[tuple[str, Any], ...]:
 
 
 def _value_key(value: Value) -> tuple[str, Any]:
-    return ("number", float(value)) if is_number(value) else (type(value).__name__, str(value))
+    if is_number(value):
+        return "number", float(value)
+    return type(value).__name__, str(bare(value))
+
+
+def bare(value: Value) -> Value:
+    """A value without the quotes that Hydra's grammar requires."""
+    quoted = isinstance(value, str) and len(value) > 1 and value[0] == value[-1] in ("'", '"')
+    return value[1:-1] if quoted else value
 
 
 def parse_space(
@@ -82,6 +90,9 @@ def parse_space(
             listed = _listed(override, *([references[name]] if wanted else []))
             _check_swept(name, listed)
             distributions[name] = CategoricalDistribution(listed)
+            if wanted:
+                key = _value_key(references[name])
+                references[name] = next(one for one in listed if _value_key(one) == key)
     if reference is True and not known:
         raise UserError(
             f"hydra.sweeper.reference=true: the composed values {references} are not all inside "

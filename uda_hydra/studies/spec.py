@@ -105,15 +105,22 @@ class StudySpec:
 
     def check(self) -> None:
         """Raise UserError for what can be known without composing the trainings."""
+        task, objectives = self.config.task, [*self.objectives]
+        scored = task == "evaluate" and objectives == ["miou/last"]
+        if task not in ("train", "adabn") and not scored:
+            raise UserError(
+                f"task={task} has no {', '.join(objectives)} that a study could compare; leave out "
+                "-m and sweep="
+            )
         check_folder(self.folder, "study")
         for device in self.options.devices or []:
             find_device(device)
         if self.options.storage is not None:
             storage.check_database(self.options.storage)
-        if self.pruned and [*self.objectives] not in (["miou/last"], ["miou/best"]):
+        if self.pruned and objectives not in (["miou/last"], ["miou/best"]):
             raise UserError(
                 "hydra/sweeper/pruner ends trainings of low mIoU: it needs objective=miou/last, "
-                f"not {[*self.objectives]}"
+                f"not {objectives}"
             )
         if self.options.n_jobs > 1 and self.choices["hydra/launcher"] == "basic":
             raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -13,12 +13,13 @@ from typing import TypeVar
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from uda_hydra.errors import UserError
+from uda_hydra.errors import UserError, first_line
 from uda_hydra.files import locked, mask
 from uda_hydra.studies.optuna2 import repair
 
@@ -37,6 +38,18 @@ WAITS = (1.0, 5.0, 30.0)
 """Seconds before each new attempt to write what must not be lost."""
 PATIENCE = 60
 """Seconds that a writer waits for another writer of the same file."""
+
+
+class LatestTrials(optuna.Study):
+    """A study without the trials that others continue, which have their rungs at the pruner too."""
+
+    def get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """The trials as Optuna gives them, each of several attempts at a training once."""
+        trials = super().get_trials(deepcopy, states)
+        continued = {trial.user_attrs.get("continues") for trial in trials}
+        return [trial for trial in trials if trial.number not in continued]
 
 
 def url_of(folder: Path, storage: str | None) -> str:
@@ -83,7 +96,7 @@ def readable(url: str, errors: tuple[type[Exception], ...] = DAMAGE) -> Iterator
 
 
 def _refusal(url: str, error: Exception) -> str:
-    reason = mask((str(error) or repr(error)).splitlines()[0])
+    reason = mask(first_line(error))
     file = Path(make_url(url).database or "") if url.startswith("sqlite") else None
     if "compatible with the table schema" in reason:
         return _other_version(mask(url) if file is None else str(file), url, reason)
@@ -122,7 +135,7 @@ def insist(action: Callable[[], Result], *, waits: Sequence[float] = WAITS) -> R
         try:
             return action()
         except (SQLAlchemyError, StorageInternalError, OSError) as error:
-            reason = mask(str(error).splitlines()[0])
+            reason = mask(first_line(error))
             if wait is None:
                 raise UserError(
                     f"the database of the study does not answer ({reason}); the same command "

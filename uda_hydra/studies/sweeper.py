@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 
 from uda_hydra.config import settings
 from uda_hydra.engine.device import free_memory
-from uda_hydra.errors import Stopped, UserError
+from uda_hydra.errors import Stopped, UserError, first_line
 from uda_hydra.files import is_number, mask, printable, quoted
 from uda_hydra.provenance import provenance
 from uda_hydra.runs.layout import mark_folder
@@ -205,7 +205,7 @@ def _record(spec: StudySpec, queue: TrialQueue, job: Job, returned: JobReturn) -
             queue.record(job, TrialState.COMPLETE, values, "")
             return Outcome("complete", shown_values(spec, values))
         value = UserError(f"{missing[0]} of the result is not a finite number")
-    note = mask(printable((str(value) or repr(value)).splitlines()[0]))
+    note = mask(printable(first_line(value)))
     if isinstance(value, Pruned):
         queue.record(job, TrialState.PRUNED, None, note)
         return Outcome("pruned", note)

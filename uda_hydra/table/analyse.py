@@ -81,5 +81,14 @@ class TableAnalysis:
 
     @cached_property
     def adaptations(self) -> list[Row]:
-        """The rows that are neither a control nor the oracle."""
-        return [row for row in self.rows if row.name not in (*self.controls, ORACLE)]
+        """The rows that are neither a control nor the oracle, nor a copy of an earlier row.
+
+        A row that only makes labels has the weights it begins with, and so their scores.
+        """
+        scores = [row.scores(MEAN).items() for row in self.rows]
+        return [
+            row
+            for place, row in enumerate(self.rows)
+            if row.name not in (*self.controls, ORACLE)
+            and not any(scores[place] <= earlier for earlier in scores[:place])
+        ]

@@ -73,23 +73,30 @@ def _note(name: str, overrides: Sequence[str]) -> str:
 
 
 def _seedless(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a training as it is for every seed: without the seed and the first weights."""
-    return {key: value for key, value in values.items() if key not in ("seed", "init")}
+    """The config of a training as it is for every seed."""
+    return {key: value for key, value in values.items() if key != "seed"}
 
 
 def collect(folder: Path, known: Sequence[Kind]) -> tuple[list[Row], list[str]]:
-    """The rows below ``folder``, and what was trained with another config than the row's."""
+    """The rows below ``folder``, and what was trained with another config than the row's.
+
+    What was trained from such a training, directly or not, is left out with it. ``known`` are in
+    the order of the stages, each after those that it reads.
+    """
     rows = [Row(kind.name, kind.note) for kind in known]
     left_out = []
     for run in sorted(path for path in folder.glob("*/") if path.is_dir()):
+        others: list[str] = []
         for kind, row in zip(known, rows, strict=True):
             identity = read_json(run / kind.name / RECORD) or {}
             result = read_result(run / kind.name, identity)
             if result is None:
                 continue
             trained = identity.get("config", {})
-            if _seedless(trained) == kind.identity:
+            from_others = any(f"${{stage:{name}}}" in str(trained) for name in others)
+            if _seedless(trained) == kind.identity and not from_others:
                 row.trainings[trained["seed"]] = Training(run / kind.name, result)
             else:
-                left_out.append(f"{run.name}/{kind.name}")
+                others.append(kind.name)
+        left_out += [f"{run.name}/{name}" for name in others]
     return rows, left_out

@@ -18,6 +18,7 @@ from uda_hydra.studies.report.statistics import rank_correlation
 from uda_hydra.studies.report.tables import Rows, aligned, as_csv
 from uda_hydra.table.analyse import ORACLE, TableAnalysis
 from uda_hydra.table.evaluations import evaluations
+from uda_hydra.table.rows import Training
 
 FINAL, ALL = "last", "every evaluation"
 """Which models there are to choose from: those that were kept, or those of all evaluations."""
@@ -50,20 +51,30 @@ class Choice:
 
 
 def models(analysis: TableAnalysis, which: str) -> list[Model]:
-    """The candidates; the oracle is none, since without target labels nobody has it."""
-    trainings = {
-        f"{row.name} seed {seed}": training
+    """The candidates; the oracle is none, since without target labels nobody has it.
+
+    A row that only makes labels scores as what it begins with: models of a seed that have the same
+    scores are one candidate.
+    """
+    trainings = [
+        (row.name, seed, training)
         for row in analysis.rows
         if row.name != ORACLE
         for seed, training in row.trainings.items()
-    }
-    if which == FINAL:
-        return [Model(name, training.result) for name, training in trainings.items()]
-    return [
-        Model(f"{name} step {step.step}", step.values)
-        for name, training in trainings.items()
-        for step in evaluations(training.folder)
     ]
+    found: dict[tuple[object, ...], Model] = {}
+    for name, seed, training in trainings:
+        for one in _models_of(f"{name} seed {seed}", training, which):
+            scores = (one.scores.get(key) for key in (MEAN, *DIRECTIONS))
+            found.setdefault((seed, *scores), one)
+    return [*found.values()]
+
+
+def _models_of(name: str, training: Training, which: str) -> list[Model]:
+    if which == FINAL:
+        return [Model(name, training.result)]
+    steps = evaluations(training.folder)
+    return [Model(f"{name} step {step.step}", step.values) for step in steps]
 
 
 def choose(candidates: Sequence[Model], key: str) -> Choice | None:
@@ -111,8 +122,8 @@ def write(folder: Path, analysis: TableAnalysis) -> str:
             # The best model, whose name is long, is in the CSV alone.
             *(f"    {line}" for line in aligned([row[:-1] for row in rows])),
             "",
-            "Rank correlations are with target mIoU; +1: the same order. All rows but the oracle, "
-            "all seeds.",
+            "Rank correlations are with target mIoU; +1: the same order. All rows but the oracle "
+            "and those that only make labels, all seeds.",
         ]
     )
     write_text(folder / "selection.md", text + "\n")

@@ -96,7 +96,8 @@ def _notes(analysis: TableAnalysis, left_out: Sequence[str]) -> list[str]:
         f"commit {_named(analysis, 'git commit')}.",
     ]
     if left_out:
-        lines.append(f"Left out, trained with another config: {', '.join(left_out)}.")
+        names = ", ".join(left_out)
+        lines.append(f"Left out, trained with another config or from such a training: {names}.")
     return [printable(f"- {line}") for line in lines]
 
 

@@ -30,7 +30,9 @@ def send_all(root: Path) -> Backlog:
     Runs that are being trained are left to their own process. A store that has failed is asked
     once; its other runs fail with the same reason.
     """
-    folders = [path.parent for path in sorted(root.absolute().rglob(RECORD))]
+    folders = sorted(path.parent for path in root.absolute().rglob(RECORD))
+    # Parts first: what opens a run of several parts, if need be, does not know that it was killed.
+    folders.sort(key=lambda folder: len(folder.parts), reverse=True)
     sent = 0
     failures: dict[Path, str] = {}
     failed: dict[tuple[str, str] | None, str] = {}

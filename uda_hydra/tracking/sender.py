@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from uda_hydra.errors import first_line
 from uda_hydra.files import locked, mask, printable, read_json, write_json
 from uda_hydra.tracking import metric_log, mlflow_store
 from uda_hydra.tracking.record import RECORD, STATUS, RunRecord
@@ -50,8 +51,9 @@ class Sender:
     def send(self, *, abandoned: bool = False) -> int:
         """Send everything new; return the number of metric values sent.
 
-        ``abandoned``: no process trains here, so a run that never ended was killed. Raises OSError
-        or an error of MLflow's, and is then to be called again.
+        ``abandoned``: no process trains here, so a run that never ended was killed, unless a part
+        of it is being trained. Raises OSError or an error of MLflow's, and is then to be called
+        again.
         """
         if not self._locked:
             self._held.enter_context(locked(self.folder / LOCK, wait=False))
@@ -61,8 +63,10 @@ class Sender:
             if (self.folder / RECORD).exists():
                 raise OSError(DAMAGED)
             return 0
-        if abandoned and record.status == "running" and (self.folder / metric_log.METRICS).exists():
-            written = (self.folder / metric_log.METRICS).stat().st_mtime
+        if abandoned and record.status == "running" and not _is_sent_below(self.folder):
+            # A run of stages or trials that never ended has no metrics of its own.
+            logged, card = self.folder / metric_log.METRICS, self.folder / RECORD
+            written = (logged if logged.exists() else card).stat().st_mtime
             record.status, record.ended = "interrupted", int(1000 * written)
         try:
             if self._client is None and not self._open(record, adopt=abandoned):
@@ -218,8 +222,18 @@ def user_name() -> str:
 
 def reason(error: Exception) -> str:
     """An error in one line that may be printed: no password, no control characters, not long."""
-    text = (str(error).strip() or repr(error)).splitlines()[0]
-    return mask(printable(text))[:LONGEST_REASON]
+    return mask(printable(first_line(error)))[:LONGEST_REASON]
+
+
+def _is_sent_below(folder: Path) -> bool:
+    """Whether a run that is a part of this one is being trained: its process holds its lock."""
+    for path in folder.glob(f"**/*/{LOCK}"):
+        try:
+            with locked(path, wait=False):
+                pass
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _open_parent(folder: Path) -> str:

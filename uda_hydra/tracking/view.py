@@ -12,7 +12,7 @@ from uda_hydra.tracking.sender import read_notes
 from uda_hydra.tracking.uri import is_database, is_server
 
 LOCAL = "http://127.0.0.1:5000"
-"""Where ``mlflow ui`` shows a database."""
+"""Where ``mlflow ui`` (``make ui``) shows a store that is no server."""
 SHARED_VIEW = "mlflow.sharedViewState."
 """What MLflow's pages call a view that is kept with an experiment, before its key."""
 
@@ -40,20 +40,21 @@ def view_of(
     return {SHARED_VIEW + _key(study): json.dumps(state)}
 
 
-def link(folder: Path) -> str | None:
-    """The address of the view of the study in ``folder``; None until MLflow has the study's run.
+def pages_of(uri: str) -> str:
+    """Where MLflow shows a store: at a server itself, and all else where ``mlflow ui`` does."""
+    return mask(uri).rstrip("/") if is_server(uri) else LOCAL
 
-    A server's is its own; a database's is where ``mlflow ui`` shows it.
-    """
+
+def link(folder: Path) -> str | None:
+    """The address of the view of the study in ``folder``; None until MLflow has the study's run."""
     record, notes = RunRecord.read(folder), read_notes(folder)
     if record is None or not notes["experiment"]:
         return None
     if not (is_server(record.uri) or is_database(record.uri)):
         return None
-    server = mask(record.uri).rstrip("/") if is_server(record.uri) else LOCAL
     return (
-        f"{server}/#/experiments/{notes['experiment']}/runs?workflowType=machine_learning"
-        f"&viewStateShareKey={_key(folder.name)}"
+        f"{pages_of(record.uri)}/#/experiments/{notes['experiment']}/runs"
+        f"?workflowType=machine_learning&viewStateShareKey={_key(folder.name)}"
     )
 
 

@@ -30,7 +30,7 @@ def test_the_command_of_a_point_is_the_studys_with_its_values(given, wanted):
 
 def test_values_of_a_command_are_exact_and_quoted():
     made = curve(TABLE, command="python launch.py -m x=1")
-    point = {"a": 0.12345678901, "b": None, "c": True, "d": "x, y"}
+    point = {"a": 0.12345678901, "b": None, "c": True, "d": "x, y", "e": "[1,2]", "f": "{a:1}"}
     assert command_of(made, point, 0).endswith(
-        """ a=0.12345678901 b=null c=true 'd='"'"'x, y'"'"'' seed=0"""
+        """ a=0.12345678901 b=null c=true 'd='"'"'x, y'"'"'' 'e=[1,2]' 'f={a:1}' seed=0"""
     )

@@ -67,6 +67,12 @@ def test_one_seed_claims_no_difference():
         assert claim not in text
 
 
+def test_a_range_of_one_value_at_an_end_may_extend_beyond_it():
+    end = "are not within 1 point of the best (0.001: 40.50); it may extend beyond the smallest"
+    text = said(curve({0.001: [40.0, 41.0], 0.002: [30.0, 31.0]}))
+    assert f"only 0.001 (1 of 2 values compared); its neighbours {end} value." in text
+
+
 def test_tolerance_widens_the_range():
     assert "0.001 to 0.01 (4 of 5 values compared), within 5.1 points" in said(
         curve(CLEAR), tolerance=5.1
@@ -158,6 +164,9 @@ def test_published_values_stand_beside_ours():
     assert "published 1: output space, ResNet-101: paper (from memory)" in said(
         curve(CLEAR, facts=facts)
     )
+    # They are mIoU on the target.
+    on_source = curve(CLEAR, facts=facts, objectives=("miou/source_val",))
+    assert "published 1" not in tables.points(StudyAnalysis(on_source))[0]
 
 
 def test_table_of_trials_holds_every_number_in_the_unit_of_its_heading(tmp_path):
@@ -270,6 +279,14 @@ def test_equal_results_and_the_swept_term_that_was_zero_are_named():
     other = curve(table, results=lambda value, seed: {"iou/road": 0.5 if value < 0.1 else 0.6})
     assert f"Same results at every seed: {KEY}=0.001 = {KEY}=0.01." in said(other)
     assert "all 3 points" not in said(other)
+
+
+def test_points_of_other_costs_have_other_results():
+    trials = [trial(n, {KEY: 0.001 * 2**n}, 0, (0.4, 10.0 * n)) for n in range(3)]
+    goals = {"objectives": ("miou/last", "seconds"), "directions": ("maximize", "minimize")}
+    text = said(study(trials, reference={KEY: 0.001}, **goals))
+    assert "Best of 3 points" in text
+    assert "had no effect" not in text and "Same results" not in text
 
 
 def test_numbers_agree_with_their_nouns():

@@ -89,6 +89,18 @@ def test_importance_finds_the_steep_key():
     assert sum(share.mean for share in shares.values()) == pytest.approx(1.0)
 
 
+def test_a_list_counts_for_importance_as_a_choice_does():
+    def made(written):
+        points = [{"a": a, "b": b} for a in (1, 2, 30) for b in (1, 2, 30, 40)]
+        trials = [
+            trial(n, p, 0, 0.4 + p["a"] % 7 / 99 + p["b"] / 999) for n, p in enumerate(points)
+        ]
+        space = {"a": written, "b": "choice(1,2,30,40)"}
+        return StudyAnalysis(study(trials, reference=points[0], space=space))
+
+    assert importance(made("1,2,30")) == importance(made("choice(1,2,30)"))
+
+
 def test_importance_needs_some_trials_and_two_keys():
     assert importance(StudyAnalysis(grid(9))) == {}
     assert importance(StudyAnalysis(curve({v: [40.0 + v] * 3 for v in VALUES}))) == {}

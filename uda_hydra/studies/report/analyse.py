@@ -122,11 +122,15 @@ class StudyAnalysis:
 
     @cached_property
     def equals(self) -> tuple[tuple[PointResults, ...], ...]:
-        """Groups of compared points that have the same results at every seed, costs aside."""
-        keys = [key for key in self.study.objectives if key not in UNITS]
-        keys += [f"iou/{name}" for name in self.classes]
+        """Groups of compared points that have the same results at every seed.
+
+        None where an objective is a cost, which no two trainings share.
+        """
+        if any(key in UNITS for key in self.study.objectives):
+            return ()
+        keys = [*self.study.objectives, *(f"iou/{name}" for name in self.classes)]
         gathered: dict[tuple[float, ...], list[PointResults]] = {}
-        for point in self.points.compared if keys else ():
+        for point in self.points.compared:
             trials = [point.trials[seed] for seed in self.points.seeds]
             # What a trial lacks is written as -1: nan equals nothing.
             scores = [self.value(trial, key) for trial in trials for key in keys]

@@ -30,5 +30,7 @@ def command_of(study: Study, point: Point, seed: int) -> str:
 def _override(key: str, value: Value) -> str:
     """A value with all its digits, as Hydra reads it."""
     if isinstance(value, str):
-        return quoted(f"{key}={value}")
+        line = f"{key}={value}"
+        # In quotes a list or a mapping would be a text.
+        return line if value.startswith(("[", "{")) else quoted(line)
     return f"{key}={repr(value).lower() if value is not None else 'null'}"

@@ -49,7 +49,7 @@ SENTENCES = {
     "range": "Robust range of {key}{doubt}: {first} to {last} ({inside} of {values} values "
     "compared), within {reach} of the best ({best}){ends}.",
     "narrow range": "Robust range of {key}{doubt}: only {first} ({inside} of {values} values "
-    "compared); its neighbours are not within {reach} of the best ({best}).",
+    "compared); its neighbours are not within {reach} of the best ({best}){ends}.",
     "region": "{inside} of {points:point} {verb} within {reach} of the best{doubt}: {spans}.",
     "importance": "Importance (fANOVA): {shares}. The shares add up to 100 % even if only noise "
     "varies.",

@@ -75,6 +75,6 @@ def _study(analysis: StudyAnalysis, keys: list[str]) -> Any:
 def _place(analysis: StudyAnalysis, key: str, value: Value) -> float:
     """The coordinate of a value: choices are evenly spaced, intervals keep their scale."""
     points = analysis.points
-    if "choice" in points.study.space.get(key, "choice"):
+    if "interval" not in points.study.space.get(key, ""):
         return float(points.tried(key).index(value))
     return points.measure(key, value)

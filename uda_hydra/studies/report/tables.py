@@ -20,14 +20,16 @@ from uda_hydra.studies.report.points import PointResults, equal, shown_point
 Rows = list[list[str]]
 """The first row is the head."""
 PUBLISHED = "published"
+AS_PUBLISHED = ("miou/last", "miou/best")
+"""Objectives that published values of target mIoU can stand beside."""
 LEFT_OUT = ("failed", "interrupted", "pruned")
 NOT_FINITE = "objective is not a finite number"
 
 
 def published(analysis: StudyAnalysis) -> list[Curve]:
-    """Published curves for the method (or ``published=``) and data set; none in other units."""
+    """Published curves for the method (or ``published=``) and data set; of target mIoU alone."""
     axis, facts = analysis.points.axis, analysis.study.facts
-    if axis is None or not analysis.key.startswith("miou"):
+    if axis is None or analysis.key not in AS_PUBLISHED:
         return []
     name = facts.get("published", facts.get("method", ""))
     return sensitivity(name, facts.get("dataset", ""), axis)

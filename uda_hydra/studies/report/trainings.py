@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uda_hydra.files import is_number, mask, read_json
+from uda_hydra.files import is_number, read_json
 from uda_hydra.runs.identity import RECORD
 from uda_hydra.runs.layout import held_by
 from uda_hydra.runs.results import RESULT
@@ -18,10 +18,7 @@ from uda_hydra.studies.report.statistics import Estimate, estimate
 from uda_hydra.tracking.metric_log import METRICS, read
 from uda_hydra.tracking.record import RunRecord
 from uda_hydra.tracking.sender import read_notes
-from uda_hydra.tracking.uri import is_server
-
-LOCAL = "http://127.0.0.1:5000"
-"""Where ``make ui`` shows a store that is no server."""
+from uda_hydra.tracking.view import pages_of
 
 
 @dataclass(frozen=True)
@@ -61,8 +58,7 @@ def run_of(trial: Trial) -> str:
     for folder in (trial.folder, stage_of(trial)):
         record, run = RunRecord.read(folder), read_notes(folder)["run_id"]
         if record is not None and run:
-            server = mask(record.uri).rstrip("/") if is_server(record.uri) else LOCAL
-            return f"{server}/#/runs/{run}"
+            return f"{pages_of(record.uri)}/#/runs/{run}"
     return ""
 
 

@@ -98,7 +98,9 @@ def test_an_order_reaches_a_process_without_what_it_has_drawn():
 
 def test_classes_without_a_file_over_the_threshold_are_named():
     pixels = np.array([[5000, 0, 10], [4000, 0, 3000]])
-    statistics = Statistics("any", ("road", "train", "rider"), (("a", 1), ("b", 1)), pixels)
+    raw_ids = ((0,), (1,), (2,))
+    classes, files = ("road", "train", "rider"), (("a", 1), ("b", 1))
+    statistics = Statistics("any", classes, files, pixels, raw_ids)
     files, dropped = files_by_class(statistics, 3000)
     assert dropped == ("rider",)
     assert [rows.tolist() for rows in files] == [[0, 1], [], []]

@@ -17,7 +17,8 @@ from uda_hydra.types import Crop, View
 def counted(counts: torch.Tensor) -> Statistics:
     files = tuple((f"{i}.png", 1) for i in range(len(counts)))
     classes = tuple(f"class {c}" for c in range(counts.shape[1]))
-    return Statistics("any", classes, files, counts.numpy())
+    raw_ids = tuple((number,) for number in range(len(classes)))
+    return Statistics("any", classes, files, counts.numpy(), raw_ids)
 
 
 def test_class_balanced_list_of_proca(reference):

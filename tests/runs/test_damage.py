@@ -89,7 +89,8 @@ def artifact(name: str) -> Callable[[Path, Callable[[Path], None]], None]:
 
 
 def scan(folder: Path, damage: Callable[[Path], None]) -> None:
-    found = Statistics("GTA5", ("road", "sky"), (("a.png", 3),), np.array([[1, 2]]))
+    raw_ids = ((7,), (23,))
+    found = Statistics("GTA5", ("road", "sky"), (("a.png", 3),), np.array([[1, 2]]), raw_ids)
     (folder / "scan.json").write_text(found.to_json())
     damage(folder / "scan.json")
     # Which the sampler reports as an error of the user.

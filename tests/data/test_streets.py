@@ -350,7 +350,6 @@ def test_nothing_asked_for_is_nothing_written(tmp_path: Path):
         ({"height": 2048}, "dataset.height"),
         ({"target": -1}, "dataset.counts.target"),
         ({"target": 10**9}, "dataset.counts.target"),
-        ({"workers": 0}, "dataset.workers"),
         ({"gap": gap.Gap(look=-1.0)}, "dataset.gap.look"),
     ],
 )

@@ -232,7 +232,7 @@ def pair(config: DictConfig) -> Pair:
     found = build(config.dataset, "dataset")
     trained = found.validation.images.size
     sizes = input_sizes(protocol, trained)
-    labels = (protocol.size or trained) if protocol.labels == "input" else None
+    labels = tuple(protocol.size or trained) if protocol.labels == "input" else None
     found = found.augmented(build(config.augmentation, "augmentation"))
     found = found.sampled(build(config.sampler, "sampler"))
     return found.seen_at(sizes, filter=protocol.filter, labels=labels)

@@ -53,8 +53,8 @@ def test_another_evaluation_in_the_same_folder_is_kept(run, tmp_path, capsys):
     kept = tmp_path / "result/evaluation.json.before-1"
     assert f"the evaluation that was there is now {kept}" in capsys.readouterr().out
     assert json.loads(kept.read_text()) == first
-    with pytest.raises(UserError, match=r"holds another run \(evaluation; this is scan\)"):
-        run("scan")
+    with pytest.raises(UserError, match=r"holds another run \(evaluation; this is prediction\)"):
+        run("predict", "input=anywhere")
 
 
 def test_a_result_says_how_many_classes_are_scored_and_leaves_the_trainings_alone(run, tmp_path):

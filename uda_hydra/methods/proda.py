@@ -165,7 +165,7 @@ class ProDA(Method):
         """The source, then the weak view by rectified labels, then the strong one by structure."""
         yield Update("segmenter", **L.supervised(self.segmenter(source.image), source.label))
 
-        # The teacher sees whole images; its features are cut out as the weak views are, then measured.
+        # The teacher sees whole images; what it finds is cut out as the weak views are.
         distance, means = self.teacher_view(target)
 
         # The student's weak view against the rectified labels.

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from uda_hydra.augment.style import Restyle, reinhard, swap_amplitudes
+from uda_hydra.models.adain import recolour
 
 WHOLE = {"mirror": 0.0, "blur": 0.0, "scale_range": None, "scale_base": None}
 
@@ -96,3 +97,10 @@ def test_the_restyled_image_has_the_mean_of_the_style(transfer):
     difference = restyled.float().mean(dim=(1, 2)) - style.float().mean(dim=(1, 2))
     assert difference.abs().max() < 4
     assert Restyle(**options, probability=0.0).restyle(image, [style], Random(0)) is image
+
+
+def test_a_constant_picture_takes_the_mean_colour_of_another():
+    colours = torch.rand(3, 6, 6)
+    seen = recolour(torch.zeros(3, 4, 4), colours)
+    torch.testing.assert_close(seen, colours.mean(dim=(1, 2))[:, None, None].expand(3, 4, 4))
+    assert recolour(colours, torch.zeros(3, 4, 4)).abs().max() < 1e-6

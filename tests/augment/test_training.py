@@ -102,6 +102,15 @@ def test_a_crop_shows_more_than_one_class_where_there_is_one():
     assert ignored.image.shape == (3, 10, 10)
 
 
+def test_a_ratio_crop_takes_labels_by_their_upper_left_corners():
+    # Columns 0, 1.6, 3.2 ... of the file: by their centres, 0.8, 2.4, they would be 0, 2, 4 ...
+    label = torch.arange(16, dtype=torch.uint8).expand(16, 16).contiguous()
+    image = label.expand(3, 16, 16).contiguous()
+    augmentation = RatioCrop(crop=[10, 10], max_share=1.0, mirror=0.0)
+    shown = augmentation.source(image, label, (10, 10), Random(0)).label
+    assert shown[0].tolist() == [0, 1, 3, 4, 6, 8, 9, 11, 12, 14]
+
+
 def test_varied_labels_by_hand():
     assert not is_varied(torch.tensor([[0, 0, 0, 1]], dtype=torch.uint8), 0.75)
     assert is_varied(torch.tensor([[0, 0, 1, IGNORE]], dtype=torch.uint8), 0.75)

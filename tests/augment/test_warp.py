@@ -133,6 +133,15 @@ def test_hard_labels_at_a_stride_are_every_fourth_pixel(label):
     assert warp(small, View(SIZE), kind="label").shape == (12, 20)
 
 
+def test_every_kind_has_as_many_cells_at_a_stride():
+    # 18 and 10 are no multiples of 4: what is left over belongs to no cell.
+    view = View(SIZE, (Crop(0, 0, 18, 10),))
+    soft = torch.rand(2, 12, 20)
+    assert warp(soft, view, kind="soft", stride=4).shape == (2, 2, 4)
+    assert warp(soft.byte()[0], view, kind="label", stride=4).shape == (2, 4)
+    assert warp(soft[:, ::4, ::4], view, kind="feature", stride=4).shape == (2, 2, 4)
+
+
 def test_what_cannot_be_warped_is_refused():
     view = View(SIZE, (Rotate(3.0), Resize(4, 4)))
     with pytest.raises(ValueError, match="cannot be resized"):

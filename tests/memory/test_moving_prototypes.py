@@ -51,3 +51,11 @@ def test_prototypes_move_once_for_each_image_that_shows_their_class():
     assert prototypes.drift.item() == pytest.approx(0.375)
     with pytest.raises(ValueError, match="3 classes for 2"):
         prototypes.begin(torch.zeros(3, 1))
+
+
+def test_class_means_of_half_precision_are_taken_in_full():
+    # 76800 cells: a count and a sum that float16 cannot hold.
+    feature = torch.full((1, 2, 240, 320), 0.5, dtype=torch.float16)
+    found = class_means(feature, torch.zeros(1, 240, 320).long(), num_classes=1, min_pixels=1)
+    assert found.vectors.tolist() == [[[0.5, 0.5]]]
+    assert found.shown.all()

@@ -1,7 +1,7 @@
 import torch
 
 from uda_hydra.memory import Gaussians, Prototypes
-from uda_hydra.memory.prototypes import class_moments, class_sums
+from uda_hydra.memory.class_sums import class_moments, class_sums
 
 
 def batch(cells=60, dim=5, classes=4):

@@ -55,6 +55,14 @@ def test_soft_labels_of_crst_by_hand():
     assert float(L.soft_cross_entropy(shown.log(), 0 * soft, label * 0 + IGNORE)) == 0
 
 
+def test_soft_cross_entropy_enlarges_in_full_precision():
+    torch.manual_seed(0)
+    logits = torch.randn(1, 3, 5, 5).bfloat16()
+    soft, label = torch.rand(1, 3, 16, 16), torch.zeros(1, 16, 16).long()
+    expected = L.soft_cross_entropy(logits.float(), soft, label)
+    assert float(L.soft_cross_entropy(logits, soft, label)) == pytest.approx(float(expected))
+
+
 def test_crst_learns_soft_labels_and_small_things_are_looked_for(make_trainer):
     # Every class but the largest counts as rare.
     given = ("method.soft_alpha=0.25", "method.rare_share=0.4", "method.portion=1.0")

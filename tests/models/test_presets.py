@@ -16,7 +16,8 @@ ALL = choices("model")
 TINY = [name for name in ALL if name.endswith("_tiny")]
 BGR = {"adaptsegnet_resnet101", "advent_resnet101", "deeplabv2_resnet101", "maxsquare_resnet101"}
 BGR |= {"cfcontra_resnet101", "caco_vanilla_resnet101", "caco_vanilla_cat_resnet101"}
-BGR |= {"deeplabv3plus_resnet101", "deeplabv2_vgg16", "deeplabv2_tiny", "deeplabv3plus_tiny"}
+BGR |= {"deeplabv3plus_resnet101", "deeplabv2_vgg16", "proca_vgg16", "deeplabv2_tiny"}
+BGR |= {"deeplabv3plus_tiny"}
 
 WIDER = {"hrda_tiny": ["evaluation.size=[128,64]"]}
 """Its context branch sees half of it, and the first attention there pools by 8."""

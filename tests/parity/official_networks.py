@@ -82,7 +82,7 @@ NETWORKS = {
     "proca": _sum("proca", multi_level=False, **PROCA),
     "proca_frozenbn": _sum("proca", multi_level=False, **{**PROCA, "batch_norm": "fixed"}),
     "proca_v3head": _cat("proca_v3head", "features", **{**PROCA, "initialization": "he"}),
-    "proca_vgg16": Network(deeplabv2_vgg16, {"normalization": "torchvision"}, "proca_vgg16"),
+    "proca_vgg16": Network(deeplabv2_vgg16, {"normalization": "vgg"}, "proca_vgg16"),
     "ybao_v3plus": Network(deeplabv3plus, {}, "ybao_v3plus"),
     "ybao_v3plus_os8": Network(deeplabv3plus, {"output_stride": 8}, "ybao_v3plus"),
     "daformer": Network(mix_transformer, {"drop_path": 0.0}, "daformer"),

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from uda_hydra.augment.checks import check_probabilities, check_ranges, check_sizes
 from uda_hydra.augment.picture import from_pillow, to_pillow
 from uda_hydra.augment.policies import rand_augment, soften
+from uda_hydra.augment.resize import resize_label_by_corners
 from uda_hydra.augment.view import (
     extend,
     first_accepted,
@@ -209,8 +211,9 @@ class WeakStrong:
 class RatioCrop:
     """A crop of the image at its own ratio: DAFormer (Hoyer et al., CVPR 2022).
 
-    Images are resized to fit inside the training size by OpenCV's filter. A crop of the source is
-    drawn again, at most ten times, while one class covers ``max_share`` of its labelled pixels.
+    Images and labels are resized to fit inside the training size as OpenCV does it. A crop of the
+    source is drawn again, at most ten times, while one class covers ``max_share`` of its labelled
+    pixels.
     """
 
     crop: list[int]
@@ -233,19 +236,21 @@ class RatioCrop:
     ) -> SourceView:
         """A crop that shows more than one class, mirrored or not."""
         base = View(_size(image), (Resize(*fit_inside(_size(image), size)),))
-        small = warp(label, base, kind="label")
+        shown = output_size(base)
+        small = torch.from_numpy(resize_label_by_corners(label.numpy(), shown))
 
         def tries() -> Iterator[View]:
             for _ in range(1 + _REDRAWS):
                 yield random_crop(base, (self.crop[0], self.crop[1]), random)
 
+        def crop(view: View) -> UInt8[Tensor, "h w"]:
+            return warp(small, View(shown, view.operations[1:]), kind="label")
+
         def accept(view: View) -> bool:
-            crop = View(output_size(base), view.operations[-1:])
-            return is_varied(warp(small, crop, kind="label"), self.max_share)
+            return is_varied(crop(view), self.max_share)
 
         view = self._turned(first_accepted(tries(), accept), random)
-        seen = warp(image, view, kind="image", filter="opencv")
-        return SourceView(seen, warp(label, view, kind="label"), view)
+        return SourceView(warp(image, view, kind="image", filter="opencv"), crop(view), view)
 
     def target(
         self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random

@@ -47,7 +47,8 @@ def warp(
     or opencv), bilinear where it is rotated, sheared or translated; as Pillow does, bit for bit.
 
     kind ``label``: class numbers of any size, enlarged or shrunk to the view's first; always the
-    nearest pixel, by Pillow's rule. At a stride: pixels 0, stride, 2 stride ... of the result.
+    nearest pixel, by Pillow's rule. At a stride: pixels 0, stride, 2 stride ... of the result,
+    as many as the other kinds have.
 
     kind ``soft``: probabilities of any size, bilinear with aligned corners to the view's size, to
     each later one, and to 1/``stride`` of the last: methods of pseudo labels store them small.
@@ -64,7 +65,8 @@ def warp(
         return warp_picture(map, view, filter, fill)
     if kind == "label":
         index = _index(view.operations, *_stretch(map.shape[-2:], view.size, map.device))
-        return _gather(map, index[::stride, ::stride], fill)
+        height, width = (side // stride * stride for side in index.shape)
+        return _gather(map, index[:height:stride, :width:stride], fill)
     return _smooth(map, view, kind, stride, fill)
 
 

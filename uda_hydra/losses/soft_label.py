@@ -30,7 +30,7 @@ def soft_cross_entropy(
 
     The soft labels are made to sum to 1, which views of them need not do.
     """
-    log_probability = full_precision(upsample(logits, tuple(label.shape[-2:]))).log_softmax(dim=1)
+    log_probability = upsample(full_precision(logits), tuple(label.shape[-2:])).log_softmax(dim=1)
     valid = label != IGNORE
     total = soft_label.sum(dim=1).clamp(min=1e-6)
     loss = -(soft_label * log_probability).sum(dim=1) / total

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
+from uda_hydra.memory.class_sums import image_sums
+
 SMALLEST_SHARE = 1e-6
 """Added to the share of an image's pixels by which a sum is divided (CFContra's release)."""
 
@@ -38,17 +40,13 @@ class ClassMemory(nn.Module):
 def image_means(
     features: Float[Tensor, "b d h w"], label: Integer[Tensor, "b h w"], num_classes: int
 ) -> Float[Tensor, "b c d"]:
-    """Mean features of every class in every image, 0 where it is absent: one product for all.
+    """Mean features of every class in every image, 0 where it is absent.
 
     A sum is divided by the class's share of the pixels plus 1e-6. CFContra (arXiv 2103.12371).
     """
-    with torch.autocast(features.device.type, enabled=False):
-        features = features.detach().to(torch.promote_types(features.dtype, torch.float32))
-        classes = torch.arange(num_classes, device=label.device)[:, None]
-        mask = (label.flatten(1)[:, None] == classes).to(features.dtype)  # b c n
-        pixels = mask.shape[2]
-        count = mask.sum(dim=2, keepdim=True) + SMALLEST_SHARE * pixels
-        return mask @ features.flatten(2).mT / count
+    total, count = image_sums(features, label, num_classes)
+    count += SMALLEST_SHARE * label[0].numel()
+    return total / count[..., None].to(total.dtype)
 
 
 def class_centres(

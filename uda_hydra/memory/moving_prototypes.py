@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 
+from uda_hydra.memory.class_sums import image_sums
+
 
 class ClassMeans(NamedTuple):
     """Mean feature of each class in each image, and whether the image shows enough of the class."""
@@ -24,17 +26,13 @@ def class_means(
     num_classes: int,
     min_pixels: int,
 ) -> ClassMeans:
-    """By one product for all classes of an image; labels that are no class count nowhere.
+    """Without gradient and in float32 at least; labels that are no class count nowhere.
 
     A class is shown by ``min_pixels`` or more. As in ProDA's release a mean whose components sum to
     exactly 0 is not one.
     """
-    with torch.autocast(feature.device.type, enabled=False):
-        classes = torch.arange(num_classes, device=label.device)[:, None]
-        mask = (label.flatten(1)[:, None] == classes).to(feature.dtype)  # b k n
-        count = mask.sum(dim=2)
-        total = mask @ feature.flatten(2).transpose(1, 2)
-        vectors = total / count.clamp(min=1)[..., None]
+    total, count = image_sums(feature, label, num_classes)
+    vectors = total / count.clamp(min=1)[..., None].to(total.dtype)
     return ClassMeans(vectors, (count >= min_pixels) & (vectors.sum(dim=2) != 0))
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 
 from uda_hydra.memory.cells import Permutation, cells_at, first_of_each
-from uda_hydra.memory.prototypes import class_sums
+from uda_hydra.memory.class_sums import class_sums
 
 
 class PixelBank(nn.Module):

@@ -6,14 +6,11 @@ import torch
 from jaxtyping import Float, Float64, Integer
 from torch import Tensor, nn
 
-from uda_hydra.types import IGNORE, Prediction, shrink_label
+from uda_hydra.memory.class_sums import class_moments, class_sums
+from uda_hydra.types import Prediction, shrink_label
 
 LEVELS = ("feat", "out")
 """What is contrasted: the backbone's last features, and the main head's logits."""
-
-
-Features = Float[Tensor, "b d h w"]
-Labels = Integer[Tensor, "b h w"]
 
 
 class Prototypes(nn.Module):
@@ -43,7 +40,7 @@ class Prototypes(nn.Module):
         self.register_buffer("count", torch.zeros(num_classes, dtype=torch.float64))
 
     @torch.no_grad()
-    def update(self, features: Features, label: Labels) -> None:
+    def update(self, features: Float[Tensor, "b d h w"], label: Integer[Tensor, "b h w"]) -> None:
         """Take in the cells of a batch; ignored ones and absent classes change nothing."""
         total, count = class_sums(features, label, len(self.mean))
         self.take(total, count)
@@ -71,7 +68,7 @@ class Gaussians(nn.Module):
         self.register_buffer("count", torch.zeros(num_classes, dtype=torch.float64))
 
     @torch.no_grad()
-    def update(self, features: Features, label: Labels) -> None:
+    def update(self, features: Float[Tensor, "b d h w"], label: Integer[Tensor, "b h w"]) -> None:
         """Take in the cells of a batch; the variance of the whole is within plus between."""
         self.take(*class_moments(features, label, len(self.mean)))
 
@@ -95,7 +92,9 @@ def level_map(prediction: Prediction, level: str) -> Float[Tensor, "b d h w"]:
     return prediction.features if level == "feat" else prediction.main
 
 
-def label_of(map: Features, label: Integer[Tensor, "b h2 w2"]) -> Integer[Tensor, "b h w"]:
+def label_of(
+    map: Float[Tensor, "b d h w"], label: Integer[Tensor, "b h2 w2"]
+) -> Integer[Tensor, "b h w"]:
     """The label on the map's grid."""
     return shrink_label(label, (map.shape[2], map.shape[3]))
 
@@ -113,40 +112,3 @@ def batch_weight(
     if window is not None:
         before = before.clamp(max=window)
     return count / (before + count).clamp(min=1)
-
-
-def class_sums(
-    features: Features, label: Labels, num_classes: int
-) -> tuple[Float[Tensor, "k d"], Float64[Tensor, " k"]]:
-    """Sum of the features over the cells of each class, and their number; one matrix product.
-
-    ``label`` is of the features' size.
-    """
-    with torch.autocast(features.device.type, enabled=False):
-        features = _constant(features)
-        member = _members(label, num_classes, features.dtype)
-        total = torch.bmm(member, features.flatten(2).transpose(1, 2)).sum(dim=0)
-        return total, member.sum(dim=(0, 2), dtype=torch.float64)
-
-
-def class_moments(
-    features: Features, label: Labels, num_classes: int
-) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k d"], Float64[Tensor, " k"]]:
-    """Mean, variance (divisor n) and number of the cells of each class; 0 without a cell."""
-    total, count = class_sums(features, label, num_classes)
-    divisor = count.clamp(min=1).to(total.dtype)[:, None]
-    mean = total / divisor
-    # Around the mean, not a difference of squares: that would lose the small variances.
-    own = mean[label.where(label != IGNORE, 0).long()].movedim(-1, 1)
-    squares, _ = class_sums((_constant(features) - own).square(), label, num_classes)
-    return mean, squares / divisor, count
-
-
-def _members(label: Labels, num_classes: int, dtype: torch.dtype) -> Float[Tensor, "b k n"]:
-    classes = torch.arange(num_classes, device=label.device)[:, None]
-    return (label.flatten(1)[:, None] == classes).to(dtype)
-
-
-def _constant(features: Features) -> Features:
-    """Without gradient, in float32 at least."""
-    return features.detach().to(torch.promote_types(features.dtype, torch.float32))

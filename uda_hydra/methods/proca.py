@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 import uda_hydra.losses as L
 from uda_hydra.memory import Prototypes
-from uda_hydra.memory.prototypes import LEVELS, class_sums, label_of, level_map
+from uda_hydra.memory.class_sums import class_sums
+from uda_hydra.memory.prototypes import LEVELS, label_of, level_map
 from uda_hydra.methods.base import (
     Losses,
     Method,

@@ -159,10 +159,10 @@ def recolour(
 
 
 def _standardised(image: Float[Tensor, "3 h w"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels (3, n) with mean 0 and deviation 1, and what these were."""
+    """Pixels (3, n) with mean 0 and deviation 1, and what these were; a constant channel is 0."""
     pixels = image.flatten(1).double()
     std, mean = torch.std_mean(pixels, dim=1, keepdim=True)
-    return (pixels - mean) / std, mean, std
+    return (pixels - mean) / std.where(std > 0, 1), mean, std
 
 
 def _second_moment(pixels: Float[Tensor, "3 n"]) -> Float[Tensor, "3 3"]:

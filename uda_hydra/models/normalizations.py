@@ -9,6 +9,8 @@ NORMALIZATIONS = {
     "caffe": Normalization(
         "bgr", scale=1.0, mean=(104.00698793, 116.66876762, 122.67891434), std=(1.0, 1.0, 1.0)
     ),
+    # VGG's own mean, with which ProCA's release feeds that network.
+    "vgg": Normalization("bgr", scale=1.0, mean=(103.939, 116.779, 123.68), std=(1.0, 1.0, 1.0)),
     "torchvision": Normalization(
         "rgb", scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
     ),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms.v2 import functional as vision
 
+from uda_hydra.augment import colour
 from uda_hydra.augment.guided import moved_crop
 from uda_hydra.augment.mask import block_cells, block_mask
 from uda_hydra.augment.mix import choose_half, class_mask, mix, present_values
@@ -241,11 +243,18 @@ def test_padded_crop_of_proca(reference):
     assert torch.equal(label, case.out["label"])
 
 
-def test_blur_of_proca_is_torchvisions(reference):
+def test_blur_of_proca(reference, monkeypatch):
+    """In the view of a source image, whose other changes are off."""
     case = reference("proca")["gaussian_blur"]
-    kernel = [case.args["kernel"]] * 2
+    assert case.args["kernel"] == 3, "ColourView always blurs with a 3x3 kernel"
+    monkeypatch.setattr(colour, "jittered", lambda image, chosen: image)
+    off = dict.fromkeys(("jitter", "hue", "grey", "mirror"), 0.0)
+    blur = [case.args["sigma"]] * 2
+    view = colour.ColourView("source", **off, blur=blur, scale_range=None, crop=None)
     image = case.inputs["image"].permute(2, 0, 1)
-    found = vision.gaussian_blur(image, kernel, [case.args["sigma"]] * 2).permute(1, 2, 0)
+    height, width = image.shape[1:]
+    seen = view.source(image, torch.zeros_like(image[0]), (width, height), Random(0))
+    found = seen.image.permute(1, 2, 0)
     assert (found.int() - case.out["image"].int()).abs().max() <= 1
 
 

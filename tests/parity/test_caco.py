@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -75,6 +77,8 @@ def test_reliability(reference, name):
     case = reference("caco")[name]
     probability = case.inputs["key_probs"]
 
+    share = L.self_information(probability[:, :, None, None])[:, :, 0, 0]
+    close(share * math.log2(probability.shape[1]), case.out["entropy_map"])
     close(L.normalized_entropy(probability), case.out["entropy"])
     close(L.reliability(probability, case.args["ent_clamp"]), case.out["reliability"])
 

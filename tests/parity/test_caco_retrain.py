@@ -14,7 +14,7 @@ from uda_hydra.engine.schedule import rate_factor
 from uda_hydra.memory import CategoryQueue, ClassBalance
 from uda_hydra.methods.caco_retrain import CaCoRetrain
 from uda_hydra.methods.dense_labels import mean_label
-from uda_hydra.types import Source, Target
+from uda_hydra.types import IGNORE, Source, Target
 
 TRAJECTORIES = ("traj_stage2", "traj_stage2_misaligned")
 
@@ -68,6 +68,12 @@ def test_labels_of_four_looks(reference, name):
         )
         looks.append((plain + mirrored.flip(3)) / 2)
     assert mean_label(looks, size, 0.0).equal(case.out["label"].long())
+    # The confidence, which is a mean here, shows in what a threshold keeps.
+    score = case.out["score_sum"]
+    for value in score.flatten().sort().values[::97].tolist():
+        kept = mean_label(looks, size, value / 4) != IGNORE
+        apart = (score - value).abs() > 1e-6 + 1e-4 * value
+        assert kept[apart].equal(score[apart] > value)
     if "threshold_sum" in case.args:
         found = mean_label(looks, size, case.args["threshold_sum"] / 4)
         assert found.equal(case.out["label_thresholded"].long())

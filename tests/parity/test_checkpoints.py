@@ -132,6 +132,11 @@ def test_every_manifest_comes_back_through_files(tmp_path, salt):
         round_trip(tmp_path, name, weights(name, salt))
 
 
+def any_numbers(*shape: int) -> Tensor:
+    """Numbers without meaning, the same in every run."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
 def chosen(recipe: dict, tensors: Weights) -> Weights:
     """What the recipe keeps, drops, replaces and adds."""
     kept = {k: t for k, t in tensors.items() if re.search(recipe.get("keep_keys", ""), k)}
@@ -139,9 +144,9 @@ def chosen(recipe: dict, tensors: Weights) -> Weights:
         kept = {k: t for k, t in kept.items() if not re.search(recipe["drop_keys"], k)}
     if "replace" in recipe:
         # The classifier of PASCAL VOC in place of that of Cityscapes.
-        voc = {k: torch.rand(21, *t.shape[1:]) for k, t in kept.items() if k.startswith("layer5.")}
+        voc = {k: any_numbers(21, *t.shape[1:]) for k, t in kept.items() if k.startswith("layer5.")}
         kept |= voc
-    added = {k: torch.rand(shape) for k, shape in recipe.get("add", {}).items()}
+    added = {k: any_numbers(*shape) for k, shape in recipe.get("add", {}).items()}
     return {f"{recipe.get('prefix', '')}{k}": t for k, t in (kept | added).items()}
 
 
@@ -149,7 +154,7 @@ EMPTY = {"state": {}, "param_groups": []}
 
 
 def proda(tensors: Weights) -> object:
-    prototypes = torch.rand(tensors["layer5.head.1.weight"].shape[:2])
+    prototypes = any_numbers(*tensors["layer5.head.1.weight"].shape[:2])
     inner = {"model_state": tensors, "objective_vectors": prototypes}
     return {"ResNet101": inner, "iter": 7, "best_iou": np.float64(0.5)}
 

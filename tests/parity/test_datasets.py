@@ -19,6 +19,10 @@ from uda_hydra.augment.training import RandomView
 from uda_hydra.augment.warp import warp
 from uda_hydra.data.class_balanced import class_balanced_list
 from uda_hydra.data.labels import CITYSCAPES19, SYNTHIA13, SYNTHIA16
+from uda_hydra.data.readers import cityscapes as city
+from uda_hydra.data.readers import synthia
+from uda_hydra.data.readers.image_set import class_table
+from uda_hydra.models.normalizations import NORMALIZATIONS
 from uda_hydra.types import IGNORE
 
 LABEL_CASES = [
@@ -96,6 +100,57 @@ def test_images(reference, open_set, case, name, family):
     found = open_set(name, CITYSCAPES19)
     image = resize_image(found.read_image(found.samples[0]), tuple(expected.shape[:0:-1]))
     torch.testing.assert_close(normalised(image, family), expected, rtol=0, atol=1e-5)
+
+
+RAW = {"gta5": city.IDS, "gtav": city.IDS, "cityscapes": city.IDS, "synthia": synthia.IDS}
+ID_MAPS = [
+    *(
+        ("proda", "label_maps", "ids", out, raw, label_space)
+        for out, raw, label_space in [
+            ("gta5", "gta5", CITYSCAPES19),
+            ("cityscapes_19", "cityscapes", CITYSCAPES19),
+            ("cityscapes_16", "cityscapes", SYNTHIA16),
+            ("cityscapes_13", "cityscapes", SYNTHIA13),
+            ("synthia_19", "synthia", CITYSCAPES19),
+            ("synthia_16", "synthia", SYNTHIA16),
+            ("synthia_13", "synthia", SYNTHIA13),
+        ]
+    ),
+    ("proca", "labelmap_gtav", "raw", "train_id", "gtav", CITYSCAPES19),
+    ("proca", "labelmap_synthia", "raw", "train_id", "synthia", SYNTHIA16),
+    ("proca", "labelmap_cityscapes19", "raw", "train_id", "cityscapes", CITYSCAPES19),
+    ("proca", "labelmap_cityscapes16", "raw", "train_id", "cityscapes", SYNTHIA16),
+    ("cfcontra", "data_synthia", "ids", "label_trainid19", "synthia", CITYSCAPES19),
+    ("cfcontra", "data_synthia", "ids", "label_compact16", "synthia", SYNTHIA16),
+]
+ONLY_OURS = [16, 18, 20]
+"""Terrain, truck and train: CFContra ignores these ids of SYNTHIA, of which no file has a pixel."""
+
+
+@pytest.mark.parametrize(("group", "case", "key", "out", "raw", "label_space"), ID_MAPS)
+def test_classes_of_raw_ids(reference, group, case, key, out, raw, label_space):
+    ids = reference(group)[case].inputs[key].numpy().astype(np.uint8)
+    table = class_table(label_space.raw_ids(RAW[raw]), 256).copy()
+    if out == "label_trainid19":
+        table[ONLY_OURS] = IGNORE
+    expected = ours(group, reference(group)[case].out[out])
+    assert torch.equal(torch.from_numpy(table[ids]).long(), expected)
+
+
+def test_classes_of_synthia_among_those_of_cityscapes(reference):
+    case = reference("proca")["labelmap_16to19"]
+    numbers = torch.tensor([CITYSCAPES19.names.index(name) for name in SYNTHIA16.names])
+    assert numbers[case.inputs["pred"].long()].equal(case.out["pred"].long())
+
+
+@pytest.mark.parametrize(("name", "family"), [("rgb", "torchvision"), ("bgr255", "vgg")])
+def test_normalisation_of_proca(reference, name, family):
+    case = reference("proca")[f"normalize_{name}"]
+    for key in ("mean", "std"):
+        ours = getattr(NORMALIZATIONS[family], key)
+        assert ours == pytest.approx(case.inputs[key].tolist(), rel=1e-9)
+    found = normalised(case.inputs["image"].numpy(), family)
+    torch.testing.assert_close(found, case.out["image"], rtol=0, atol=1e-4)
 
 
 @pytest.fixture

@@ -41,8 +41,11 @@ FUSIONS += ["_fixed_attention", "_fixed_attention_no_window", "_single_attention
 
 
 @pytest.mark.parametrize("suffix", FUSIONS)
-def test_fusion_of_the_scales(reference, suffix):
+def test_fusion_of_the_scales(reference, monkeypatch, suffix):
     case = reference("modern")[f"hrda_fuse{suffix}"]
+    monkeypatch.setattr(hrda, "STRIDE", case.args["output_stride"])
+    scales = case.args["lr_scale"], case.args["hr_scale"]
+    assert scales == (0.5, 1.0), "ours sees the context at half the size and the detail at the full"
     inputs = {key: case.inputs[key].requires_grad_() for key in ("z_lr", "z_hr")}
     if "attention_logits" in case.inputs:
         inputs["attention_logits"] = case.inputs["attention_logits"].requires_grad_()
@@ -61,9 +64,10 @@ def test_fusion_of_the_scales(reference, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["", "_uneven", "_no_overlap", "_constant"])
-def test_windows_that_cover_an_image(reference, suffix):
+def test_windows_that_cover_an_image(reference, monkeypatch, suffix):
     case = reference("modern")[f"hrda_slide{suffix}"]
     a = case.args
+    monkeypatch.setattr(hrda, "STRIDE", a["output_stride"])
     size, window = (a["H"], a["W"]), (a["crop"], a["crop"])
     boxes = cover(size, window, overlap=bool(a["overlapping"]))
     assert [list(box) for box in boxes] == case.out["boxes_y1y2x1x2"].tolist()
@@ -87,31 +91,26 @@ def test_a_blurred_detail_has_been_half_the_size(reference):
     torch.testing.assert_close(found, case.out["image"], rtol=1e-5, atol=1e-6)
 
 
-def test_a_context_has_a_loss_of_its_own(reference):
-    case = reference("modern")["hrda_loss_lr"]
-    z_lr = case.inputs["z_lr"].requires_grad_()
-    how = {"over": "all", "align_corners": False}
-    loss = L.segmentation(z_lr, case.inputs["label"], case.inputs["weight"], **how)
-    loss = case.args["lr_weight"] * loss
-    loss.backward()
-    close(loss.detach(), case.out["loss_lr"], rtol=1e-5)
-    torch.testing.assert_close(z_lr.grad, case.out["grad_z_lr"], rtol=1e-5, atol=1e-8)
-
-
-@pytest.mark.parametrize("name", ["hrda_loss", "hrda_loss_no_weight"])
-def test_losses_of_both_scales(reference, name):
+@pytest.mark.parametrize("name", ["hrda_loss", "hrda_loss_no_weight", "hrda_loss_lr"])
+def test_losses_of_the_scales(reference, name):
+    """Of both together and of the detail; with a weight of its own, of the context too."""
     case = reference("modern")[name]
-    z, z_hr = (case.inputs[key].requires_grad_() for key in ("z", "z_hr"))
-    label, weight = case.inputs["label"], case.inputs.get("weight")
+    whole = case.inputs["label"], case.inputs.get("weight")
     top, bottom, left, right = box_of(case)
-    inside = [None if m is None else m[:, top:bottom, left:right] for m in (label, weight)]
-    how, share = {"over": "all", "align_corners": False}, case.args["hr_weight"]
-    loss = (1 - share) * L.segmentation(z, label, weight, **how)
-    loss = loss + share * L.segmentation(z_hr, *inside, **how)
-    loss.backward()
-    close(loss.detach(), case.out["loss"], rtol=1e-5)
-    for found, key in ((z.grad, "grad_z"), (z_hr.grad, "grad_z_hr")):
-        torch.testing.assert_close(found, case.out[key], rtol=1e-5, atol=1e-8)
+    inside = [None if m is None else m[:, top:bottom, left:right] for m in whole]
+    detail, context = case.args["hr_weight"], case.args["lr_weight"]
+    parts = {"fused": ("z", 1 - detail - context, whole), "hr": ("z_hr", detail, inside)}
+    if "z_lr" in case.inputs:
+        parts["lr"] = ("z_lr", context, whole)
+    total = 0
+    for part, (key, share, shown) in parts.items():
+        z = case.inputs[key].requires_grad_()
+        loss = share * L.segmentation(z, *shown, over="all", align_corners=False)
+        loss.backward()
+        total += loss.detach()
+        close(loss.detach(), case.out[f"loss_{part}"], rtol=1e-5)
+        torch.testing.assert_close(z.grad, case.out[f"grad_{key}"], rtol=1e-5, atol=1e-8)
+    close(total, case.out["loss"], rtol=1e-5)
 
 
 class Recorded(Backbone):
@@ -144,23 +143,24 @@ def test_heads_of_both_scales(reference, monkeypatch, mode):
         num_classes=classes,
         normalization=normalization,
     )
-    low = case.inputs["lr_feature0"].shape[-1] * hrda.STRIDE * 2
+    height, width = (side * hrda.STRIDE * 2 for side in case.inputs["lr_feature0"].shape[-2:])
     boxes = case.inputs.get("boxes_y1y2x1x2")
     if mode == "train":
         box = box_of(case)
         monkeypatch.setattr(hrda, "draw_box", lambda *given: box)
-        side = box.bottom - box.top
     else:
-        side = int(boxes[0][1] - boxes[0][0])
-        assert [list(b) for b in cover((low, low), (side, side))] == boxes.tolist()
-    network = TwoScales(inner, attention, window=[side, side])
+        box = Box(*boxes[0].tolist())
+    window = box.right - box.left, box.bottom - box.top
+    if mode == "eval":
+        assert [list(b) for b in cover((height, width), window)] == boxes.tolist()
+    network = TwoScales(inner, attention, window=window)
     names = {}
     for key in weights:
         part, own = key.split(".", 1)
         names[key] = f"{'main_head' if part == 'head' else part}.{named_in_head(own)}"
     network.load_state_dict({names[key]: w for key, w in weights.items()})
     network.train(mode == "train")
-    image = torch.zeros(len(case.inputs["lr_feature0"]), 3, low, low)
+    image = torch.zeros(len(case.inputs["lr_feature0"]), 3, height, width)
     with torch.set_grad_enabled(mode == "train"):
         found = network(image)
     stride = case.args["class_stride"]

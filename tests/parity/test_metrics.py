@@ -18,11 +18,11 @@ CASES = ("m19", "m19_absent", "m19_all_ignored", "m19_neg1", "m16", "m13")
 
 def scores(case, average: str = "defined") -> Scores:
     """Our scores of a case, counted on its label maps."""
-    size = case.args["num_classes"]
+    size = case.args["n_class" if "n_class" in case.args else "num_classes"]
     label = case.inputs["label"]
     # The official maps may mark unscored pixels by any value; ours are 8-bit with 255.
     label = torch.where((label >= 0) & (label < size), label, 255).to(torch.uint8)
-    confusion = count_pixels(label, case.inputs["pred"], size)
+    confusion = count_pixels(label, case.inputs["pred"].to(torch.uint8), size)
     return Scores(confusion.numpy(), numbered(size), average=average)
 
 
@@ -93,6 +93,59 @@ def test_proca_counts_absent_classes_as_zero(reference):
     for key, value in values.items():
         expected = case.out[f"proca_{key}"]
         np.testing.assert_allclose(value, expected, rtol=0, atol=1e-12, err_msg=key)
+
+
+def test_scores_of_proca(reference):
+    case = reference("proca")["metric_iou"]
+    ours = scores(case, average="all")
+    hits, truth, found = np.diag(ours.confusion), *(ours.confusion.sum(axis=i) for i in (1, 0))
+    counts = {"intersection": hits, "target": truth, "union": truth + found - hits}
+    for key, value in counts.items():
+        np.testing.assert_array_equal(value, case.out[key], err_msg=key)
+    values = {
+        "iou": ours.iou,
+        "acc": ours.class_accuracy,
+        "miou": ours.miou,
+        "macc": ours.mean_accuracy,
+        "allacc": ours.pixel_accuracy,
+    }
+    for key, value in values.items():
+        np.testing.assert_allclose(value, case.out[key], rtol=1e-4, atol=1e-6, err_msg=key)
+
+
+def test_scores_of_proda(reference):
+    case = reference("proda")["metrics"]
+    ours = scores(case)
+    np.testing.assert_array_equal(ours.confusion, case.out["confusion"])
+    values = {
+        "iou": ours.iou,
+        "miou": ours.miou,
+        "miou13": ours.subset({*range(case.args["n_class"])} - {3, 4, 5}).miou,
+        "overall_acc": ours.pixel_accuracy,
+        "mean_acc": ours.mean_accuracy,
+        "freqw_acc": ours.fwiou,
+    }
+    for key, value in values.items():
+        np.testing.assert_allclose(value, case.out[key], rtol=1e-4, atol=1e-6, err_msg=key)
+
+
+@pytest.mark.parametrize(("size", "spaces"), [(19, (SYNTHIA16, SYNTHIA13)), (16, (SYNTHIA13,))])
+def test_scores_of_cfcontra(reference, size, spaces):
+    case = reference("cfcontra")[f"metrics_{size}"]
+    space = {19: CITYSCAPES19, 16: SYNTHIA16}[size]
+    ours = Scores(case.inputs["confusion"].numpy(), space)
+    subsets = [ours.subset(one.names) for one in spaces]
+    values = {
+        "mean_pixel_accuracy": [one.mean_accuracy for one in (ours, *subsets)],
+        "miou": [one.miou for one in (ours, *subsets)],
+        # The official FWIoU of a subset divides by the pixels of all classes.
+        "fwiou": [ours.fwiou, *(one.fwiou * share(ours, one) for one in subsets)],
+        "mean_precision": [one.mean_precision for one in (ours, *subsets)],
+    }
+    np.testing.assert_allclose(ours.pixel_accuracy, case.out["pixel_accuracy"], rtol=1e-9)
+    for key, value in values.items():
+        official = [case.out[key], case.out[f"{key}_16_13"]] if size == 19 else [case.out[key]]
+        np.testing.assert_allclose(value, np.hstack(official), rtol=1e-9, err_msg=key)
 
 
 def test_scores_of_mmsegmentation(reference):

@@ -7,21 +7,16 @@ import torch
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
-from tests.conftest import composed
-from tests.parity.fusing import fusing_head, named_in_head
-from tests.parity.official_networks import drawn, on_meta, renamed
 from tests.parity.trajectories import close
 from uda_hydra.augment.margins import Margins, inside_margins
 from uda_hydra.augment.mask import block_cells, block_mask
 from uda_hydra.augment.mix import choose_half, class_mask, mix, present_values
 from uda_hydra.augment.photometric import Jitter
 from uda_hydra.augment.variation import Variation, happens, vary
-from uda_hydra.config import settings
-from uda_hydra.engine.optimizers import segmenter_groups
 from uda_hydra.engine.protocols import slide
 from uda_hydra.engine.schedule import rate_factor
 from uda_hydra.memory import EmaTeacher, ema_momentum
-from uda_hydra.models.tokens import EnlargingHead, hide
+from uda_hydra.models.tokens import hide
 from uda_hydra.types import IGNORE, Crop, Mirror, Normalization, Resize, View
 
 
@@ -213,6 +208,17 @@ def test_feature_distance(reference, suffix):
     loss.backward()
     close(loss.detach(), case.out["loss"], rtol=1e-5)
     torch.testing.assert_close(feature.grad, case.out["grad_feature"], rtol=1e-5, atol=1e-6)
+    cells = L.majority_label(
+        case.inputs["label"],
+        case.inputs["label"].shape[-1] // feature.shape[-1],
+        min_share=case.args["min_ratio"],
+        num_classes=case.args["classes"],
+    )
+    assert torch.equal(cells, case.out["cells"])
+    # A cell counts if its feature pulls.
+    moved = (case.inputs["feature0"] + 1).requires_grad_()
+    distance_of(case, moved, case.inputs["feature0"], case.inputs["label"]).backward()
+    assert torch.equal(moved.grad.ne(0).any(dim=1), case.out["selected"].bool())
 
 
 def test_feature_distance_of_two_scales(reference):
@@ -270,66 +276,12 @@ def shared_variation(inputs: dict, count: int) -> Variation:
     return Variation(jitters, (inputs["sigma"],) * count if blur else ())
 
 
-@pytest.mark.parametrize("mode", ["eval", "train"])
-@pytest.mark.parametrize("kind", ["daformer", "attention"])
-def test_heads(reference, kind, mode):
-    case = reference("modern")[f"head_{kind}_{mode}"]
-    weights = drawn(case.inputs["keys"], case.inputs["shapes"], case.args["salt"])
-    head, names = fusing_head(weights), {key: named_in_head(key) for key in weights}
-    head.load_state_dict({names[key]: value for key, value in weights.items()})
-    features = [case.inputs[f"feature{i}"] for i in range(4)]
-    logits = head.train(mode == "train")(*features).logits
-    stride = case.args["class_stride"]
-    torch.testing.assert_close(logits[:, ::stride], case.out["logits"], rtol=1e-4, atol=2e-5)
-    state = head.state_dict()
-    for i, key in enumerate(case.out.get("bn_keys", ())):
-        value = state[names[key]].double()
-        close(value.norm(), case.out["bn_norm64"][i], rtol=1e-4)
-        close(value.mean(), case.out["bn_mean64"][i], rtol=1e-4, atol=2e-5)
-
-
-@pytest.mark.parametrize(
-    ("name", "network", "layout", "norms"),
-    [
-        ("daformer", "daformer_mitb5", "daformer", "heads"),
-        ("r101", "daformer_dlv2red_r101v1c", "daformer_dlv2", "all"),
-    ],
-)
-def test_parameter_groups(reference, name, network, layout, norms):
-    case = reference("modern")[f"param_groups_{name}"]
-    segmenter = on_meta(network, 19)
-    groups = segmenter_groups(segmenter, optimizer_of(case.args, norms))
-    rules = {
-        id(p): (group["initial_lr"], group.get("weight_decay", case.args["weight_decay"]))
-        for group in groups
-        for p in group["params"]
-    }
-    ours = dict(segmenter.named_parameters())
-    for i, official in enumerate(case.inputs["names"]):
-        found = rules.pop(id(ours[renamed(layout, official)]))
-        assert found == (case.out["lr_factor"][i], case.out["weight_decay"][i]), official
-    assert not rules
-
-
 @pytest.mark.parametrize("name", ["slide_test", "slide_test_uneven"])
 def test_windows_of_an_evaluation(reference, name):
     case = reference("modern")[name]
     ramp, a = case.inputs["ramp"], case.args
     found = slide(lambda w: w * ramp, case.inputs["image"], [a["crop"]] * 2, [a["stride"]] * 2)
     torch.testing.assert_close(found, case.out["logits"], rtol=1e-5, atol=1e-6)
-
-
-def optimizer_of(args: dict, norms: str):
-    """The settings of the case at a rate of 1."""
-    return settings(
-        composed(
-            "optimizer=daformer",
-            "optimizer.lr=1",
-            f"optimizer.head_lr_factor={args['head_factor']}",
-            f"optimizer.weight_decay={args['weight_decay']}",
-            f"optimizer.decay_norms={norms}",
-        ).optimizer
-    )
 
 
 def test_rates_of_vfm_uda(reference):
@@ -355,22 +307,6 @@ def test_hidden_tokens(reference):
     tokens, token = case.inputs["tokens"], case.inputs["mask_token"][0]
     found = hide(tokens, case.inputs["R"], token, share=case.args["ratio"])
     assert torch.equal(found, case.out["tokens"])
-
-
-def test_decoder_of_vfm_uda(reference):
-    case = reference("modern")["vfm_decoder"]
-    weights = drawn(case.inputs["keys"], case.inputs["shapes"], case.args["salt"])
-    weights = {
-        k.replace("upscale.", "enlarge.").replace("out.", "classifier."): w
-        for k, w in weights.items()
-    }
-    head = EnlargingHead(case.inputs["feature"].shape[1], len(weights["classifier.weight"]))
-    head.load_state_dict(weights)
-    found = head(case.inputs["feature"]).logits
-    torch.testing.assert_close(found, case.out["logits"], rtol=1e-4, atol=2e-5)
-    # 80 patches of 14 pixels.
-    magnify = composed("model=dinov2_vitb14").model.magnify
-    assert case.args["crop"] * magnify == case.out["input_size"]
 
 
 def test_pseudo_labels_of_image_and_mirror(reference):

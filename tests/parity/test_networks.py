@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.parity import official_networks
-from tests.parity.official_networks import NETWORKS, manifest, on_meta, renamed, split_name
+from tests.parity.official_networks import NETWORKS, manifest, on_meta, renamed, small, split_name
 
 FULL = [
     "adaptseg_multi_r101_19",
@@ -105,6 +105,42 @@ def test_full_networks_give_the_official_outputs(reference, full):
 
 def test_every_full_network_is_compared(reference):
     assert sorted(reference("networks").names("full_")) == sorted(f"full_{n}" for n in FULL)
+
+
+PRODA = ["net_small", "net_small_bn_clr", pytest.param("net_full", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("case", PRODA)
+def test_networks_of_proda(reference, case):
+    case = reference("proda")[case]
+    name = "proda_bnclr" if case.args["bn_clr"] else "proda"
+    segmenter = on_meta(name, case.args["n_class"], blocks=tuple(case.args["layers"].tolist()))
+    official_networks.fill(segmenter, case, "proda")
+    with torch.inference_mode():
+        prediction = segmenter.eval()(case.inputs["image"])
+    torch.testing.assert_close(prediction.main, case.out["out"], rtol=1e-3, atol=1e-4)
+    feature = prediction.head_feature[:, :: case.args["feat_channel_stride"]]
+    torch.testing.assert_close(feature, case.out["feat"], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["moco", "simclr", "linear", "none"])
+def test_networks_of_cfcontra(reference, kind):
+    case = reference("cfcontra")[f"network_head_{kind}"]
+    name = f"cfcontra_{case.args['head']}"
+    segmenter = small(name, case.args["num_classes"])
+    names = official_networks.fill(segmenter, case, name)
+    with torch.no_grad():
+        prediction = segmenter.train()(case.inputs["image"])
+    feature = prediction.features if kind == "none" else prediction.projection
+    torch.testing.assert_close(prediction.main, case.out["main"], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        feature[:, ::128], case.out["features_every128"], rtol=1e-3, atol=1e-3
+    )
+    torch.testing.assert_close(feature.norm(dim=1), case.out["features_l2"], rtol=1e-4, atol=1e-3)
+    optimised = {id(p) for group in segmenter.parameter_groups() for p in group["params"]}
+    idle = {n for n, p in segmenter.named_parameters() if id(p) not in optimised}
+    idle = {n for n in idle if n.startswith("projector.")}
+    assert idle == {names[official] for official in case.out["not_optimised_head"]}
 
 
 @pytest.mark.parametrize("file", MANIFESTS)

@@ -156,11 +156,12 @@ def test_bank_update(reference, form):
 def test_anchors(reference):
     case = reference("proca")["mb_anchor_sampling"]
     ins, labels = case.inputs, case.out["anchor_labels"].long()
+    shown = torch.cat([ins["labels"].flatten(), ins["predict"].flatten()])
     found = sample_anchors(
         ins["feats"],
         ins["labels"],
         ins["predict"],
-        num_classes=int(labels.max()) + 2,
+        num_classes=1 + int(shown[shown != case.args["ignore"]].max()),
         min_samples=case.args["min_samples"],
         max_samples=case.args["max_samples"],
         permute=torch.arange,

@@ -8,6 +8,7 @@ import torch
 
 from uda_hydra.augment.view import first_accepted, is_varied
 from uda_hydra.augment.warp import warp
+from uda_hydra.data import class_balanced
 from uda_hydra.data.class_balanced import class_balanced_list, rare_class_probability
 from uda_hydra.data.samplers import files_by_class
 from uda_hydra.data.scan import Statistics
@@ -21,8 +22,9 @@ def counted(counts: torch.Tensor) -> Statistics:
     return Statistics("any", classes, files, counts.numpy(), raw_ids)
 
 
-def test_class_balanced_list_of_proca(reference):
+def test_class_balanced_list_of_proca(reference, monkeypatch):
     case = reference("proca")["cb_sampling"]
+    monkeypatch.setattr(class_balanced, "BLOCK", case.args["sub_epoch"])
     found = class_balanced_list(
         case.inputs["presence"].numpy(),
         wanted=case.args["max_iters"],
@@ -55,12 +57,14 @@ def test_rare_class_replay(reference):
         case.inputs["crop_pixels"].tolist(),
         case.out["source_file"].tolist(),
         case.out["taken"].tolist(),
+        case.out["runs"].tolist(),
         strict=True,
     )
-    for number, file, pixels, source_file, taken in drawn:
+    for number, file, pixels, source_file, taken, runs in drawn:
         assert files[number][file] == source_file
-        chosen = first_accepted(enumerate(pixels), lambda one: one[1] > limit)
-        assert chosen[0] == taken
+        tries = enumerate(pixels)
+        assert first_accepted(tries, lambda one: one[1] > limit)[0] == taken
+        assert len(pixels) - len([*tries]) == runs
 
 
 def test_crops_of_more_than_one_class(reference):

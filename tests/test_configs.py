@@ -10,6 +10,7 @@ from tests.studies.test_spec import spec_of
 from uda_hydra import build
 from uda_hydra.engine.events import Run
 from uda_hydra.errors import UserError
+from uda_hydra.published import check_name
 from uda_hydra.runs import checks
 from uda_hydra.runs.checks import check_training
 
@@ -51,6 +52,14 @@ def test_every_sweep_composes(path, monkeypatch):
     points = space.points() if space.listed else [space.reference]
     for point in (points[0], points[-1]):
         check_training(composed(*asks.fixed, *(f"{key}={value}" for key, value in point.items())))
+
+
+def test_every_stage_that_names_published_rows_has_some():
+    names = [o for stages in STAGES.values() for own in stages.values() for o in own]
+    names = [o.removeprefix("published=") for o in names if o.startswith("published=")]
+    assert "proca" in names
+    for name in names:
+        check_name(name)
 
 
 @pytest.mark.parametrize(

@@ -196,3 +196,13 @@ def outputs(name: str, prediction: Prediction, size: tuple[int, int]) -> dict[st
     found["main_up"] = upsample(prediction.main, size)
     found["aux_up"] = None if prediction.aux is None else upsample(prediction.aux, size)
     return {key: value for key, value in found.items() if value is not None}
+
+
+def figures(map: Tensor) -> dict[str, Tensor]:
+    """What the references say of a whole map."""
+    return {
+        "mean": map.mean(),
+        "std": map.std(correction=0),
+        "l2": map.norm(),
+        "absmax": map.abs().max(),
+    }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from torch import Tensor
 from torch.testing import assert_close
 
 import uda_hydra.losses as L
 from tests.parity.official_networks import drawn, load, small
+from tests.parity.test_caco_trajectories import assert_state
 from tests.parity.trajectories import PRECISIONS, Player, close, state, take_step, trainer_of
 from uda_hydra.methods.caco_proda import STRIDE, LabelledWarmup
 from uda_hydra.types import IGNORE, Source, Target
@@ -74,18 +74,4 @@ def test_warm_up(reference, tmp_path, precision):
         }.items():
             close(found, case.out[key][step], rtol=3e-4)
     for who, player in players.items():
-        assert_state(case.out, who, before[who], state({"": player}))
-
-
-def assert_state(out, who: str, before: dict[str, Tensor], after: dict[str, Tensor]) -> None:
-    """Norm, mean, change and eight changes of every tensor that the reference lists for it."""
-    for i, name in enumerate(out[f"{who}_names"]):
-        value = after[name]
-        delta = value - before[name]
-        close(value.norm(), out[f"{who}_l2"][i], rtol=2e-4, atol=1e-5)
-        close(value.mean(), out[f"{who}_mean"][i], rtol=2e-3, atol=5e-6)
-        change, samples = out[f"{who}_delta_l2"][i], out[f"{who}_delta_samples"][i]
-        close(delta.norm(), change, rtol=5e-3, atol=1e-5)
-        n = delta.numel()
-        error = (delta.flatten()[torch.arange(8) * n // 8] - samples).abs()
-        assert (error <= 0.05 * change / n**0.5 + 3e-7 + 0.002 * samples.abs()).all(), name
+        assert_state(case.out, who, before[who], state({"": player}), named=str)

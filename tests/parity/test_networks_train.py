@@ -81,13 +81,7 @@ def test_training_gives_the_official_loss_gradients_and_statistics(reference, nu
     assert loss.item() == pytest.approx(case.out["loss"], rel=1e-7)
     for key, map in ours.items():
         assert [*map.shape] == case.out[f"{key}_shape"].tolist()
-        figures = {
-            "mean": map.mean(),
-            "std": map.std(correction=0),
-            "l2": map.norm(),
-            "absmax": map.abs().max(),
-        }
-        for figure, value in figures.items():
+        for figure, value in official_networks.figures(map).items():
             expected = case.out[f"{key}_{figure}"]
             assert value.item() == pytest.approx(expected, rel=1e-7, abs=1e-12), (key, figure)
     assert_gradients(segmenter, case, names)

@@ -44,12 +44,6 @@ def resize_label_by_corners(
     return cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
 
 
-def quarter_label(label: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h4 w4"]:
-    """Label at a quarter of its size, rows and columns 0, 4, 8 ...: ProDA's rule."""
-    height, width = (4 * (side // 4) for side in label.shape)
-    return np.ascontiguousarray(label[:height:4, :width:4])
-
-
 def _pillow(pixels: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
     # A copy, since Pillow's own memory is read-only and torch warns about such arrays.
     return np.array(Image.fromarray(pixels).resize(size, how))

@@ -53,12 +53,23 @@ def test_a_stage_can_be_addressed_alone():
 
 def test_a_data_set_may_give_source_models_a_length_of_their_own():
     start = 'start.overrides=["method=proca/source"]'
-    for method in (["method=source_only"], ["method=caco"], ["method=proca/adapt", start]):
+    alone = [[f"method={name}"] for name in ("source_only", "proca/source", "proca/ssl")]
+    for method in (*alone, ["method=caco"], ["method=proca/adapt", start]):
         first, *later = planned(*method, "dataset=idda2camvid").values()
         assert first.config.trainer.steps == first.config.optimizer.horizon == 4000
         assert [stage.config.trainer.steps for stage in later] == [400] * len(later)
     source, caco = planned("dataset=idda2camvid", "trainer.steps=7").values()
     assert source.config.trainer.steps == caco.config.trainer.steps == 7
+    smoke = planned("dataset=idda2camvid", "method=proca", "experiment=smoke")
+    steps = {name: stage.config.trainer.steps for name, stage in smoke.items()}
+    assert steps == dict.fromkeys(steps, 6) | {"prototype_init": 1, "pseudo_label": 1}
+
+
+@pytest.mark.parametrize("longer", ["scale=paper", "trainer.steps=7"])
+def test_a_stage_that_trains_nothing_takes_one_step(longer):
+    stages = planned("method=cfcontra", "dataset=idda2camvid", longer)
+    assert stages["centres"].config.trainer.steps == 1
+    assert stages["contrast"].config.trainer.steps > 1
 
 
 def test_where_a_run_begins_belongs_to_its_first_stage():

@@ -157,6 +157,9 @@ def _compose(
     ConfigLoaderImpl._apply_overrides_to_config(values, config)
     # One training; where an experiment lists the stages it is composed with the list.
     config.stages, config.stage = {}, {}
+    if not config.loss:
+        # A method without losses trains nothing: one empty step, then it is scored and saved.
+        config.trainer.steps = 1
     return config
 
 

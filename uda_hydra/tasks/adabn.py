@@ -16,5 +16,5 @@ def adabn(config: DictConfig, overrides: list[str]) -> float | list[float]:
     if config.init is None:
         raise UserError("task=adabn needs init=FILE: the weights whose batch norm is re-estimated")
     # A method=... of the command is that of the weights, and is not trained.
-    config.stages = {config.task: [f"method={config.task}", "trainer.steps=1"]}
+    config.stages = {config.task: [f"method={config.task}"]}
     return train(config, overrides)

@@ -154,3 +154,21 @@ def test_nothing_is_drawn_and_no_memory_taken_to_check_a_config():
         network = build.build(config.model, "model", num_classes=19)
     assert {p.device.type for p in network.parameters()} == {"meta"}
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("method", "key"),
+    [
+        ("cfcontra/contrast", "centres"),
+        ("proca/adapt", "prototypes"),
+        ("proda/denoise", "prototypes"),
+        ("proda/distil", "teacher"),
+        ("fda/adapt", "teachers"),
+        *((name, "labels") for name in ("caco/retrain", "caco_proda/warmup", "proca/ssl")),
+        ("seg_uncertainty/rectify", "labels"),
+    ],
+)
+def test_what_is_missing_is_named_before_anything_is_built(method, key):
+    value = "[nowhere]" if key == "teachers" else "nowhere"
+    with pytest.raises(UserError, match=rf"method\.{key}=nowhere: there is no such (file|folder)"):
+        check_training(composed(f"method={method}", f"method.{key}={value}"))

@@ -260,14 +260,6 @@ def test_a_file_that_holds_no_centres_is_named(make_trainer, tmp_path, content, 
         trainer.prepare()
 
 
-@pytest.mark.parametrize(
-    ("method", "key"), [("cfcontra/contrast", "centres"), ("proca/adapt", "prototypes")]
-)
-def test_a_missing_file_is_named(make_trainer, tmp_path, method, key):
-    with pytest.raises(UserError, match=rf"method\.{key}=.*there is no such file"):
-        make_trainer(f"method={method}", f"method.{key}={tmp_path / 'none.pt'}")
-
-
 def test_a_projector_sets_the_size_of_the_memory(make_trainer):
     trainer = make_trainer("method=cfcontra/centres", "+model.projector=proca")
     assert trainer.method.source_memory.centres.shape == (19, 256)

@@ -153,8 +153,8 @@ class Passes:
         if missing:
             raise UserError(
                 f"{folder} lacks {len(missing)} of {len(keys)} items, such as {missing[0]}, or "
-                f"they are damaged. Delete {Path(folder).parent}, whose stage makes them, and "
-                "start the same command again."
+                "they are damaged. If a stage of this run has made it, delete that stage's folder "
+                "and start the same command again; if not, it is of other images."
             )
         return found
 

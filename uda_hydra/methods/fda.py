@@ -25,6 +25,7 @@ from uda_hydra.methods.base import (
     require_fraction,
     require_positive,
 )
+from uda_hydra.models.checkpoints.buffers import check_there, named
 from uda_hydra.models.checkpoints.loading import load_weights
 from uda_hydra.types import Source, Step, Target, upsample
 
@@ -46,6 +47,7 @@ class FDA(Method):
         super().__init__(segmenter)
         require_positive(power=power)
         require_fraction(keep_fraction=keep_fraction, cap=cap)
+        check_there(teachers, key="method.teachers", null="gives the target no labels")
         self.power = power
         self.teacher_files = teachers
         self.keep_fraction = keep_fraction
@@ -60,7 +62,8 @@ class FDA(Method):
         teachers = []
         for file in self.teacher_files:
             teacher = Frozen(self.segmenter)
-            print(load_weights(teacher.network, file))
+            with named("method.teachers"):
+                print(load_weights(teacher.network, file))
             teachers.append(teacher)
         files = {"teachers": [digest(Path(file)) for file in self.teacher_files]}
         counts = passes.run(

@@ -33,6 +33,7 @@ from uda_hydra.methods.base import (
     require_fraction,
     require_positive,
 )
+from uda_hydra.models.checkpoints.buffers import check_files
 from uda_hydra.types import Prediction, Source, Step, Target, upsample
 
 STRIDE = 4
@@ -74,6 +75,7 @@ class ProDA(Method):
         require_choice("regularizer", regularizer, *L.REGULARIZERS)
         fits = hard_threshold is None or 0 <= hard_threshold <= 1
         require("hard_threshold", hard_threshold, "null or in [0, 1]", fits)
+        check_files(prototypes, ["prototypes"], key="method.prototypes")
         self.rectify = rectify
         self.min_confidence = min_confidence
         self.hard_threshold = hard_threshold
@@ -270,8 +272,6 @@ def read_prototypes(file: str) -> Float[Tensor, "k d"]:
     """The release's file beside its warm-up model: one tensor with a row for each class."""
     try:
         found = torch.load(Path(file), map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
     except Exception as error:
         # What torch raises depends on where the damage is.
         raise UserError(f"method.prototypes={file}: cannot be read, {error}") from error

@@ -23,6 +23,7 @@ from uda_hydra.methods.base import (
     require,
     require_choice,
 )
+from uda_hydra.models.checkpoints.buffers import check_there, named
 from uda_hydra.models.checkpoints.loading import load_weights
 from uda_hydra.models.checkpoints.reading import read_checkpoint
 from uda_hydra.types import IGNORE, Source, Step, Target, upsample
@@ -50,6 +51,7 @@ class ProDADistil(Method):
         require_choice("kd_student", kd_student, "log_prob", "prob")
         fits = threshold is None or 0 <= threshold <= 1
         require("threshold", threshold, "null or in [0, 1]", fits)
+        check_there(teacher, key="method.teacher", null="takes the first weights")
         self.teacher_file = teacher
         self.threshold = threshold
         self.mirrored_look = mirrored_look
@@ -67,7 +69,8 @@ class ProDADistil(Method):
     def prepare(self, passes: Passes) -> None:
         """Load the teacher, and let it label the target."""
         if self.teacher_file is not None:
-            load_teacher(self.teacher.network, self.teacher_file)
+            with named("method.teacher"):
+                load_teacher(self.teacher.network, self.teacher_file)
         self.labels = passes.run(
             "labels",
             over="target",
@@ -125,9 +128,7 @@ def load_teacher(network: nn.Module, file: str) -> None:
     """
     has_norm = any(name.startswith("feat_norm.") for name in read_checkpoint(file).tensors)
     if has_norm and network.feat_norm is None:
-        raise ValueError(
-            f"method.teacher={file}: has a norm between backbone and head; set model.feat_norm=true"
-        )
+        raise ValueError(f"{file} has a norm between backbone and head; set model.feat_norm=true")
     if not has_norm:
         network.feat_norm = None
     print(load_weights(network, file))

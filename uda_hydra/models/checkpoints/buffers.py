@@ -1,9 +1,10 @@
-"""Buffers from files: centres or prototypes that an earlier stage has made, or a release."""
+"""Files that an option names: an earlier stage's or a release's centres, prototypes, networks."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import nn
@@ -23,20 +24,36 @@ class MissingFile(FileNotFoundError):
         return str(self.strerror)
 
 
+def check_there(files: Files | None, *, key: str, null: str, marker: str | None = None) -> None:
+    """Raise MissingFile, naming ``key``, unless every file is there; ``null`` says what null does.
+
+    With ``marker`` they are folders, in which a file of this name must be.
+    """
+    for file in [files] if isinstance(files, str) else files or []:
+        if not (Path(file) / (marker or "")).is_file():
+            kind = "file" if marker is None else f"folder with {marker}"
+            message = f"{key}={shown(file)}: there is no such {kind}; null {null}"
+            raise MissingFile(errno.ENOENT, message, str(file))
+
+
 def check_files(files: Files | None, names: Sequence[str], *, key: str) -> None:
     """Raise MissingFile or ValueError, naming ``key``, unless there are as many files as needed.
 
     ``names`` are those of the modules that the files are for.
     """
-    if files is None:
-        return
-    if not isinstance(files, str) and len(files) != len(names):
+    if files is not None and not isinstance(files, str) and len(files) != len(names):
         order = ", ".join(names)
         raise ValueError(f"{key} must be null, one last.pt or the files [{order}], got {[*files]}")
-    for file in [files] if isinstance(files, str) else files:
-        if not Path(file).is_file():
-            message = f"{key}={shown(file)}: there is no such file; null makes what it should hold"
-            raise MissingFile(errno.ENOENT, message, str(file))
+    check_there(files, key=key, null="makes what it should hold")
+
+
+@contextmanager
+def named(key: str) -> Iterator[None]:
+    """A UserError that names ``key`` for a file that does not suit; the loader names ``init``."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{key}={str(error).removeprefix('init=')}") from error
 
 
 def read_buffers(modules: Mapping[str, nn.Module], files: Files, *, key: str) -> None:
@@ -46,10 +63,8 @@ def read_buffers(modules: Mapping[str, nn.Module], files: Files, *, key: str) ->
     """
     listed = [files] * len(modules) if isinstance(files, str) else files
     for (name, module), file in zip(modules.items(), listed, strict=True):
-        try:
+        with named(key):
             tensors = read_checkpoint(file, take=f"{name}.").tensors
-        except ValueError as error:
-            raise UserError(f"{key}={str(error).removeprefix('init=')}") from error
         found, needed = (
             {k: tuple(tensor.shape) for k, tensor in state.items()}
             for state in (tensors, module.state_dict())

@@ -20,7 +20,7 @@ from uda_hydra.data.readers import ImageSet, UnreadableFile
 from uda_hydra.data.readers.folders import folders
 from uda_hydra.engine.events import Run
 from uda_hydra.errors import UserError
-from uda_hydra.runs.checks import check_training
+from uda_hydra.runs.checks import check_labels, check_training
 
 
 def class_file(folder: Path, count: int, values: dict[str, list[list[object]]]) -> str:
@@ -300,6 +300,16 @@ def test_a_whole_training(own, tmp_path):
     trainer.fit(Run("own", tmp_path, 2, 0, {}))
     assert trainer.last.confusion.sum() == 2 * 48 * 96
     assert trainer.last.confusion.sum(axis=1).tolist() == [2 * 24 * 96] * 2
+
+
+def test_labels_of_another_size_are_refused_before_a_training(own, tmp_path):
+    data_set(tmp_path, 2)
+    for label in (tmp_path / "labels").rglob("*.png"):
+        write_grey_label(label, np.full((24, 48), 5, np.uint8))
+    folders = [f"dataset.source.{name}={tmp_path / name}" for name in ("images", "labels")]
+    check_labels(build.pair(composed(*own)))
+    with pytest.raises(UserError, match=r"0\.png has 48x24 pixels and its image 96x48"):
+        check_labels(build.pair(composed(*own, *folders)))
 
 
 def test_the_data_are_checked_by_the_task(own, tmp_path, monkeypatch, capsys):

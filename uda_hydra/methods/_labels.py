@@ -13,7 +13,7 @@ from uda_hydra.models.checkpoints.buffers import check_there
 from uda_hydra.types import Target
 
 
-def check_labels(folder: str | None) -> None:
+def check_label_folder(folder: str | None) -> None:
     """Raise MissingFile, naming ``method.labels``, unless a pass has stored something there."""
     null = "lets the first weights make the labels"
     check_there(folder, key="method.labels", null=null, marker="identity.json")

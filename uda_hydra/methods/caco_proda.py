@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
-from uda_hydra.methods._labels import check_labels, most_probable, target_labels
+from uda_hydra.methods._labels import check_label_folder, most_probable, target_labels
 from uda_hydra.methods.base import Losses, Method, Passes, Player, Store, Update, require_choice
 from uda_hydra.models.discriminators import Fc3x3, PerHead
 from uda_hydra.types import Source, Step, Target
@@ -38,7 +38,7 @@ class LabelledWarmup(Method):
     ) -> None:
         super().__init__(segmenter)
         require_choice("gan", gan, *L.GANS)
-        check_labels(labels)
+        check_label_folder(labels)
         self.folder = labels
         self.gan = gan
         self.discriminators = PerHead(

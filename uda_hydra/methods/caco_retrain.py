@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import uda_hydra.losses as L
 from uda_hydra.augment.guided import VariedCrop
 from uda_hydra.memory import CategoryQueue, ClassBalance, EmaTeacher
-from uda_hydra.methods._labels import check_labels, most_probable, target_labels
+from uda_hydra.methods._labels import check_label_folder, most_probable, target_labels
 from uda_hydra.methods.base import (
     Losses,
     Method,
@@ -52,7 +52,7 @@ class CaCoRetrain(Method):
         require_fraction(ema_momentum=ema_momentum)
         require_positive(temperature=temperature, base_temperature=base_temperature)
         require_choice("key_labels", key_labels, "plain", "recoloured")
-        check_labels(labels)
+        check_label_folder(labels)
         self.folder = labels
         self.ema_momentum = ema_momentum
         self.key_labels = key_labels

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import uda_hydra.losses as L
 from uda_hydra.losses.class_threshold import Place
-from uda_hydra.methods._labels import check_labels
+from uda_hydra.methods._labels import check_label_folder
 from uda_hydra.methods.base import (
     Losses,
     Method,
@@ -92,7 +92,7 @@ class SelfTraining(Method):
         label_size: Sequence[int] | None,
     ) -> None:
         super().__init__(segmenter)
-        check_labels(labels)
+        check_label_folder(labels)
         self.folder = labels
         self.labeller = Labeller(
             segmenter,

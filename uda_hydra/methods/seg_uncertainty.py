@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import uda_hydra.losses as L
 from uda_hydra.memory import ClassBalance
-from uda_hydra.methods._labels import check_labels, most_probable, target_labels
+from uda_hydra.methods._labels import check_label_folder, most_probable, target_labels
 from uda_hydra.methods.base import Losses, Method, Passes, Store, Update
 from uda_hydra.types import SUFFIX, Source, Step, Target
 
@@ -29,7 +29,7 @@ class SegUncertainty(Method):
         self, segmenter: nn.Module, *, labels: str | None, max_weight: float, rare_share: float
     ) -> None:
         super().__init__(segmenter)
-        check_labels(labels)
+        check_label_folder(labels)
         self.folder = labels
         self.balance = ClassBalance(
             segmenter.num_classes, max_weight=max_weight, rare_share=rare_share

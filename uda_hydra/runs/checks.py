@@ -13,10 +13,12 @@ from uda_hydra.data.domain import check_size
 from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair
 from uda_hydra.data.pairs import holds_out
+from uda_hydra.data.readers import ImageSet
 from uda_hydra.data.samplers import check_scan, read_statistics, scan_file
 from uda_hydra.engine.device import find_device, without_memory
 from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.errors import UserError, nearest
+from uda_hydra.inputs import shown
 from uda_hydra.methods.base import check_weights
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.published import check_name
@@ -189,7 +191,8 @@ def check_statistics(pair: Pair) -> None:
 def check_labels(pair: Pair) -> None:
     """Raise UserError if no pixel of the source or of the validation images has a class.
 
-    As a rule one label of each is read.
+    Nor may the first label of somebody's own folders have another size than its image. As a rule
+    one label of each is read.
     """
     parts: Sequence[tuple[str, int, object]] = (
         ("source images: nothing can be learned", len(pair.source.keys), pair.source),
@@ -201,3 +204,17 @@ def check_labels(pair: Pair) -> None:
                 f"no pixel of {pair.name} has a class in the labels of the {what}. "
                 "task=check_data shows what the files hold."
             )
+        _check_first_size(labels.images)
+
+
+def _check_first_size(images: ImageSet) -> None:
+    """A data set of one's own is exported as a whole; published ones have odd labels."""
+    if images.layout.published:
+        return
+    first = images.samples[0]
+    image, label = images.read_image(first).shape[:2], images.read_label(first).shape
+    if image != label:
+        raise UserError(
+            f"{shown(first.label)} has {label[1]}x{label[0]} pixels and its image "
+            f"{image[1]}x{image[0]}: export both at one size. task=check_data names all."
+        )

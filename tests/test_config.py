@@ -68,3 +68,16 @@ def test_ranges_are_those_of_the_fields(override, wanted):
     key = override.partition("=")[0]
     with pytest.raises(UserError, match=rf"^{key} must be .*{wanted}"):
         settings(composed(override)[key.partition(".")[0]])
+
+
+@pytest.mark.parametrize(
+    ("added", "message"),
+    [
+        ("+seeds=3", "there is no key seeds; did you mean seed?"),
+        ("+trainer.stepz=3", r"there is no key trainer\.stepz; did you mean trainer\.steps?"),
+        ("+tracking.folder=3", r"there is no key tracking\.folder; there are artifacts, "),
+    ],
+)
+def test_a_key_that_was_added_must_be_one_of_its_group(added, message):
+    with pytest.raises(UserError, match=message):
+        check_values(composed(added))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from uda_hydra.errors import UserError
+from uda_hydra.errors import UserError, nearest
 from uda_hydra.files import flat
 from uda_hydra.settings import (
     NOT_NEGATIVE,
@@ -46,11 +47,16 @@ def plain(node: Any) -> Any:
 def check_values(values: DictConfig | Mapping[str, Any]) -> None:
     """Raise UserError for the first value that its key cannot hold; ``values`` may be nested.
 
+    Of a config the keys of the groups with a type are checked too, which a "+" may have added.
+
     Whatever the key: numbers are finite, whole ones of at most 64 bits, seeds and weights of losses
     not negative, pictures have at most ``MOST_PIXELS``, and no path begins with ~/, which only a
     shell expands. Ranges that only a constructor knows are left to it.
     """
     if isinstance(values, DictConfig):
+        _check_keys(values, "")
+        for name, node in values.items_ex(resolve=False):
+            _check_keys(node, f"{name}.")
         # An interpolation is checked where its number was written.
         values = OmegaConf.to_container(values, resolve=False)
     for key, value in flat(values).items():
@@ -63,6 +69,17 @@ def check_values(values: DictConfig | Mapping[str, Any]) -> None:
         sides = [*numbers_in(value)] if key.rpartition(".")[2] in PICTURES else []
         if len(sides) == 2 and math.prod(map(abs, sides)) > MOST_PIXELS:
             raise UserError(f"{key} must be at most {MOST_PIXELS:,} pixels in all, got {value}")
+
+
+def _check_keys(node: Any, prefix: str) -> None:
+    """Raise UserError for a key that the node's dataclass, if it is of one, has not."""
+    kind = OmegaConf.get_type(node)
+    if not is_dataclass(kind):
+        return
+    known = [one.name for one in fields(kind)]
+    for key in node:
+        if key not in known:
+            raise UserError(f"there is no key {prefix}{key}{nearest(key, known, prefix=prefix)}")
 
 
 def _ranges_of(key: str) -> Iterator[Range]:

@@ -116,7 +116,7 @@ def test_flat_keeps_empty_and_nested_values():
     assert flat({"a": {"b": 1, "c": {"d": [2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [2], "e": {}}
 
 
-@pytest.mark.parametrize("kind", ["study", "table", "evaluation", "training"])
+@pytest.mark.parametrize("kind", ["study", "table", "evaluation", "stylized data set", "training"])
 def test_a_folder_belongs_to_one_kind_of_run(tmp_path, kind):
     mark_folder(tmp_path, kind, ["source", "caco"] if kind == "training" else ())
     check_folder(tmp_path, kind, ["caco", "more"] if kind == "training" else ())
@@ -130,7 +130,7 @@ def test_one_training_and_a_run_of_stages_do_not_share_a_folder(tmp_path):
         check_folder(tmp_path, "training", ["caco"])
 
 
-@pytest.mark.parametrize("kind", ["study", "table", "prediction", "conversion", "scan"])
+@pytest.mark.parametrize("kind", ["study", "table", "prediction", "conversion", "stylized data set"])
 @pytest.mark.parametrize("name", [MARK, "identity.json"])
 def test_only_an_evaluation_may_lie_in_the_folder_of_a_training(tmp_path, kind, name):
     if name == MARK:

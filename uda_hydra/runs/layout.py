@@ -22,7 +22,7 @@ from uda_hydra.runs.stages import Stage
 
 MARK = "folder.json"
 """The file that says what a folder holds."""
-KINDS = ("training", "study", "table", "evaluation", "prediction", "scan")
+KINDS = ("training", "study", "table", "evaluation", "prediction", "stylized data set")
 """What a mark may say."""
 STAGE = "stage of a training"
 """What a folder with the record of a training holds; it has no mark."""

@@ -49,7 +49,7 @@ def load_study(folder: Path, url: str | None = None) -> Study:
 
 def _absent(folder: Path, url: str | None) -> str:
     where = f"in {folder}" if url is None else f"{folder.name} in {mask(url)}"
-    return f"there is no study {where}; leave out task=... to run it"
+    return f"there is no study {where}; the command of a sweep, without task=..., makes one"
 
 
 def read_study(study: optuna.Study, folder: Path) -> Study:

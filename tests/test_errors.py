@@ -35,6 +35,7 @@ from uda_hydra.errors import explain
         ("dataset.target.siz=3", "did you mean dataset.target.size?"),
         ("loss.lambda_ent=1", "this method has loss.lambda_consistency, loss.lambda_con"),
         ("+stages.a=[method=advent]", """quotes within quotes: "+stages.a=['...','...']\""""),
+        ("seed=0,1", "seed=0,1: add -m to run each value"),
         ("extra=null", "a config group has no option null: leave it out"),
         ("trainer.steps=many", "trainer.steps must be a whole number, got 'many'"),
     ],

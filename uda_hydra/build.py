@@ -34,6 +34,8 @@ ALLOWED = ("models", "methods", "data", "augment", "callbacks")
 
 MAPPINGS = (dict, Mapping)
 SEQUENCES = (list, tuple, Sequence)
+WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+"""Types of values, for people."""
 
 
 def locate(target: str, key: str) -> Callable[..., Any]:
@@ -114,18 +116,23 @@ def check_signature(
     for name, value in values.items():
         if name in hints and not _fits(value, hints[name]):
             raise UserError(
-                f"{key}.{name} must be {_wanted(f'{key}.{name}', hints[name])}, got {value!r}"
+                f"{key}.{name} must be {_wanted(f'{key}.{name}', hints[name])}, "
+                f"got {'null' if value is None else value!r}"
             )
 
 
 def _wanted(key: str, hint: Any) -> str:
     """What a value of a type is, and how a container is written on the command line."""
     origin = get_origin(hint) or hint
+    if origin in (Union, UnionType):
+        return " or ".join(_wanted(key, option) for option in get_args(hint))
+    if origin is NoneType:
+        return "null"
     if origin in MAPPINGS:
         return f'a mapping, in quotes for the shell ("{key}={{name: value, ...}}")'
     if origin in SEQUENCES:
         return f'a list, in quotes for the shell ("{key}=[value, ...]")'
-    return getattr(hint, "__name__", str(hint))
+    return WORDS.get(hint, getattr(hint, "__name__", str(hint)))
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -164,9 +171,10 @@ def weights_file(config: DictConfig) -> Path:
 
 def check_init(config: DictConfig) -> None:
     """The weights to begin with must be there."""
-    if config.init is not None and not weights_file(config).is_file():
+    if config.init is not None and not (file := weights_file(config)).is_file():
+        found = "this is a folder" if file.is_dir() else "there is no such file"
         raise UserError(
-            f"init={config.init}: there is no such file. Give the file with the weights to begin "
+            f"init={config.init}: {found}. Give the file with the weights to begin "
             "with, or init=null to begin with random ones."
         )
 

@@ -134,6 +134,9 @@ def explain(error: BaseException) -> str | None:
             f"{foreign[1]} is not a launcher or sweeper of Hydra; leave out _target_ and choose "
             "one by name, such as hydra/launcher=basic"
         )
+    if several := re.match(r"Ambiguous value for argument '([^=']*)=([^']*)'", str(error)):
+        key, values = several.groups()
+        return f'{key}={values}: add -m to run each value; a list is written "{key}=[{values}]"'
     if str(error).startswith("Only one of --run, --multirun, --cfg"):
         return "--cfg shows the config of one run; leave out -m and give swept keys one value"
     if str(error).startswith("Config group override must be a string or a list"):

@@ -322,6 +322,8 @@ def test_the_data_are_checked_by_the_task(own, tmp_path, monkeypatch, capsys):
 
 
 def test_keys_that_are_missing_are_named(own):
+    with pytest.raises(UserError, match=r"^dataset\.source: .*/no is not a folder; set images"):
+        build.pair(composed(*own, "dataset.source.images=no"))
     for key in ("source.images", "target.validation.images"):
         overrides = [line for line in own if not line.startswith(f"dataset.{key}=")]
         with pytest.raises(UserError, match=rf"dataset\.{key} must be a path, got null"):

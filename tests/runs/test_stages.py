@@ -130,7 +130,9 @@ def test_one_training_and_a_run_of_stages_do_not_share_a_folder(tmp_path):
         check_folder(tmp_path, "training", ["caco"])
 
 
-@pytest.mark.parametrize("kind", ["study", "table", "prediction", "conversion", "stylized data set"])
+@pytest.mark.parametrize(
+    "kind", ["study", "table", "prediction", "conversion", "stylized data set"]
+)
 @pytest.mark.parametrize("name", [MARK, "identity.json"])
 def test_only_an_evaluation_may_lie_in_the_folder_of_a_training(tmp_path, kind, name):
     if name == MARK:

@@ -64,9 +64,13 @@ class Domain:
     def images(self, label_space: LabelSpace, *, labelled: bool) -> ImageSet:
         """The images for training; unless ``labelled`` no label file is looked for.
 
-        Raises ValueError where the labels cannot hold any class.
+        Raises FileNotFoundError for what is not there, and ValueError for what does not fit, such
+        as labels that cannot hold any class; both name the config node.
         """
-        found = self.reader(label_space=label_space, labelled=labelled, **self.options)
+        try:
+            found = self.reader(label_space=label_space, labelled=labelled, **self.options)
+        except (FileNotFoundError, ValueError) as error:
+            raise type(error)(f"{self.key}: {error}") from error
         if labelled and not found.shown:
             raise ValueError(
                 f"dataset.classes: {found.name} ({self.key}) has no class of {label_space.name}; "

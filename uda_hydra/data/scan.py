@@ -14,6 +14,9 @@ from uda_hydra.data.check import check
 from uda_hydra.data.check_report import Report
 from uda_hydra.data.readers import ImageSet, Sample, UnreadableFile
 
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What values of other types or shapes raise."""
+
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
@@ -84,7 +87,7 @@ class Statistics:
                 pixels.reshape(len(files), len(values["classes"])),
                 tuple(map(tuple, values["classes"].values())),
             )
-        except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        except _DAMAGED as error:
             raise ValueError("this is no file of task=scan, or damaged. Run it again.") from error
 
 

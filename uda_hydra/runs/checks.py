@@ -54,12 +54,12 @@ def check_training(config: DictConfig) -> None:
         )
     for group in (config.trainer, config.optimizer, config.evaluation):
         settings(group)
+    space = label_space(config.dataset.classes)
     build.buildable(config.dataset, "dataset")
     for part in ("source", "target"):
         build.call(check_size, plain(config.dataset[part].get("size")), f"dataset.{part}")
     augmentation = build.build(config.augmentation, "augmentation")
     sampler = build.build(config.sampler, "sampler")
-    space = label_space(config.dataset.classes)
     check_scan(sampler.scan(scan_file(config.dataset.name, space.name)))
     for name, node in config.callbacks.items():
         build.buildable(node or {}, f"callbacks.{name}")
@@ -162,8 +162,9 @@ def check_objective(config: DictConfig) -> None:
         raise UserError("objective must name a score of a result, or a list of them")
     for name in objectives:
         if name not in scores:
+            near = [score for score in scores if score.startswith(f"{name}/")] or scores
             raise UserError(
-                f"objective={name} is not a score of a result{nearest(str(name), scores)}"
+                f"objective={name} is not a score of a result{nearest(str(name), near)}"
             )
     held_out = holds_out(config.dataset.source) and not config.dataset.oracle
     if "miou/source_val" in objectives and not held_out:

@@ -90,9 +90,7 @@ def _number(value: int | str) -> int:
 def _folder(path: Path, key: str) -> Path:
     if path.is_dir():
         return path
-    raise FileNotFoundError(
-        f"{path} is not a folder; set {key} of dataset.source or .target to one"
-    )
+    raise FileNotFoundError(f"{path} is not a folder; set {key} to one")
 
 
 def _pattern(key: str, template: str, endings: tuple[str, ...]) -> re.Pattern[str]:

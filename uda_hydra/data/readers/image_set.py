@@ -62,8 +62,7 @@ class Layout:
             return path
         raise FileNotFoundError(
             f"{self.name} is not there: {path} is not a folder.\n"
-            "Set dataset.source.root (or dataset.target.root, where it is the target) "
-            f"to the folder that holds\n{self.tree}\nDownload: {self.download}"
+            f"Set its root to the folder that holds\n{self.tree}\nDownload: {self.download}"
         )
 
     def choose(self, split: str | list[str], splits: tuple[str, ...]) -> list[str]:

@@ -174,8 +174,8 @@ def check_init(config: DictConfig) -> None:
     if config.init is not None and not (file := weights_file(config)).is_file():
         found = "this is a folder" if file.is_dir() else "there is no such file"
         raise UserError(
-            f"init={config.init}: {found}. Give the file with the weights to begin "
-            "with, or init=null to begin with random ones."
+            f"init={config.init}: {found}. Give the file with the weights to begin with, or "
+            "init=null for random ones; uda_hydra/models/README.md says who publishes which."
         )
 
 

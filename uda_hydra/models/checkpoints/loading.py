@@ -10,7 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from uda_hydra.inputs import shown
 from uda_hydra.models.checkpoints.branches import branch_warnings
+from uda_hydra.models.checkpoints.layouts import OURS
 from uda_hydra.models.checkpoints.names import abbreviate
 from uda_hydra.models.checkpoints.reading import Checkpoint, read_checkpoint
 from uda_hydra.models.checkpoints.weight_layout import WeightLayout
@@ -82,14 +84,16 @@ def _compare(network: nn.Module, checkpoint: Checkpoint) -> LoadReport:
     absent = state.keys() - set(loaded)
     missing = [name for name in state if name in absent and not name.endswith(COUNTER)]
     where = f"init={checkpoint.file} ({layout.name}: {layout.title})"
+    remedy = _right_model(checkpoint.file)
     if not loaded:
+        other = "choose a file with the weights of a segmentation network"
         raise ValueError(
             f"{where}: none of its tensors belongs to the model, {abbreviate(dropped)}; "
-            "choose a file with the weights of a segmentation network"
+            f"{remedy if layout.name == OURS.name else other}"
         )
     for name in loaded:
-        _check_shape(name, checkpoint.tensors[name], state[name], where)
-    _check_missing(missing, layout.may_be_missing, where)
+        _check_shape(name, checkpoint.tensors[name], state[name], where, remedy)
+    _check_missing(missing, layout.may_be_missing, where, remedy)
     wrapped = (
         "" if checkpoint.container == layout.container else f", wrapped as {checkpoint.container}"
     )
@@ -105,7 +109,14 @@ def _compare(network: nn.Module, checkpoint: Checkpoint) -> LoadReport:
     )
 
 
-def _check_shape(name: str, theirs: Tensor, ours: Tensor, where: str) -> None:
+def _right_model(file: str) -> str:
+    """What to do about a file of another model; a training's config lies beside its weights."""
+    config = Path(file).with_name("config.yaml")
+    hint = f", which {shown(config)} names" if config.is_file() else ""
+    return f"choose the model this file was made for{hint}"
+
+
+def _check_shape(name: str, theirs: Tensor, ours: Tensor, where: str, remedy: str) -> None:
     if theirs.shape == ours.shape:
         return
     if CLASSIFIER.fullmatch(name) and theirs.shape[1:] == ours.shape[1:]:
@@ -115,16 +126,18 @@ def _check_shape(name: str, theirs: Tensor, ours: Tensor, where: str) -> None:
         )
     raise ValueError(
         f"{where}: {name} has shape {tuple(theirs.shape)} and the model needs "
-        f"{tuple(ours.shape)}; choose the model this file was made for"
+        f"{tuple(ours.shape)}; {remedy}"
     )
 
 
-def _check_missing(missing: list[str], may_be_missing: tuple[str, ...], where: str) -> None:
+def _check_missing(
+    missing: list[str], may_be_missing: tuple[str, ...], where: str, remedy: str
+) -> None:
     """Raise ValueError if the file lacks tensors that a file of its layout must have."""
     lacking = [name for name in missing if not name.startswith(may_be_missing)]
     if lacking:
         only_aux = all(name.startswith("aux_head.") for name in lacking)
-        remedy = "set model.multi_level=false" if only_aux else "choose the model it was made for"
+        remedy = "set model.multi_level=false" if only_aux else remedy
         raise ValueError(f"{where}: lacks {len(lacking)} tensors, {abbreviate(lacking)}; {remedy}")
 
 

@@ -19,7 +19,7 @@ from uda_hydra.types import Step
 
 # Both domains are cut to one size.
 CUT = ["augmentation.crop=[48,32]"]
-# What lets every term of a method come into play within six steps.
+# What lets every term of a method come into play within a few steps.
 LIVELY = {
     "caco/contrast": ["method.gate=none", "method.key_threshold=0.1"],
     "cfcontra/contrast": ["method.margin=0.0"],
@@ -92,29 +92,29 @@ def in_workers(method):
 def test_no_interruption_callback_evaluation_or_target_label_changes_a_training(
     made, unlabelled, tmp_path, method, workers
 ):
-    quiet = [f"dataset.target.root={unlabelled}", "trainer.steps=6", "trainer.evaluate_every=6"]
+    quiet = [f"dataset.target.root={unlabelled}", "trainer.steps=4", "trainer.evaluate_every=4"]
     whole = made(method, *quiet, folder=tmp_path / "whole")
     whole.fit(run_of(whole))
 
     class Busy(Callback):
-        """Draws random numbers, and asks the training to stop after step 3."""
+        """Draws random numbers, and asks the training to stop after step 2."""
 
         def on_log(self, step, values):
             torch.rand(step)
-            if step == 3:
+            if step == 2:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         def on_evaluate(self, evaluation):
             torch.randperm(7)
 
-    options = ["trainer.steps=6", "trainer.log_every=1", "trainer.evaluate_every=2"]
+    options = ["trainer.steps=4", "trainer.log_every=1", "trainer.evaluate_every=2"]
     options += [f"trainer.workers={workers}"]
     first = made(method, *options, folder=tmp_path / "parts", callbacks=[Busy()])
     with pytest.raises(Interrupted):
         first.fit(run_of(first))
     second = made(method, *options, folder=tmp_path / "parts", callbacks=[Busy()])
     run = run_of(second)
-    assert run.start == 3
+    assert run.start == 2
     second.fit(run)
 
     # Weights, optimisers and the last scores, bit for bit; which step was best depends on how

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from uda_hydra.catalogue import help_text
 from uda_hydra.errors import Unfinished, reported
 from uda_hydra.schema import register
 from uda_hydra.studies.plugin import print_space
@@ -44,6 +45,9 @@ def _printing(config: DictConfig, job: DictConfig) -> AbstractContextManager[Non
 if __name__ == "__main__":
     outlast_terminal()
     register()
-    with reported():
-        print_space(sys.argv[1:])
-        main()
+    if {"--help", "-h"}.isdisjoint(sys.argv):
+        with reported():
+            print_space(sys.argv[1:])
+            main()
+    else:
+        print(help_text())

@@ -54,6 +54,12 @@ def test_help_is_ours(tmp_path):
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+def test_a_command_line_is_read_before_anything_heavy_is_loaded():
+    code = "import sys, launch; print({'torch', 'mlflow', 'optuna', 'cv2'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
 def test_the_config_of_a_sweep_begins_with_its_space(capsys):
     register()
     print_space(["sweep=threshold", "method=caco", "seed=4", "--cfg", "job"])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from uda_hydra.data.pair import Pair
 from uda_hydra.files import digest_of, flat, read_json, remembered_digest
 from uda_hydra.models.pretrained import weights_file
 from uda_hydra.runs.schema import RunSchema
 from uda_hydra.settings import TrainerSettings, neutral_keys
+
+if TYPE_CHECKING:
+    # It loads torch, and every command line is read before that.
+    from uda_hydra.data.pair import Pair
 
 RECORD = "identity.json"
 """The file in a training's folder that holds its ``record``."""

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from tests import early
@@ -44,12 +47,29 @@ def choices(group: str) -> list[str]:
     return sorted(str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml"))
 
 
+GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()} | {"sweep"}
+
+
 def composed(*overrides: str, with_hydra: bool = False):
-    """The config as ``python launch.py <overrides>`` gets it."""
-    return deepcopy(_composed(overrides, with_hydra))
+    """The config as ``python launch.py <overrides>`` gets it.
+
+    Values are put into a copy of what the groups compose to, as Hydra does it, in a hundredth of
+    the time. A mistake is left to Hydra's own way.
+    """
+    if with_hydra:
+        return deepcopy(_composed(overrides, with_hydra))
+    try:
+        parsed = OverridesParser.create().parse_overrides([*overrides])
+        chosen = [o for o in parsed if o.key_or_group in GROUPS or "/" in o.key_or_group]
+        config = deepcopy(_composed(tuple(o.input_line for o in chosen), with_hydra))
+        values = [o for o in parsed if o not in chosen]
+        ConfigLoaderImpl._apply_overrides_to_config(values, config)
+    except HydraException:
+        return _composed(overrides, with_hydra)
+    return config
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _composed(overrides: tuple[str, ...], with_hydra: bool):
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -131,3 +151,5 @@ def make_trainer(streets, tmp_path):
 def one_thread():
     """Small tensors: threads cost more than they bring, and the tests run side by side."""
     torch.set_num_threads(1)
+    # What a test draws without a seed of its own is the same in every run.
+    torch.manual_seed(0)

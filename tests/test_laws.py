@@ -92,9 +92,12 @@ def in_workers(method):
 def test_no_interruption_callback_evaluation_or_target_label_changes_a_training(
     made, unlabelled, tmp_path, method, workers
 ):
+    """Nor does watching it: each of its updates trains its own players alone."""
     quiet = [f"dataset.target.root={unlabelled}", "trainer.steps=4", "trainer.evaluate_every=4"]
     whole = made(method, *quiet, folder=tmp_path / "whole")
+    reached = players_reached(whole)
     whole.fit(run_of(whole))
+    assert reached == {*whole.players}
 
     class Busy(Callback):
         """Draws random numbers, and asks the training to stop after step 2."""
@@ -108,10 +111,10 @@ def test_no_interruption_callback_evaluation_or_target_label_changes_a_training(
             torch.randperm(7)
 
     options = ["trainer.steps=4", "trainer.log_every=1", "trainer.evaluate_every=2"]
-    options += [f"trainer.workers={workers}"]
     first = made(method, *options, folder=tmp_path / "parts", callbacks=[Busy()])
     with pytest.raises(Interrupted):
         first.fit(run_of(first))
+    options += [f"trainer.workers={workers}"]
     second = made(method, *options, folder=tmp_path / "parts", callbacks=[Busy()])
     run = run_of(second)
     assert run.start == 2
@@ -146,11 +149,12 @@ def equal(one, other):
     return one == other
 
 
-@every_method
-def test_an_update_trains_its_own_players_alone(made, method):
-    """Also where fooling a discriminator sends a gradient through it."""
-    trainer = made(method, "trainer.steps=2")
-    trainer.prepare()
+def players_reached(trainer):
+    """The players that updates of the training name, which fills while it trains.
+
+    Each update trains its own players alone, also where fooling a discriminator sends a gradient
+    through it.
+    """
     real, reached = trainer.method.losses, set()
 
     def watched(*batch):
@@ -164,8 +168,7 @@ def test_an_update_trains_its_own_players_alone(made, method):
             reached.update(update.players)
 
     trainer.method.losses = watched
-    trainer.step(*next(trainer.batches()), Step(0, 0.0))
-    assert reached == {*trainer.players}
+    return reached
 
 
 def gradients(module):

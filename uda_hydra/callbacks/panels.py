@@ -29,10 +29,9 @@ def draw_panels(panels: Sequence[Panel], *, label_space: LabelSpace, title: str)
     lines = [line for panel in panels for line in draw_lines(panel, label_space)]
     width = 4 * TILE + 3 * GAP + 2 * MARGIN
     shown = classes_shown(panels, len(label_space))
-    names = [_shorten(label_space.names[number]) for number in shown]
-    places = legend_places(names, width - 2 * MARGIN)
+    legend = Legend(shown, label_space, width - 2 * MARGIN)
     head = MARGIN + 2 * LINE + 12
-    foot = max((y for _, y in places), default=0) + LINE + MARGIN
+    foot = legend.height + MARGIN
     height = head + sum(picture.shape[0] + LINE + GAP for picture, _ in lines) + foot
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -48,11 +47,7 @@ def draw_panels(panels: Sequence[Panel], *, label_space: LabelSpace, title: str)
         for column, caption in enumerate(texts):
             write(draw, column_left(column), top + 3, caption, size=12, colour=FAINT)
         top += LINE + GAP
-    for (x, y), name, number in zip(places, names, shown, strict=True):
-        left, upper = MARGIN + x, top + 6 + y
-        box = (left, upper, left + SWATCH, upper + SWATCH)
-        draw.rounded_rectangle(box, 3, label_space.colours[number])
-        write(draw, left + SWATCH + 6, upper - 1, name, size=13)
+    legend.draw(draw, MARGIN, top + 6)
     return sheet
 
 
@@ -135,6 +130,23 @@ def captions(panel: Panel) -> tuple[str, str, str, str]:
     correct = (panel.prediction == panel.truth)[valid]
     accuracy = f"{100 * correct.mean():.1f} % of the pixels correct" if valid.any() else ""
     return panel.key, "", accuracy, f"mean {panel.confidence.mean():.2f}"
+
+
+class Legend:
+    """Classes by number, each name beside its colour, in lines of ``width`` pixels."""
+
+    def __init__(self, shown: Sequence[int], label_space: LabelSpace, width: int) -> None:
+        self.names = [_shorten(label_space.names[number]) for number in shown]
+        self.colours = [label_space.colours[number] for number in shown]
+        self.places = legend_places(self.names, width)
+        self.height = max((y for _, y in self.places), default=0) + LINE
+
+    def draw(self, draw: ImageDraw.ImageDraw, left: int, top: int) -> None:
+        """Draw it with its left upper corner at a place."""
+        for (x, y), name, colour in zip(self.places, self.names, self.colours, strict=True):
+            box = (left + x, top + y, left + x + SWATCH, top + y + SWATCH)
+            draw.rounded_rectangle(box, 3, colour)
+            write(draw, left + x + SWATCH + 6, top + y - 1, name, size=13)
 
 
 def legend_places(names: Sequence[str], width: int) -> list[tuple[int, int]]:

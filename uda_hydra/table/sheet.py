@@ -11,17 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from uda_hydra import build
-from uda_hydra.callbacks.panels import (
-    GAP,
-    INK,
-    LINE,
-    MARGIN,
-    PAPER,
-    SWATCH,
-    classes_shown,
-    legend_places,
-    write,
-)
+from uda_hydra.callbacks.panels import GAP, LINE, MARGIN, PAPER, Legend, classes_shown, write
 from uda_hydra.config import settings
 from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.data.pair import Pair, ValidationSample
@@ -84,20 +74,15 @@ def draw_sheet(rows: Mapping[str, Sequence[Panel]], label_space: LabelSpace) -> 
     shown = classes_shown([panel for own in rows.values() for panel in own], len(label_space))
     pictures = {name: _strip(own, smooth=name == "image") for name, own in strips.items()}
     width = max(one.shape[1] for one in pictures.values())
-    places = legend_places([label_space.names[number] for number in shown], width)
-    foot = max((y for _, y in places), default=0) + LINE
-    height = sum(one.shape[0] + LINE + GAP for one in pictures.values()) + foot
+    legend = Legend(shown, label_space, width)
+    height = sum(one.shape[0] + LINE + GAP for one in pictures.values()) + legend.height
     sheet = Image.new("RGB", (width + 2 * MARGIN, height + 2 * MARGIN), PAPER)
     draw, top = ImageDraw.Draw(sheet), MARGIN
     for name, picture in pictures.items():
         write(draw, MARGIN, top, name, size=15)
         sheet.paste(Image.fromarray(picture), (MARGIN, top + LINE))
         top += LINE + picture.shape[0] + GAP
-    for (x, y), number in zip(places, shown, strict=True):
-        left, upper = MARGIN + x, top + y
-        box = (left, upper, left + SWATCH, upper + SWATCH)
-        draw.rounded_rectangle(box, 3, label_space.colours[number])
-        write(draw, left + SWATCH + 6, upper - 1, label_space.names[number], size=13, colour=INK)
+    legend.draw(draw, MARGIN, top)
     return sheet
 
 

@@ -104,13 +104,13 @@ class Passes:
         method.train()
         for parameter in method.parameters():
             parameter.grad = None
-        with self._precision():
+        with self.trainer.precision():
             loss = cross_entropy(method.segmenter(self.source.image).main, self.source.label)
         loss.backward(inputs=mine)
-        with self._precision():
+        with self.trainer.precision():
             method.teacher(self.target.whole)
         for image, name in ((self.target.image, "main"), (self.target.strong, "head_feature")):
-            with self._precision():
+            with self.trainer.precision():
                 seen = method.segmenter(image)._asdict()[name]
             seen.backward(torch.full_like(seen, GRADIENT), inputs=mine)
         return loss
@@ -122,7 +122,3 @@ class Passes:
         torch.manual_seed(0)
         values = self.trainer.step(self.source, self.target, Step(0, 0.0))
         agree("source loss of a step", values["loss/seg"], plain, tolerance=1e-3)
-
-    def _precision(self) -> torch.autocast:
-        trainer = self.trainer
-        return torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.bfloat16)

@@ -105,12 +105,12 @@ class Passes:
         for parameter in self.trainer.method.parameters():
             parameter.grad = None
         mine = self.trainer.players["segmenter"]
-        with self._precision():
+        with self.trainer.precision():
             seen = self.segmenter(self.source.image)
             loss = cross_entropy(seen.main, self.source.label)
             loss = loss + SUPERVISED["seg_aux"] * cross_entropy(seen.aux, self.source.label)
         loss.backward(inputs=mine)
-        with self._precision():
+        with self.trainer.precision():
             other = self.segmenter(self.target.image)
         for discriminator in self.discriminators:
             self._game(discriminator)
@@ -121,11 +121,11 @@ class Passes:
     def _game(self, discriminator: nn.Module) -> None:
         weights = [*discriminator.parameters()]
         view = self.maps["target"].requires_grad_()
-        with self._precision():
+        with self.trainer.precision():
             scores = discriminator(view).mean()
         torch.autograd.grad(scores, view, retain_graph=True)
         scores.backward(inputs=weights)
-        with self._precision():
+        with self.trainer.precision():
             scores = discriminator(self.maps["source"]).mean()
         scores.backward(inputs=weights)
 
@@ -135,8 +135,3 @@ class Passes:
         values = self.trainer.step(self.source, self.target, Step(0, 0.0))
         total = values["loss/seg"] + SUPERVISED["seg_aux"] * values["loss/seg_aux"]
         agree("source loss of a step", total, plain, tolerance=1e-3)
-
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(
-            self.trainer.device.type, torch.bfloat16, enabled=self.trainer.bfloat16
-        )

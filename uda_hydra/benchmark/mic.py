@@ -85,15 +85,15 @@ def bare_passes(trainer: Trainer, source: Source, target: Target) -> Tensor:
     for parameter in mine:
         parameter.grad = None
     how = {"over": "all", "align_corners": False}
-    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.bfloat16):
+    with trainer.precision():
         seen = method.segmenter(source.image)
         loss = L.segmentation(seen.main, source.label, **how)
         loss = loss + AUX * L.segmentation(seen.aux, source.label, **how)
     loss.backward(inputs=mine)
-    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.bfloat16):
+    with trainer.precision():
         method.teacher(target.image)
     for _ in ("mixed", "masked"):
-        with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.bfloat16):
+        with trainer.precision():
             main = method.segmenter(target.image).main
         main.backward(torch.full_like(main, GRADIENT), inputs=mine)
     return loss

@@ -64,12 +64,12 @@ def bare_passes(
     method, parameters = trainer.method, trainer.players["segmenter"]
     for parameter in parameters:
         parameter.grad = None
-    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.bfloat16):
+    with trainer.precision():
         seen = method.segmenter(source.image)
         loss = WEIGHTS["lambda_seg"] * cross_entropy(seen.main, source.label)
         loss = loss + WEIGHTS["lambda_seg_aux"] * cross_entropy(seen.aux, source.label)
     loss.backward(inputs=parameters)
-    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.bfloat16):
+    with trainer.precision():
         reference = method.teacher(target.image)
         view = method.segmenter(method.rescaled(target.image))
     maps = view.main, view.aux, view.features

@@ -56,14 +56,17 @@ def run(setting: Setting, name: str, part: int, *overrides: str, total: int) -> 
     package = str(Path(__file__).parents[2])
     more = {"UDA_HYDRA_TIMES": str(times), "OMP_NUM_THREADS": str(setting.threads)}
     command = [sys.executable, "-m", "uda_hydra.benchmark.trivial", "-m", *COMMON, *overrides]
-    subprocess.run(
+    done = subprocess.run(
         [*command, f"hydra.sweeper.n_trials={total}"],
         cwd=folder,
         env=os.environ | more | {"PYTHONPATH": package},
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
     )
+    if done.returncode != 0:
+        raise Disagreement(f"{name} failed: {done.stderr.strip().splitlines()[-1:]}")
     starts = [float(line) for line in times.read_text().splitlines()]
     if len(starts) != part:
         raise Disagreement(f"{name} ran {len(starts)} of {part} trials")

@@ -165,11 +165,15 @@ class Trainer:
     def _updates(self, losses: Losses) -> Iterator[Update]:
         """Those of the method, whose forward passes alone run under autocast."""
         while True:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            with self.precision():
                 update = next(losses, None)
             if update is None:
                 return
             yield update
+
+    def precision(self) -> torch.autocast:
+        """Where it is entered, networks compute in bfloat16 if ``trainer.precision`` says so."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def batches(self) -> Iterator[tuple[Source, Target]]:
         """Normalised batches on the device, one copied ahead of the one in use."""

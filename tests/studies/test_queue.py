@@ -14,11 +14,13 @@ import numpy as np
 import optuna
 import psutil
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState, create_trial
 from sqlalchemy.exc import OperationalError
 
 from tests.label_spaces import space
+from tests.studies.test_spec import spec_of
 from uda_hydra.engine.events import Evaluation, Run
 from uda_hydra.engine.scores import Scores
 from uda_hydra.errors import UserError, first_line
@@ -26,6 +28,7 @@ from uda_hydra.studies import liveness
 from uda_hydra.studies.load import load_study, read_study
 from uda_hydra.studies.pruning import Pruning
 from uda_hydra.studies.storage import url_of
+from uda_hydra.studies.sweeper import TAKEN_OVER, _record
 
 ADV = "loss.lambda_adv"
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -132,7 +135,9 @@ def test_another_machine_is_dead_when_it_was_silent_for_two_minutes(monkeypatch)
     assert not liveness.is_alive(None, time.time())
 
 
-def test_a_sign_of_life_reaches_the_others_and_a_trial_taken_over_is_lost(opened, monkeypatch):
+def test_a_sign_of_life_reaches_the_others_and_a_trial_taken_over_is_lost(
+    opened, tmp_path, monkeypatch
+):
     queue = opened()
     (job,) = queue.take(1)
     before = queue.trials()[0].user_attrs["heartbeat"]
@@ -143,6 +148,11 @@ def test_a_sign_of_life_reaches_the_others_and_a_trial_taken_over_is_lost(opened
     assert again.continues == job.number
     assert not queue.record(job, TrialState.COMPLETE, [0.5], "")
     queue.send_heartbeat()
+    spec = spec_of(f"{ADV}=0.1,0.2", "method=advent", f"output='{tmp_path}'")
+    for status, value in ((JobStatus.COMPLETED, 0.5), (JobStatus.FAILED, UserError("bad luck"))):
+        returned = JobReturn(status=status, _return_value=value)
+        assert _record(spec, queue, job, returned) == TAKEN_OVER
+    assert not [*tmp_path.rglob("error.txt")]
 
 
 def test_a_failure_is_final_unless_it_is_to_be_tried_again_and_then_once(opened):
@@ -296,6 +306,8 @@ def test_a_record_survives_a_database_that_fails_for_a_while(opened, monkeypatch
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     assert queue.record(job, TrialState.COMPLETE, [0.5], "")
     assert queue.trials()[job.number].value == 0.5
+    # Again, as after a write whose answer was lost: nobody else has the trial.
+    assert queue.record(job, TrialState.COMPLETE, [0.5], "")
     assert caplog.text.count("will be tried again") == len(ERRORS)
     failures[:] = 9 * ERRORS
     (job,) = queue.take(1)

@@ -46,9 +46,9 @@ def test_logspace_has_equal_ratios_and_both_ends(config):
     space, *_ = parse({ADV: "logspace(1e-4, 1e-2, 5)"}, [], config)
     assert space.written == {ADV: "choice(0.0001,0.000316,0.001,0.00316,0.01)"}
     assert sorted(v for (v,) in points(space)) == [0.0001, 0.000316, 0.001, 0.00316, 0.01]
-    for wrong in ("logspace(0, 1, 3)", "logspace(1, 1, 3)", "logspace(1, 2, 1)"):
+    for wrong in ("0, 1, 3", "1, 1, 3", "1, 2, 1", "a, b, 3", "1, nan, 3", "1, inf, 3"):
         with pytest.raises(UserError, match="0 < low < high"):
-            parse({ADV: wrong}, [], config)
+            parse({ADV: f"logspace({wrong})"}, [], config)
 
 
 def test_an_interval_makes_room_for_the_reference(config):
@@ -93,6 +93,7 @@ def test_seeds_are_no_part_of_the_space(config):
     [
         ("loss.lambda_ent=1,2", r"no loss\.lambda_ent to sweep; it has loss\.lambda_seg"),
         ("+sweep=a,b", "one question at a time"),
+        ("+stage.foo=1,2", r"\+stage\.foo names no key of the stage, as \+stage\.foo\.seed=1,2"),
         ("seed=a,b", "whole numbers"),
         ("seed=0.5,1", "whole numbers"),
         ("+loss.lambda_new=1,2", "only keys that the config has"),

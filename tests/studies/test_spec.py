@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from uda_hydra.studies.overview import overview, trainings
 from uda_hydra.studies.plugin import StudyOptions, StudySweeper, check_options
 from uda_hydra.studies.queue import Job
 from uda_hydra.studies.records import Trial
-from uda_hydra.studies.spec import parse_study
+from uda_hydra.studies.spec import MINIMIZED, parse_study
 from uda_hydra.studies.trainings import check_trainings
 
 AUX = "loss.lambda_seg_aux"
@@ -124,6 +124,8 @@ def test_what_is_less_is_better_for_time_and_entropy():
     several = "objective=[miou/last,seconds,entropy/target,snd/target]"
     found = spec_of(f"{AUX}=0.2,0.3", several)
     assert [*found.objectives.values()] == ["maximize", "minimize", "minimize", "maximize"]
+    for name in MINIMIZED:
+        checks.check_objective(spec_of(f"{AUX}=0.2,0.3", f"objective={name}").config)
 
 
 def test_a_trial_is_a_command_line_of_its_own():
@@ -200,7 +202,9 @@ def test_the_overview_counts_points_seeds_starts_and_what_is_done(tmp_path, monk
     point = {"loss.lambda_adv": 0.001}
     done = Trial(0, "complete", point, 0, Path("x"), (0.5,), {"seconds": 3600.0})
     stopped = Trial(1, "interrupted", point, 1, Path("y"))
-    facts = dict(overview(spec, plans, [done, stopped]))
+    # A seed that is not asked for says nothing of those that are.
+    other = replace(done, number=2, seed=7)
+    facts = dict(overview(spec, plans, [done, stopped, other]))
     size = "3 points x 2 seeds (0, 1) = 6: 1 complete, 1 interrupted, 4 waiting"
     assert facts["trainings"] == size
     assert facts["shared starts"] == "1, 0 done"

@@ -92,7 +92,7 @@ def test_one_start_serves_all_and_mlflow_shows_study_trial_and_stage(tmp_path):
     done = launch(tmp_path, *command, *swept)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "outputs/studies").iterdir()
-    (shared,) = (folder / "start").iterdir()
+    (shared,) = (folder / "start").glob("start-*")
     study = load_study(folder)
     inits = {
         json.loads(p.read_text())["content"]["init"]

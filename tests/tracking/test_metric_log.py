@@ -19,6 +19,9 @@ class FullDisk:
         self.room -= taken
         return taken
 
+    def close(self):
+        self.file.close()
+
 
 def steps(folder):
     return [point.step for point in read(folder / METRICS, 0).points]
@@ -72,6 +75,22 @@ def test_a_full_disk_holds_lines_back_and_loses_none(tmp_path, caplog):
     log.append(5, {"a": 1.0})
     log.close()
     assert steps(tmp_path) == [1, 2, 3, 4, 5]
+
+
+def test_the_end_makes_a_last_attempt_and_tells_what_is_lost(tmp_path, caplog):
+    log = MetricLog(tmp_path, 0)
+    log._file = FullDisk(log._file, room=0)
+    log.append(1, {"a": 1.0})
+    log._file.room = 999
+    log.close()
+    assert steps(tmp_path) == [1]
+    assert "lost" not in caplog.text
+    log = MetricLog(tmp_path, 1)
+    log._file = FullDisk(log._file, room=10)
+    log.append(2, {"a": 1.0})
+    log.append(3, {"a": 1.0})
+    log.close()
+    assert f"2 lines of {METRICS} in {tmp_path} are lost" in caplog.text
 
 
 def test_nested_config_becomes_dotted_names():

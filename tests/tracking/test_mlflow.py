@@ -10,13 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from uda_hydra.engine.events import Run
 from uda_hydra.files import locked
-from uda_hydra.tracking import database
+from uda_hydra.tracking import database, metric_log
 from uda_hydra.tracking.backlog import send, send_all
 from uda_hydra.tracking.mlflow import Tracking, close_parent, open_parent
-from uda_hydra.tracking.sender import LOCK
+from uda_hydra.tracking.record import RunRecord
+from uda_hydra.tracking.sender import LOCK, NOTES, Sender
 
 
 def sent(root):
@@ -178,6 +180,17 @@ def test_a_parent_that_never_ended_was_killed_unless_a_part_of_it_is_trained(sto
     assert status() == "KILLED"
 
 
+def test_a_full_disk_at_the_end_of_a_study_is_a_warning(store, tmp_path, monkeypatch, caplog):
+    def full(*arguments):
+        raise OSError("no space left")
+
+    open_parent(store.uri, store.experiment, "a study", tmp_path, artifacts=store.artifacts)
+    monkeypatch.setattr(RunRecord, "write", full)
+    monkeypatch.setattr(metric_log, "rewind", full)
+    close_parent(tmp_path, "failed", {"miou/last": 0.25})
+    assert caplog.text.count("no space left") == 3
+
+
 def test_files_that_are_gone_here_go_there(store, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -188,6 +201,30 @@ def test_files_that_are_gone_here_go_there(store, tmp_path):
     (run,) = store.runs()
     files = store.client.list_artifacts(run.info.run_id, "pictures")
     assert [file.path for file in files] == ["pictures/panel_2.png"]
+
+
+def test_a_store_that_deletes_nothing_gets_all_the_rest_once(store, tmp_path, monkeypatch, caplog):
+    def refuse(*arguments):
+        raise NotImplementedError("Not implemented yet")
+
+    monkeypatch.setattr(LocalArtifactRepository, "delete_artifacts", refuse)
+    weights = []
+    monkeypatch.setattr(Sender, "_send_weights", lambda *arguments: weights.append(arguments))
+    pictures = [tmp_path / "pictures" / f"panel_{number}.png" for number in range(3)]
+    pictures[0].parent.mkdir()
+    for path in pictures:
+        path.write_bytes(b"1")
+    store.train(tmp_path, steps=1, status="interrupted")
+    for path in pictures[:2]:
+        path.unlink()
+    store.train(tmp_path, steps=2, start=1)
+    assert caplog.text.count("which is gone here: Not implemented yet") == 1
+    assert "tracking failed" not in caplog.text
+    assert len(weights) > 1
+    # It is asked again the next time.
+    monkeypatch.undo()
+    store.train(tmp_path, steps=3, start=2)
+    assert json.loads((tmp_path / NOTES).read_text())["files"].keys() == {"pictures/panel_2.png"}
 
 
 def test_a_run_that_a_person_deleted_stays_deleted(store, tmp_path):

@@ -29,7 +29,8 @@ from uda_hydra.tracking.uri import check_uri
 from uda_hydra.types import IGNORE
 
 SCORES = (
-    *("miou/last", "miou/best", "pixel_accuracy", "mean_accuracy", "fwiou", "seconds"),
+    *("miou/last", "miou/best", "pixel_accuracy", "mean_accuracy", "fwiou"),
+    *("seconds", "peak_memory_gb"),
     *DIRECTIONS,
 )
 """What ``objective`` may be, in addition to the IoU of a class."""

@@ -96,8 +96,12 @@ def _matches(name: str, config: DictConfig) -> list[str]:
 
 def _expand_logspace(match: re.Match[str]) -> str:
     """``choice(...)`` of values at equal ratios, rounded to three digits."""
-    low, high, count = float(match[1]), float(match[2]), int(match[3])
-    if low <= 0 or high <= low or count < 2:
+    count = int(match[3])
+    try:
+        low, high = float(match[1]), float(match[2])
+    except ValueError:
+        low = high = math.nan  # refused like all that are no numbers
+    if not 0 < low < high < math.inf or count < 2:
         raise UserError(f"{match[0]} must be logspace(low, high, n) with 0 < low < high and n > 1")
     steps = (i / (count - 1) for i in range(count))
     values = (math.exp(math.log(low) + s * math.log(high / low)) for s in steps)
@@ -117,7 +121,10 @@ def composed_value(name: str, config: DictConfig) -> Value:
         return choices[name]
     path = name.lstrip("+")
     if path.startswith("stage."):
-        path = path.split(".", 2)[2]
+        _, stage, *keys = path.split(".", 2)
+        if not keys:
+            raise UserError(f"{name} names no key of the stage, as +stage.{stage}.seed=1,2 does")
+        path = keys[0]
     elif name.startswith(("+", "~")):
         raise UserError(f"{name}: only keys that the config has can be swept")
     if not _has(path, config):

@@ -73,9 +73,10 @@ class ParentRun:
                 | {f"space {name}": value for name, value in about["space"].items()},
                 views=self._views(),
             )
-            # Without an answer the first trial that finds the store creates the run.
-            with suppress(ConnectionError):
-                send(spec.folder, abandoned=False)
+        # Without an answer the first trial that finds the store creates the run. The study is not
+        # held meanwhile: no process may wait for a server that is asked by another.
+        with suppress(ConnectionError):
+            send(spec.folder, abandoned=False)
         _print_link(spec.folder)
 
     def _views(self) -> dict[str, str]:
@@ -96,7 +97,8 @@ class ParentRun:
         """Record how the study ended; status "running" while other processes continue it."""
         if not self._tracking.enabled or status == "running":
             return
-        metrics = {"trials": float(len(study.trials))}
+        complete = [trial for trial in study.trials if trial.state == "complete"]
+        metrics = {"trials": float(len(complete))}
         if report.best_mean is not None:
             metrics[f"best/{study.objectives[0]}"] = report.best_mean
         tags = {"robust range": report.robust_range}

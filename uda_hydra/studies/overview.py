@@ -56,7 +56,7 @@ def overview(
 
 def trainings(spec: StudySpec, trials: Sequence[Trial]) -> list[tuple[str, str]]:
     """Every training of a grid and its state; of drawn points there are none yet."""
-    states = _latest(trials)
+    states = _latest(spec, trials)
     planned = spec.design.planned() if spec.design.grid else []
     return [
         (
@@ -67,13 +67,14 @@ def trainings(spec: StudySpec, trials: Sequence[Trial]) -> list[tuple[str, str]]
     ]
 
 
-def _latest(trials: Sequence[Trial]) -> dict[object, str]:
-    """The state of the last attempt at each training."""
-    return {(point_key(trial.params), trial.seed): trial.state for trial in trials}
+def _latest(spec: StudySpec, trials: Sequence[Trial]) -> dict[object, str]:
+    """The state of the last attempt at each point with each of the seeds that are asked for."""
+    asked = [trial for trial in trials if trial.seed in spec.design.seeds]
+    return {(point_key(trial.params), trial.seed): trial.state for trial in asked}
 
 
 def _states(spec: StudySpec, trials: Sequence[Trial]) -> str:
-    found = Counter(_latest(trials).values())
+    found = Counter(_latest(spec, trials).values())
     found["waiting"] = max(0, spec.design.total - sum(found.values()) + found["waiting"])
     return ", ".join(f"{number} {state}" for state, number in found.items() if number)
 
@@ -102,7 +103,8 @@ def _time_left(spec: StudySpec, trials: Sequence[Trial]) -> str:
     if not known:
         return ""
     mean = sum(known) / len(known)
-    done = sum(state in ("complete", "pruned", "failed") for state in _latest(trials).values())
+    states = _latest(spec, trials).values()
+    done = sum(state in ("complete", "pruned", "failed") for state in states)
     left = max(0, spec.design.total - done)
     return f"about {left * mean / 3600:.2g} h to train, {mean / 60:.2g} min each, without starts"
 

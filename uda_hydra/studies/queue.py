@@ -139,8 +139,10 @@ class TrialQueue:
     def _record(
         self, job: Job, state: TrialState, values: Sequence[float] | None, note: str
     ) -> bool:
-        if self._backend.get_trial(job.trial_id).state.is_finished():
-            return False
+        known = self._backend.get_trial(job.trial_id)
+        if known.state.is_finished():
+            # An attempt before whose answer was lost has recorded it, if nobody took it over.
+            return not is_interrupted(known)
         try:
             self._storage.set_trial_user_attr(job.trial_id, "heartbeat", time.time())
             if note:

@@ -57,6 +57,9 @@ class Outcome:
     """What asked the training, and with it the sweep, to stop."""
 
 
+TAKEN_OVER = Outcome("interrupted", "another process has taken the trial over")
+
+
 def sweep(
     overrides: Overrides,
     options: StudyOptions,
@@ -194,7 +197,7 @@ def run_trials(
 
 
 def _record(spec: StudySpec, queue: TrialQueue, job: Job, returned: JobReturn) -> Outcome:
-    """Store in the queue how a trial ended."""
+    """Store in the queue how a trial ended, unless another process has taken it over."""
     # The property ``return_value`` would raise the error, after printing a line.
     value = returned._return_value
     if returned.status == JobStatus.COMPLETED:
@@ -202,17 +205,18 @@ def _record(spec: StudySpec, queue: TrialQueue, job: Job, returned: JobReturn) -
         named = zip(spec.objectives, values, strict=True)
         missing = [name for name, v in named if not (is_number(v) and math.isfinite(v))]
         if not missing:
-            queue.record(job, TrialState.COMPLETE, values, "")
-            return Outcome("complete", shown_values(spec, values))
+            ours = queue.record(job, TrialState.COMPLETE, values, "")
+            return Outcome("complete", shown_values(spec, values)) if ours else TAKEN_OVER
         value = UserError(f"{missing[0]} of the result is not a finite number")
     note = mask(printable(first_line(value)))
-    if isinstance(value, Pruned):
-        queue.record(job, TrialState.PRUNED, None, note)
-        return Outcome("pruned", note)
     if isinstance(value, Stopped):
         queue.interrupt(job, f"interrupted: {note}")
         return Outcome("interrupted", note, stopped=value)
-    queue.record(job, TrialState.FAIL, None, note)
+    pruned = isinstance(value, Pruned)
+    if not queue.record(job, TrialState.PRUNED if pruned else TrialState.FAIL, None, note):
+        return TAKEN_OVER
+    if pruned:
+        return Outcome("pruned", note)
     folder = spec.folder / job.folder
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "error.txt").write_text(mask("".join(traceback.format_exception(value))))

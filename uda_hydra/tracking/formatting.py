@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from uda_hydra.files import digest_of, mask, masked
+from uda_hydra.files import digest_of, flat, mask, masked
 
 PLACES = re.compile(r"output|start\.folder|trial\..*")
 """Keys for where a run's files are; they do not change what it computes."""
@@ -18,16 +18,12 @@ def parameters(config: Mapping[str, Any]) -> dict[str, str]:
     return {k: mask(value) for k, value in flatten(config).items() if not PLACES.fullmatch(k)}
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flatten(config: Mapping[str, Any]) -> dict[str, str]:
     """Nested values as dotted names; lists stay whole, and everything is written as in YAML."""
-    flat = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{name}.")
-        else:
-            flat[legal(name)] = value if isinstance(value, str) else json.dumps(value, default=str)
-    return flat
+    return {
+        legal(name): value if isinstance(value, str) else json.dumps(value, default=str)
+        for name, value in flat(config).items()
+    }
 
 
 def source(tags: Mapping[str, str]) -> dict[str, str]:

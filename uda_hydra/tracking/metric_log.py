@@ -53,6 +53,17 @@ class MetricLog:
     def append(self, step: int, values: dict[str, float]) -> None:
         """Add a line. On a full disk, lines wait in memory until there is room."""
         self._held += _line(LoggedStep(step, now(), values)).encode()
+        self._write()
+
+    def close(self) -> None:
+        """Close the file. Lines that still find no room are lost, which is told."""
+        if self._held:
+            self._write()
+        if lost := self._held.count(b"\n"):
+            log.warning("%d lines of %s in %s are lost", lost, METRICS, self._folder)
+        self._file.close()
+
+    def _write(self) -> None:
         try:
             self._held = self._held[self._file.write(self._held) :]
             self._failing = False
@@ -60,10 +71,6 @@ class MetricLog:
             if not self._failing:
                 log.warning("cannot write %s into %s: %s", METRICS, self._folder, error)
             self._failing = True
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 def rewind(path: Path, step: int) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import logging
 import math
 import re
 import shlex
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +109,8 @@ class Tracking(Callback):
         classes = evaluation.scores.per_class()
         values |= {legal(name): iou for name, iou in classes.items() if not math.isnan(iou)}
         self._log.append(evaluation.step, {name: float(v) for name, v in values.items()})
-        try:
+        with _warning_of_disks():
             write_per_class(self._folder, evaluation)
-        except OSError as error:
-            log.warning("%s", error)
 
     def on_end(self, status: str) -> None:
         """Record how the run ended, and wait a bounded time until all of it is sent."""
@@ -181,26 +180,39 @@ def close_parent(
     if record is None:
         raise FileNotFoundError(f"{folder / RECORD} is missing: open_parent comes first")
     record.tags |= {legal(name): str(value) for name, value in (tags or {}).items()}
-    record.write(folder)
     values = {legal(name): float(value) for name, value in (metrics or {}).items()}
-    before = metric_log.read(folder / metric_log.METRICS, 0).points
-    # Stages that run again may have another result, which becomes one more point.
-    if values and (not before or before[-1].values != values):
-        lines = MetricLog(folder, len(before))
-        lines.append(len(before), values)
-        lines.close()
+    with _warning_of_disks():
+        record.write(folder)
+    with _warning_of_disks():
+        _log_result(folder, values)
     uploader = Uploader(folder, period=PERIOD)
     uploader.start()
     end(folder, record, status, uploader)
 
 
+def _log_result(folder: Path, values: dict[str, float]) -> None:
+    """Log a result. Stages that run again may have another one, which becomes one more point."""
+    before = metric_log.read(folder / metric_log.METRICS, 0).points
+    if values and (not before or before[-1].values != values):
+        lines = MetricLog(folder, len(before))
+        lines.append(len(before), values)
+        lines.close()
+
+
+@contextlib.contextmanager
+def _warning_of_disks() -> Iterator[None]:
+    """Turn an error of the disk into a warning: it must not replace the error of a training."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("%s", error)
+
+
 def end(folder: Path, record: RunRecord, status: str, uploader: Uploader) -> None:
     """Record how a run ended and wait until all is sent; warn if that takes too long."""
     record.status, record.ended = status, metric_log.now()
-    try:
+    with _warning_of_disks():
         record.write(folder)
-    except OSError as error:
-        log.warning("%s", error)
     weights = record.weights != "none" and status == "finished"
     if not uploader.close(patience=WEIGHTS_PATIENCE if weights else PATIENCE):
         where = f"output={folder}"

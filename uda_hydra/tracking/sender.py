@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import logging
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from uda_hydra.errors import first_line
 from uda_hydra.files import locked, mask, printable, read_json, write_json
 from uda_hydra.tracking import metric_log, mlflow_store
 from uda_hydra.tracking.record import RECORD, STATUS, RunRecord
+
+log = logging.getLogger(__name__)
 
 NOTES = "mlflow.json"
 """File of the sender's notes: ids of run and experiment, and the files that were uploaded."""
@@ -41,6 +45,7 @@ class Sender:
     damaged = 0
     """Lines of the metric log that cannot be read; all others are sent."""
     _has_weights = False
+    _keeps_files = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -182,9 +187,26 @@ class Sender:
                 self._artifacts.log_artifact(
                     str(self.folder / name), None if folder == "." else folder
                 )
-        for name in known.keys() - found.keys():
-            self._artifacts.delete_artifacts(name)
-        self._note(files=found)
+        # First: a file that cannot be deleted must not have the others sent again.
+        self._note(files=known | found)
+        left = self._delete(known.keys() - found.keys())
+        self._note(files=found | {name: known[name] for name in left})
+
+    def _delete(self, names: Iterable[str]) -> list[str]:
+        """Delete files that are gone here; returns those that MLflow keeps, which is told once.
+
+        Several kinds of stores cannot delete; another may be able to the next time.
+        """
+        left = []
+        for name in names:
+            try:
+                self._artifacts.delete_artifacts(name)
+            except Exception as error:  # of the store's own client, or NotImplementedError
+                if not self._keeps_files:
+                    log.warning("MLflow keeps %s, which is gone here: %s", name, reason(error))
+                self._keeps_files = True
+                left.append(name)
+        return left
 
     def _send_weights(self, record: RunRecord) -> None:
         if record.weights == "none" or record.status != "finished" or self._has_weights:

@@ -207,3 +207,8 @@ def test_axes_are_logarithmic_where_values_span_much_or_were_drawn_so():
     for values, name in scale.items():
         made = curve({value: [40.0] for value in values}, reference=values[1])
         assert StudyAnalysis(made).points.scale(KEY) == name, values
+    # Without a reference the values that were tried decide alone.
+    for values in ((0.1, 0.2, 0.3), ()):
+        trials = [trial(number, {KEY: value}, 0, 0.4) for number, value in enumerate(values)]
+        made = study(trials, reference={}, space={KEY: "choice(0.1,0.2,0.3)"})
+        assert StudyAnalysis(made).points.scale(KEY) == "linear", values

@@ -156,12 +156,13 @@ class StudyPoints:
         return {key: self._scale(key) for key in self.keys}
 
     def _scale(self, key: str) -> str:
-        values = [*self.tried(key), self.study.reference.get(key, 0)]
+        reference = self.study.reference
+        values = [*self.tried(key), *([reference[key]] if key in reference else [])]
         if not all(is_number(v) for v in values):
             return "category"
-        sizes = [float(v) for v in [*self.tried(key), self.study.reference.get(key, 1)]]
+        sizes = [float(v) for v in values]
         positive = [size for size in sizes if size > 0]
-        if min(sizes) < 0 or not positive:
+        if not positive or min(sizes) < 0:
             return "linear"
         space = self.study.space.get(key, "")
         wide = max(positive) > WIDE * min(positive) or re.search(r"\blog(space)?\b", space)

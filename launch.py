@@ -9,9 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from uda_hydra.catalogue import help_text
 from uda_hydra.errors import Unfinished, reported
-from uda_hydra.schema import register
+from uda_hydra.schema import help_text, register
 from uda_hydra.studies.plugin import print_space
 from uda_hydra.terminal import labelled, outlast_terminal, written_to
 

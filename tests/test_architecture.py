@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 PACKAGE = Path(__file__).parents[1] / "uda_hydra"
 
@@ -49,14 +48,16 @@ HEAVY = {
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
+@cache
 def imports(path):
     """Dotted names of all modules that a file imports."""
+    found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
 
 
 def part(path):
@@ -68,39 +69,46 @@ def level(name):
     return next(i for i, names in enumerate(LAYERS) if name in names)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_downwards(path):
-    here = part(path)
-    if here == "__init__":
-        return
-    inside = [name.split(".") for name in imports(path) if name.startswith("uda_hydra.")]
-    for name in inside:
-        other = name[1]
-        # The contract of a method is below the engine, the methods themselves are not.
-        if name[1:3] == ["methods", "base"] or other == here or (PACKAGE / f"{other}.py") == path:
-            continue
-        assert level(here) < level(other), f"{here} imports {'.'.join(name)}"
+def test_imports_point_downwards():
+    faults = []
+    for path in MODULES:
+        here = part(path)
+        inside = [n.split(".") for n in imports(path) if n.startswith("uda_hydra.")]
+        for name in inside if here != "__init__" else ():
+            other = name[1]
+            # The contract of a method is below the engine, the methods themselves are not.
+            contract = name[1:3] == ["methods", "base"]
+            if contract or other == here or (PACKAGE / f"{other}.py") == path:
+                continue
+            if level(here) >= level(other):
+                faults.append(f"{path.relative_to(PACKAGE)} imports {'.'.join(name)}")
+    assert not faults
 
 
-@pytest.mark.parametrize(
-    "path", sorted((PACKAGE / "methods").glob("[!_]*.py")), ids=lambda p: p.stem
-)
-def test_no_method_imports_another(path):
-    others = {p.stem for p in (PACKAGE / "methods").glob("[!_]*.py")} - {"base", path.stem}
-    for name in imports(path):
-        parts = name.split(".")
-        assert not (parts[:2] == ["uda_hydra", "methods"] and parts[2:3] and parts[2] in others)
+def test_no_method_imports_another():
+    methods = {path.stem: path for path in (PACKAGE / "methods").glob("[!_]*.py")}
+    faults = []
+    for stem, path in methods.items():
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[:2] == ["uda_hydra", "methods"] and {*parts[2:3]} & {*methods} - {
+                "base",
+                stem,
+            }:
+                faults.append(f"{stem} imports {name}")
+    assert not faults
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_heavy_packages_stay_where_they_belong(path):
-    for name in imports(path):
-        package = name.split(".")[0]
-        if package in HEAVY:
-            assert part(path) in HEAVY[package], f"{path.name} imports {package}"
+def test_heavy_packages_stay_where_they_belong():
+    faults = [
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in MODULES
+        for name in imports(path)
+        if part(path) not in HEAVY.get(name.split(".")[0], {part(path)})
+    ]
+    assert not faults
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_files_stay_readable(path):
-    lines = path.read_text().splitlines()
-    assert len(lines) <= 300
+def test_files_stay_readable():
+    lines = {str(path.relative_to(PACKAGE)): path.read_text().count("\n") for path in MODULES}
+    assert not {name: count for name, count in lines.items() if count > 300}

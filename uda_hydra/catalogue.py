@@ -6,8 +6,6 @@ import re
 import textwrap
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 ROOT = Path(__file__).parents[1]
 CONF, SWEEPS = ROOT / "conf", ROOT / "sweeps"
 WIDTH = 79
@@ -40,11 +38,6 @@ def first_sentence(path: Path) -> str:
         if command:
             break
     return re.split(r"(?<=[.?])\s", " ".join(filter(None, words)))[0]
-
-
-def help_text() -> str:
-    """What ``--help`` prints. Hydra takes many seconds for it: it lists every group, and twice."""
-    return OmegaConf.load(CONF / "hydra/help/launch.yaml").template
 
 
 def describe_groups() -> str:

@@ -8,10 +8,15 @@ import omegaconf
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from uda_hydra.catalogue import SWEEPS, describe_groups
+from uda_hydra.catalogue import CONF, SWEEPS, describe_groups
 from uda_hydra.runs.schema import RunSchema
 from uda_hydra.runs.stages import folder_of
 from uda_hydra.studies.plugin import register_sweeper
+
+
+def help_text() -> str:
+    """What ``--help`` prints. Hydra takes many seconds for it: it lists every group, and twice."""
+    return OmegaConf.load(CONF / "hydra/help/launch.yaml").template
 
 
 @cache

@@ -1,13 +1,15 @@
-"""A misspelt choice or key ends in one line with the nearest names of its level."""
+"""A mistake on the command line ends in one line, with the nearest names of its level."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import composed
 from uda_hydra.errors import explain
+from uda_hydra.runs.checks import check_training
 
 
 @pytest.mark.parametrize(
@@ -41,10 +43,43 @@ from uda_hydra.errors import explain
     ],
 )
 def test_a_mistake_is_one_line_with_the_nearest_name(monkeypatch, mistake, message):
+    assert message in explained(monkeypatch, mistake)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        ("optimzer.lr=1", ("optimzer.lr", "optimizer.lr")),
+        ("method.temprature=1", ("method.temprature", "method.temperature")),
+        ("loss.lambda_contarst=1", ("loss.lambda_contarst", "loss.lambda_contrast")),
+        ("+loss.lambda_entropy=1", ("loss.lambda_entropy", "loss.lambda_contrast")),
+        ("+method.foo=1", ("method.foo",)),
+        ("method.temperature=-1.0", ("method.temperature", "-1")),
+        ("method.temperature=hot", ("method.temperature", "hot")),
+        ("optimizer.lr=0", ("optimizer.lr", "positive")),
+        ("trainer.device=cuda:77", ("trainer.device", "cuda:77")),
+        ("trainer.precision=fp8", ("trainer.precision", "bf16")),
+        ("dataset.target.size=[0,4]", ("dataset.target.size", "[0, 4]")),
+        ("method._target_=os.system", ("method._target_", "os.system")),
+        ("model._target_=torch.load", ("model._target_", "torch.load")),
+        ("stage.source.seed=1", ("+stage.source.seed",)),
+        ("dataset.root=~/d", ("quotes", f"dataset.root='{Path.home()}/d'")),
+        ("dataset.root=/mnt/données", ("quotes", "dataset.root='/mnt/données'")),
+        ("loss.lambda_seg=nan", ("loss.lambda_seg", "finite")),
+        ("objective=miou/lats", ("objective", "miou/last")),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_key_and_remedy(monkeypatch, mistake, words):
+    text = explained(monkeypatch, mistake)
+    assert not [word for word in words if word not in text]
+
+
+def explained(monkeypatch, mistake):
+    """What is said about a command line whose config cannot be trained."""
     monkeypatch.setattr(sys, "argv", ["launch.py", mistake])
     with pytest.raises(Exception) as caught:
-        composed(mistake)
+        check_training(composed(mistake))
     text = explain(caught.value)
     assert text is not None
-    assert message in text
     assert "\n" not in text
+    return text

@@ -46,39 +46,19 @@ def launch(folder, *overrides, cold=False, script=ROOT / "launch.py"):
 
 MISTAKES = {
     "trainer.stps=3": ["trainer.stps", "trainer.steps"],
-    "optimzer.lr=1": ["optimzer.lr", "optimizer.lr"],
-    "method.temprature=1": ["method.temprature", "method.temperature"],
-    "loss.lambda_contarst=1": ["loss.lambda_contarst", "loss.lambda_contrast"],
-    "+loss.lambda_entropy=1": ["loss.lambda_entropy", "loss.lambda_contrast"],
-    "+method.foo=1": ["method.foo"],
-    "method=cacoo": ["cacoo", "caco"],
     "dataset=gta": ["gta", "gta2city"],
     "task=trian": ["trian", "train"],
-    "trainer.steps=many": ["trainer.steps", "many"],
     "trainer.steps=-1": ["trainer.steps", "-1"],
-    "method.temperature=-1": ["method.temperature", "-1"],
-    "method.temperature=hot": ["method.temperature", "hot"],
     "method.source_keys=pupil": ["method.source_keys", "student"],
-    "optimizer.lr=0": ["optimizer.lr", "positive"],
-    "trainer.device=cuda:77": ["trainer.device", "cuda:77"],
-    "trainer.precision=fp8": ["trainer.precision", "bf16"],
     "init=nowhere.pth": ["init", "nowhere.pth"],
-    "dataset.source.root=nowhere": ["nowhere", "dataset.source.root", "images"],
-    "dataset.height=3": ["dataset.height", "64"],
-    "dataset.target.size=[0,4]": ["dataset.target.size", "[0, 4]"],
-    "method._target_=os.system": ["method._target_", "os.system"],
-    "model._target_=torch.load": ["model._target_", "torch.load"],
-    "+stage.sorce.seed=1": ["sorce", "source"],
-    "stage.source.seed=1": ["+stage.source.seed"],
+    "dataset.source.root=nowhere": ["dataset.source: ", "nowhere", "Set its root", "images"],
     "init=epoch=3.ckpt": ["quotes", "init='epoch=3.ckpt'"],
-    "dataset.root=~/d": ["quotes", f"dataset.root='{Path.home()}/d'"],
-    "dataset.root=/mnt/données": ["quotes", "dataset.root='/mnt/données'"],
     "task=report": ["task=report needs the study", "sweep=..."],
-    "loss.lambda_seg=nan": ["loss.lambda_seg", "finite"],
-    "objective=miou/lats": ["objective", "miou/last"],
-    "tracking.uri=file:./x": ["tracking.uri", "sqlite:///outputs/mlflow.db"],
+    "dataset.height=3": ["dataset.height", "64"],
     "tracking.weights=lats": ["tracking.weights", "last, best, none"],
+    "tracking.uri=file:./x": ["tracking.uri", "sqlite:///outputs/mlflow.db"],
 }
+"""One of each kind that is found in another place; tests/test_errors.py has the others."""
 
 
 @pytest.fixture(scope="module")

@@ -147,6 +147,15 @@ def make_trainer(streets, tmp_path):
     return make
 
 
+@pytest.fixture(scope="session")
+def untrained(streets, tmp_path_factory):
+    """A trainer of source-only before its first step, whose checkpoint is saved; only read it."""
+    config = composed(*SMALL, f"dataset.root={streets}", "method=source_only")
+    trainer = build.trainer(config, build.pair(config), tmp_path_factory.mktemp("untrained"), [])
+    trainer.save()
+    return trainer
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     """Small tensors: threads cost more than they bring, and the tests run side by side."""

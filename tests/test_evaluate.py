@@ -18,11 +18,9 @@ from uda_hydra.runs.checks import check_training
 
 
 @pytest.fixture
-def weights(make_trainer):
+def weights(untrained):
     """An untrained network's checkpoint."""
-    trainer = make_trainer("method=source_only")
-    trainer.save()
-    return trainer.checkpoints.last
+    return untrained.checkpoints.last
 
 
 @pytest.fixture

@@ -21,19 +21,17 @@ from uda_hydra.tasks.predict import find_images, name_outputs
 
 
 @pytest.fixture
-def predict(make_trainer, streets, tmp_path):
+def predict(untrained, streets, tmp_path):
     """Predicts the images of ``tmp_path / "images"``; the folder of the results."""
-    trainer = make_trainer("method=source_only")
-    trainer.save()
     (tmp_path / "images").mkdir()
 
     def task(*overrides: str) -> Path:
-        given = [f"dataset.root={streets}", "task=predict", f"init={trainer.checkpoints.last}"]
+        given = [f"dataset.root={streets}", "task=predict", f"init={untrained.checkpoints.last}"]
         given += [f"input={tmp_path / 'images'}", f"output={tmp_path / 'drawn'}", *overrides]
         tasks.run(composed(*SMALL, *given), given)
         return tmp_path / "drawn"
 
-    task.pair, task.weights = trainer.pair, trainer.checkpoints.last
+    task.pair, task.weights = untrained.pair, untrained.checkpoints.last
     return task
 
 

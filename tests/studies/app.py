@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from uda_hydra.errors import UserError, reported
 from uda_hydra.schema import register
+from uda_hydra.studies.report import plot_style
 from uda_hydra.terminal import outlast_terminal
 
 FAILING, EMPTY = 13.0, 14.0
@@ -37,5 +38,7 @@ def main(config: DictConfig) -> float | list[float]:
 if __name__ == "__main__":
     outlast_terminal()
     register()
+    # Nobody looks at the figures.
+    plot_style.DPI = 40
     with reported():
         main()

@@ -9,12 +9,11 @@ import pytest
 
 from tests.studies.made import KEY, curve, study, trial
 from tests.studies.report.test_findings import CLEAR
-from tests.studies.report.test_many_keys import grid, scores, two_curves
+from tests.studies.report.test_many_keys import grid, two_curves
 from tests.studies.report.test_outputs import CLASSES, full
 from uda_hydra.studies.report import class_heatmap, plot_1d, plot_nd, plot_tradeoffs
 from uda_hydra.studies.report.analyse import StudyAnalysis
 from uda_hydra.studies.report.plot_style import png, tidy
-from uda_hydra.studies.report.write import write
 
 
 def test_curve_draws_means_band_trials_and_the_reference():
@@ -125,11 +124,6 @@ def test_heat_map_has_every_class_both_means_and_the_change():
     change = np.asarray(right.images[0].get_array())
     assert change[0] == pytest.approx([1000 * (value - 0.001) for value in CLEAR])
     assert (change[:, 1] == 0).all()
-
-
-def test_label_free_scores_are_drawn(tmp_path):
-    made = curve({value: [40.0, 41.0] for value in (0.0005, 0.001, 0.002, 0.004)}, results=scores)
-    assert "label_free.png" in [path.name for path in write(made, tmp_path).figures]
 
 
 def many_classes(count):

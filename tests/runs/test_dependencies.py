@@ -49,6 +49,9 @@ def toys(monkeypatch):
         method = {"_target_": target, "name": name, **values}
         node = {"defaults": [{"override /loss": "source_only"}], "method": method}
         ConfigStore.instance().store(group="method", name=name, node=node, package="_global_")
+    yield
+    for name in nodes:
+        del ConfigStore.instance().repo["method"][f"{name}.yaml"]
 
 
 @pytest.fixture(scope="session")

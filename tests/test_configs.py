@@ -95,10 +95,8 @@ def test_loss_keys_and_terms_agree_and_the_signature_is_the_schema(method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in NETWORKS])
 def test_every_method_trains_logits_that_are_finer_than_the_features(make_trainer, method):
-    if method in NETWORKS:
-        return
     trainer = make_trainer(f"method={method}", "model=lite0", "init=null", "trainer.steps=1")
     trainer.prepare()
     trainer.fit(Run("one", trainer.folder, steps=1, start=0, config={}))

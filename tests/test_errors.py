@@ -54,6 +54,7 @@ def test_a_mistake_is_one_line_with_the_nearest_name(monkeypatch, mistake, messa
         ("loss.lambda_contarst=1", ("loss.lambda_contarst", "loss.lambda_contrast")),
         ("+loss.lambda_entropy=1", ("loss.lambda_entropy", "loss.lambda_contrast")),
         ("+method.foo=1", ("method.foo",)),
+        ("trainer.steps=-1", ("trainer.steps", "-1")),
         ("method.temperature=-1.0", ("method.temperature", "-1")),
         ("method.temperature=hot", ("method.temperature", "hot")),
         ("optimizer.lr=0", ("optimizer.lr", "positive")),
@@ -67,6 +68,7 @@ def test_a_mistake_is_one_line_with_the_nearest_name(monkeypatch, mistake, messa
         ("dataset.root=/mnt/données", ("quotes", "dataset.root='/mnt/données'")),
         ("loss.lambda_seg=nan", ("loss.lambda_seg", "finite")),
         ("objective=miou/lats", ("objective", "miou/last")),
+        ("tracking.uri=file:./x", ("tracking.uri", "sqlite:///outputs/mlflow.db")),
     ],
 )
 def test_a_mistake_is_one_line_that_names_key_and_remedy(monkeypatch, mistake, words):

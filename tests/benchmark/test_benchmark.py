@@ -106,6 +106,8 @@ def test_it_runs_without_hydra_omegaconf_mlflow_and_optuna(bare_run):
         "start-up: building": "",
         "start-up: first step": "",
     }
+    meanings = [row["meaning"] for row in written["rows"] if "centre" in row["name"]]
+    assert meanings == ["plain / ours"] * 3 + ["ours / plain"]
     assert {"machine", "versions", "setting"} <= written["facts"].keys()
     logging = next(row for row in written["rows"] if row["name"] == "logging")
     assert logging["note"].endswith("no MLflow, kept on disk")
@@ -116,6 +118,7 @@ def test_every_row_has_a_time_and_the_ratio_of_its_medians(bare_run):
     for row in written["rows"]:
         assert row["ours"] > 0 and row["repetitions"] == 2
         if row["plain"] is not None:
+            assert row["plain"] > 0
             above, below = row["plain"], row["ours"]
             if row["meaning"] == "ours / plain":
                 above, below = below, above

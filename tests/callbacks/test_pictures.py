@@ -166,12 +166,15 @@ def test_a_confusion_matrix_is_in_percent_of_the_truth():
 
 
 def test_the_last_twelve_panels_are_kept(tmp_path):
-    pictures = start(tmp_path)
-    for step in range(10, 150, 10):
+    pictures = start(tmp_path, 120)
+    (tmp_path / "pictures").mkdir()
+    for step in range(10, 130, 10):
+        (tmp_path / f"pictures/panel_{step:07d}.png").touch()
+    for step in (130, 140):
         pictures.on_evaluate(evaluation(step))
     wanted = [f"panel_{step:07d}.png" for step in range(30, 150, 10)]
     assert names(tmp_path) == ["confusion.png", *wanted]
-    with Image.open(tmp_path / "pictures" / wanted[0]) as picture:
+    with Image.open(tmp_path / "pictures" / wanted[-1]) as picture:
         assert picture.format == "PNG"
 
 

@@ -57,7 +57,12 @@ def sixteen(value, seed):
 def full():
     return curve(
         CLEAR,
-        results=lambda value, seed: {**sixteen(value, seed), "entropy/target": 0.4 - value},
+        results=lambda value, seed: {
+            **sixteen(value, seed),
+            "entropy/target": 0.4 - value,
+            "snd/target": 2.0 - value,
+            "miou/source_val": 0.6 + value,
+        },
         extra=[lambda n: trial(n, {KEY: 0.001}, 9, 0.0, state="failed", note="a <b> & c")],
         question='Does <script>alert("x")</script> matter?',
     )

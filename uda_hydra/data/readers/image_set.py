@@ -62,7 +62,8 @@ class Layout:
             return path
         raise FileNotFoundError(
             f"{self.name} is not there: {path} is not a folder.\n"
-            f"Set its root to the folder that holds\n{self.tree}\nDownload: {self.download}"
+            "Set its root (dataset.source.root or dataset.target.root) to the folder that holds\n"
+            f"{self.tree}\nDownload: {self.download}"
         )
 
     def choose(self, split: str | list[str], splits: tuple[str, ...]) -> list[str]:

@@ -50,7 +50,12 @@ MISTAKES = {
     "task=trian": ["trian", "train"],
     "method.source_keys=pupil": ["method.source_keys", "student"],
     "init=nowhere.pth": ["init", "nowhere.pth"],
-    "dataset.source.root=nowhere": ["dataset.source: ", "nowhere", "Set its root", "images"],
+    "dataset.source.root=nowhere": [
+        "dataset.source: ",
+        "nowhere",
+        "Set its root (dataset.source.root ",
+        "images",
+    ],
     "init=epoch=3.ckpt": ["quotes", "init='epoch=3.ckpt'"],
     "task=report": ["task=report needs the study", "sweep=..."],
     "dataset.height=3": ["dataset.height", "64"],

@@ -26,9 +26,9 @@ from uda_hydra.engine.scores import Scores
 from uda_hydra.errors import UserError, first_line
 from uda_hydra.studies import liveness
 from uda_hydra.studies.load import load_study, read_study
-from uda_hydra.studies.pruning import Pruning
+from uda_hydra.studies.pruning import Pruned, Pruning
 from uda_hydra.studies.storage import url_of
-from uda_hydra.studies.sweeper import TAKEN_OVER, _record
+from uda_hydra.studies.sweeper import TAKEN_OVER, Outcome, _record
 
 ADV = "loss.lambda_adv"
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -153,6 +153,15 @@ def test_a_sign_of_life_reaches_the_others_and_a_trial_taken_over_is_lost(
         returned = JobReturn(status=status, _return_value=value)
         assert _record(spec, queue, job, returned) == TAKEN_OVER
     assert not [*tmp_path.rglob("error.txt")]
+
+
+def test_a_pruned_trial_is_no_interruption_and_does_not_stop_the_sweep(opened, tmp_path):
+    queue = opened()
+    (job,) = queue.take(1)
+    spec = spec_of(f"{ADV}=0.1,0.2", "method=advent", f"output='{tmp_path}'")
+    returned = JobReturn(status=JobStatus.FAILED, _return_value=Pruned("pruned after step 4"))
+    assert _record(spec, queue, job, returned) == Outcome("pruned", "pruned after step 4")
+    assert queue.trials()[job.number].state == TrialState.PRUNED
 
 
 def test_a_failure_is_final_unless_it_is_to_be_tried_again_and_then_once(opened):

@@ -209,10 +209,10 @@ def _record(spec: StudySpec, queue: TrialQueue, job: Job, returned: JobReturn) -
             return Outcome("complete", shown_values(spec, values)) if ours else TAKEN_OVER
         value = UserError(f"{missing[0]} of the result is not a finite number")
     note = mask(printable(first_line(value)))
-    if isinstance(value, Stopped):
+    pruned = isinstance(value, Pruned)
+    if isinstance(value, Stopped) and not pruned:
         queue.interrupt(job, f"interrupted: {note}")
         return Outcome("interrupted", note, stopped=value)
-    pruned = isinstance(value, Pruned)
     if not queue.record(job, TrialState.PRUNED if pruned else TrialState.FAIL, None, note):
         return TAKEN_OVER
     if pruned:

@@ -66,7 +66,7 @@ def run(setting: Setting, name: str, part: int, *overrides: str, total: int) -> 
         check=False,
     )
     if done.returncode != 0:
-        raise Disagreement(f"{name} failed: {done.stderr.strip().splitlines()[-1:]}")
+        raise Disagreement(f"{name} failed: {done.stderr.strip().rpartition(chr(10))[2]}")
     starts = [float(line) for line in times.read_text().splitlines()]
     if len(starts) != part:
         raise Disagreement(f"{name} ran {len(starts)} of {part} trials")

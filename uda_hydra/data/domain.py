@@ -69,8 +69,10 @@ class Domain:
         """
         try:
             found = self.reader(label_space=label_space, labelled=labelled, **self.options)
-        except (FileNotFoundError, ValueError) as error:
-            raise type(error)(f"{self.key}: {error}") from error
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{self.key}: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{self.key}: {error}") from error
         if labelled and not found.shown:
             raise ValueError(
                 f"dataset.classes: {found.name} ({self.key}) has no class of {label_space.name}; "

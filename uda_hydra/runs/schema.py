@@ -48,7 +48,7 @@ class RunSchema:
     tracking: TrackingSettings = field(metadata=NEUTRAL)
     callbacks: Any = field(metadata=NEUTRAL)
     stages: dict[str, list[str]] = field(metadata=NEUTRAL)
-    stage: dict[str, Any] = field(metadata=NEUTRAL)
+    stage: dict[str, Any] | None = field(metadata=NEUTRAL)
     folders: dict[str, str] | None = field(metadata=NEUTRAL)
     start: StartSettings = field(metadata=NEUTRAL)
     trial: TrialSettings = field(metadata=NEUTRAL)

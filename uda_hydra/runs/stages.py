@@ -63,8 +63,8 @@ def plan(config: DictConfig, overrides: list[str]) -> list[Stage]:
     general = [o for o in user if o not in addressed]
     lists = _lists(config)
     _check_addresses(addressed, lists)
-    usual = OmegaConf.to_container(config.stage, resolve=False)
-    output = config.output or _usual_output(config, lists, addressed)
+    usual = OmegaConf.to_container(config.stage, resolve=False) if config.stage else {}
+    output = config.output or _usual_output(config, lists, usual, addressed)
     stages: list[Stage] = []
     for name, own in lists.items():
         last = len(stages) == len(lists) - 1
@@ -91,11 +91,14 @@ def _lists(config: DictConfig) -> dict[str, list[str]]:
 
 
 def _usual_output(
-    config: DictConfig, lists: dict[str, list[str]], addressed: list[Override]
+    config: DictConfig,
+    lists: dict[str, list[str]],
+    usual: dict[str, Any],
+    addressed: list[Override],
 ) -> str:
     """The run's folder where none is given: what it is in words, and a digest of all of it."""
-    recipe = [identity(config), lists, OmegaConf.to_container(config.stage, resolve=False)]
-    recipe += [[override.input_line for override in addressed], config.start.seed]
+    recipe = [identity(config), lists, usual, [override.input_line for override in addressed]]
+    recipe.append(config.start.seed)
     words = f"{config.method.name}-{config.dataset.name}-seed{config.seed}".replace("/", "-")
     return f"outputs/runs/{words}-{digest_of(recipe)}"
 

@@ -195,13 +195,17 @@ class Sender:
     def _delete(self, names: Iterable[str]) -> list[str]:
         """Delete files that are gone here; returns those that MLflow keeps, which is told once.
 
-        Several kinds of stores cannot delete; another may be able to the next time.
+        Several kinds of stores cannot delete, and say so by either error; others, such as those of
+        the network, end this attempt to send like any other. What is left is tried again.
         """
+        # Late: MLflow takes seconds to import.
+        from mlflow.exceptions import MlflowException
+
         left = []
         for name in names:
             try:
                 self._artifacts.delete_artifacts(name)
-            except Exception as error:  # of the store's own client, or NotImplementedError
+            except (MlflowException, NotImplementedError) as error:
                 if not self._keeps_files:
                     log.warning("MLflow keeps %s, which is gone here: %s", name, reason(error))
                 self._keeps_files = True

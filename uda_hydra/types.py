@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, Integer, UInt8
+from jaxtyping import Float, Int, Integer, Real
 from torch import Tensor, nn
 
 IGNORE = 255
@@ -171,7 +171,7 @@ def shrink_label(label: Integer[Tensor, "b h w"], size: tuple[int, int]) -> Int[
 
 
 class Normalization(NamedTuple):
-    """How uint8 RGB becomes a network's input: channel order, then (x * scale - mean) / std.
+    """How RGB of 0 to 255 becomes a network's input: channel order, then (x * scale - mean) / std.
 
     ``mean`` and ``std`` are in the order of ``channels`` ("rgb" or "bgr"), after scaling.
     """
@@ -181,7 +181,7 @@ class Normalization(NamedTuple):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
-    def __call__(self, image: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    def __call__(self, image: Real[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """Float32 on the image's own device."""
         planes = image.float().unbind(1)
         planes = planes[::-1] if self.channels == "bgr" else planes

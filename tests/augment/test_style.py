@@ -99,6 +99,17 @@ def test_the_restyled_image_has_the_mean_of_the_style(transfer):
     assert Restyle(**options, probability=0.0).restyle(image, [style], Random(0)) is image
 
 
+def test_fda_trains_on_what_it_makes_neither_clipped_nor_rounded():
+    """A dark style takes half of the pixels below 0, where the release's training leaves them."""
+    image = torch.randint(0, 256, (3, 16, 24), generator=torch.Generator().manual_seed(0)).byte()
+    style = torch.full((3, 16, 24), 20, dtype=torch.uint8)
+    vary = Restyle(transfer="fda", beta=0.05, window="symmetric", **WHOLE, probability=1.0)
+    seen = vary.restyle(image, [style], Random(0))
+    mixed = swap_amplitudes(image.permute(1, 2, 0).numpy(), np.full((16, 24, 3), 20), beta=0.05)
+    assert seen.min() < -50
+    np.testing.assert_allclose(seen.permute(1, 2, 0), mixed, atol=1e-4)
+
+
 def test_a_constant_picture_takes_the_mean_colour_of_another():
     colours = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(0))
     seen = recolour(torch.zeros(3, 4, 4), colours)

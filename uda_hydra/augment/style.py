@@ -37,8 +37,11 @@ class Restyling(Protocol):
         image: UInt8[Tensor, "3 h w"],
         styles: Sequence[UInt8[Tensor, "3 _ _"]],
         random: Random,
-    ) -> UInt8[Tensor, "3 h w"]:
-        """The image in the style of others, of any size."""
+    ) -> Real[Tensor, "3 h w"]:
+        """The image in the style of others, of any size: grey levels of 0 to 255.
+
+        uint8, or float32 that may also lie outside of them.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +77,8 @@ class Restyle(RandomView):
         image: UInt8[Tensor, "3 h w"],
         styles: Sequence[UInt8[Tensor, "3 _ _"]],
         random: Random,
-    ) -> UInt8[Tensor, "3 h w"]:
-        """The image in the style of the first of ``styles``, clipped and rounded to 8 bits."""
+    ) -> Real[Tensor, "3 h w"]:
+        """The image in the style of the first of ``styles``: of FDA float32, and not clipped."""
         if random.random() >= self.probability:
             return image
         content, style = (one.permute(1, 2, 0).numpy() for one in (image, styles[0]))
@@ -84,8 +87,7 @@ class Restyle(RandomView):
         else:
             height, width = content.shape[:2]
             style = cv2.resize(style, (width, height), interpolation=cv2.INTER_AREA)
-            mixed = swap_amplitudes(content, style, beta=self.beta, window=self.window)
-            changed = mixed.clip(0, 255).round().astype(np.uint8)
+            changed = swap_amplitudes(content, style, beta=self.beta, window=self.window)
         return torch.from_numpy(changed).permute(2, 0, 1).contiguous()
 
 

@@ -94,7 +94,7 @@ class TrainingSet(NamedTuple):
 
 
 class Steps(Dataset):
-    """Item ``step`` is that step's whole batch of both domains, as uint8.
+    """Item ``step`` is that step's whole batch of both domains, as uint8 (restyled: float32).
 
     A view is a function of (seed, domain, step, place in the batch) alone.
     """
@@ -126,11 +126,13 @@ class Steps(Dataset):
         return source, target
 
     def _restyled(self, images: Tensor, styles: Tensor, step: int) -> Tensor:
-        """Each source image in the style of the target image at its place."""
+        """Each source image in the style of the target image at its place, as float32."""
         pairs = zip(images, styles, strict=True)
         return torch.stack(
             [
-                self.augmentation.restyle(image, [style], self._random("style", step, place))
+                self.augmentation.restyle(
+                    image, [style], self._random("style", step, place)
+                ).float()
                 for place, (image, style) in enumerate(pairs)
             ]
         )

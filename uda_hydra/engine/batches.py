@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from uda_hydra.types import Normalization, Source, Target
@@ -14,7 +14,7 @@ Batch = tuple[Source, Target]
 
 
 class DeviceBatches:
-    """Brings uint8 batches to ``device``: images normalised, labels as int64, in ``layout``."""
+    """Brings batches of grey levels to ``device``: images normalised, labels as int64, in ``layout``."""
 
     def __init__(
         self, normalization: Normalization, device: torch.device, layout: torch.memory_format
@@ -45,7 +45,7 @@ class DeviceBatches:
             plain=None if target.plain is None else self._target(target.plain),
         )
 
-    def images(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    def images(self, images: Real[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """The network's input."""
         images = self.normalization(images.to(self.device, non_blocking=True))
         return images.contiguous(memory_format=self.layout)

@@ -9,7 +9,7 @@ from random import Random
 
 import cv2
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Real, UInt8
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -109,9 +109,11 @@ def _read(path: Path) -> UInt8[Tensor, "3 h w"]:
     return torch.from_numpy(read_rgb(path)).permute(2, 0, 1)
 
 
-def _write(path: Path, image: UInt8[Tensor, "3 h w"]) -> None:
-    """As a PNG, or in the format that the name asks for, with the least loss it has."""
-    pixels = image.flip(0).permute(1, 2, 0).contiguous().numpy()
+def _write(path: Path, image: Real[Tensor, "3 h w"]) -> None:
+    """Clipped and rounded to 8 bits, as a PNG, or in the format that the name asks for, with the least loss it has."""
+    pixels = (
+        image.float().clamp(0, 255).round().byte().flip(0).permute(1, 2, 0).contiguous().numpy()
+    )
     jpeg = path.suffix.lower() in (".jpg", ".jpeg")
     best = [cv2.IMWRITE_JPEG_QUALITY, 100] if jpeg else []
     data = cv2.imencode(path.suffix, pixels, best)[1].tobytes()

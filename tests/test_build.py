@@ -177,3 +177,23 @@ def test_what_is_missing_is_named_before_anything_is_built(method, key):
     value = "[nowhere]" if key == "teachers" else "nowhere"
     with pytest.raises(UserError, match=rf"method\.{key}=nowhere: there is no such (file|folder)"):
         check_training(composed(f"method={method}", f"method.{key}={value}"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "fits"),
+    [
+        (["method=daformer"], "augmentation.crop=[96,48]"),
+        (["augmentation=random_crop"], "augmentation.scale_range=[2.0,11.0]"),
+        (["augmentation=mined_crop"], "augmentation.crop=[64,32]"),
+        (["method=proda/denoise", "method.prototypes=x"], "augmentation.width=1200"),
+    ],
+)
+def test_a_crop_that_no_image_fills_is_refused(lines, fits):
+    sizes = ["dataset.source.size=[128,64]", "dataset.target.size=[96,48]"]
+    crop = ["augmentation.crop=[1024,512]"]
+    with pytest.raises(UserError, match=r"augmentation\.crop=\[1024, 512\] is larger than what it"):
+        check_training(composed(*SMALL, *lines, *sizes, *crop))
+    try:
+        check_training(composed(*SMALL, *lines, *sizes, *crop, fits))
+    except UserError as error:
+        assert "crop" not in str(error)

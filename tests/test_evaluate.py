@@ -180,6 +180,11 @@ def test_a_scan_counts_the_source_and_goes_on(streets, tmp_path, capsys, monkeyp
     assert "6/6" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"dataset\.oracle"):
         tasks.run(composed(*SMALL, *values, "task=scan", "dataset.oracle=true"), [])
+    absent = [name for name, n in zip(found.classes, found.pixels.sum(0), strict=True) if not n]
+    classes = [f"{{name: {name}, colour: [1, 0, 0]}}" for name in (absent[0], "guardrail")]
+    (tmp_path / "classes.yaml").write_text(f"classes: [{', '.join(classes)}]")
+    with pytest.raises(UserError, match=r"no label of GTA5 shows a class of dataset.classes=clas"):
+        tasks.run(composed(*SMALL, *values, "task=scan", "dataset.classes=classes.yaml"), [])
 
 
 def test_an_absent_auxiliary_head_is_told_before_a_training_begins():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -85,6 +86,23 @@ def test_ones_own_images_are_restyled_alone(stylize, tmp_path):
     tasks.run(composed(*given), given)
     made = {path.relative_to(folder) for path in folder.rglob("*.png")}
     assert made == {path.relative_to(source / "images") for path in source.rglob("images/*.png")}
+
+
+def test_linked_labels_and_hidden_styles(streets, tmp_path):
+    """A link among the files leads to the same from another folder; ._ files are no styles."""
+    source = tmp_path / "GTA5"
+    shutil.copytree(next(streets.glob("*/GTA5")), source)
+    label = next((source / "labels").iterdir())
+    label.rename(tmp_path / label.name)
+    label.symlink_to(f"../../{label.name}")
+    (tmp_path / "styles").mkdir()
+    shutil.copy(next((source / "images").iterdir()), tmp_path / "styles/a.png")
+    (tmp_path / "styles/._a.png").write_bytes(b"of macOS")
+    folder = tmp_path / "deep/er/styled"
+    given = ["task=stylize", f"output={folder}", f"input={tmp_path / 'styles'}"]
+    given += [f"dataset.root={streets}", f"dataset.source.root={source}"]
+    tasks.run(composed(*SMALL, *given), given)
+    assert (folder / "labels" / label.name).read_bytes() == label.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import torch
 
 from uda_hydra.augment.picture import from_pillow, to_pillow
 from uda_hydra.augment.policies import soften
-from uda_hydra.augment.training import RandomView, RatioCrop, WeakStrong
+from uda_hydra.augment.ratio import RatioCrop
+from uda_hydra.augment.training import RandomView, WeakStrong
 from uda_hydra.augment.view import is_varied, output_size, random_scale
 from uda_hydra.augment.warp import warp
 from uda_hydra.types import IGNORE, CutOut, Mirror
@@ -63,6 +64,11 @@ def test_a_common_crop_gives_both_domains_one_size(sample):
     assert torch.equal(seen.image, image[:, rows, columns])
     assert torch.equal(seen.label, label[rows, columns])
     assert crop.target(image[:, :10], (20, 10), Random(1)).image.shape == (3, 6, 8)
+
+
+def test_a_size_of_no_pixel_has_one(sample):
+    tiny = RandomView(mirror=0.0, blur=0.0, scale_range=[0.001, 0.002], scale_base=None)
+    assert tiny.source(*sample, (20, 12), Random(0)).image.shape == (3, 12, 20)
 
 
 @pytest.mark.parametrize("seed", range(8))

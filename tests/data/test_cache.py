@@ -1,7 +1,9 @@
+import os
 import pickle
 import shutil
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from uda_hydra.data import cache
 from uda_hydra.data.cache import CachedImages, fill
 from uda_hydra.data.labels import CITYSCAPES19, SYNTHIA13
 from uda_hydra.data.readers.cityscapes import cityscapes
+from uda_hydra.data.readers.folders import folders
 from uda_hydra.data.readers.gta5 import gta5
 from uda_hydra.data.samples import ResizedImages
 from uda_hydra.data.streams import load
@@ -127,6 +130,21 @@ def test_equal_names_in_two_splits_are_two_files(tmp_path, folder):
             cityscapes(tmp_path / "C", label_space=CITYSCAPES19, split=split), SMALLER
         )
         assert_same(filled(plain, folder), plain)
+
+
+def test_a_plus_in_a_name_is_no_folder(tmp_path, folder):
+    """Of one size and time, as files of a copied data set may be."""
+    for value, name in enumerate(("a/b", "a+b"), start=1):
+        path = tmp_path / f"own/{name}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full((8, 16, 3), value, np.uint8))
+        os.utime(path, (1, 1))
+    found = folders(label_space=CITYSCAPES19, labelled=False, images=tmp_path / "own")
+    plain = ResizedImages(found, (16, 8))
+    kept = CachedImages(plain, folder, labels=False)
+    assert [int(kept.image(i).max()) for i in range(2)] == [
+        int(plain.image(i).max()) for i in range(2)
+    ]
 
 
 def test_without_labels_no_label_is_kept_or_looked_at(tmp_path, folder):

@@ -152,8 +152,8 @@ def test_a_map_of_colours_for_an_index_png_and_the_other_way_round(one):
 @pytest.fixture
 def nested(tmp_path):
     """Files as they come: nested, of several endings, some hidden, some beside the point."""
-    for name in ("one.PNG", "x/two.jpg", "x/y/three.JPEG", "x/.hidden.png", "notes.txt"):
-        write_image(tmp_path / "images" / name) if name[-3:] != "txt" else None
+    for name in ("one.PNG", "x/two.jpg", "x/y/three.JPEG", "x/.hidden.png", ".saved/one.png"):
+        write_image(tmp_path / "images" / name)
     for name in ("one.png", "x/two.PNG", "x/y/three.png"):
         write_grey_label(tmp_path / "labels" / name, np.zeros(SIZE, np.uint8))
     (tmp_path / "images/notes.txt").touch()
@@ -180,6 +180,11 @@ def test_names_that_differ_by_a_rule(tmp_path):
     places = {"images": tmp_path / "all", "labels": tmp_path / "all"}
     found = folders(label_space=CITYSCAPES19, labelled=True, **places, **rule)
     assert [sample.key for sample in found.samples] == ["ulm/a", "ulm/b"]
+    list_file = tmp_path / "list.txt"
+    list_file.write_text("ulm/b_leftImg8bit\n")
+    rule["list_file"] = list_file
+    (listed,) = folders(label_space=CITYSCAPES19, labelled=True, **places, **rule).samples
+    assert listed.key == "ulm/b"
     with pytest.raises(ValueError, match=r"label_name must be .* with one \{\}"):
         folders(label_space=CITYSCAPES19, labelled=True, **places, label_name="gt")
 

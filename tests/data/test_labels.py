@@ -177,6 +177,8 @@ ROAD, SKY = "{name: road, colour: [1, 2, 3]", "{name: sky, colour: [4, 5, 6]"
         (f"classes: [{ROAD}, source: [true]}}, {SKY}}}]", "got True"),
         (f"classes: [{ROAD}, source: ['#12']}}, {SKY}}}]", "got '#12'"),
         (f"classes: [{ROAD}, source: [#804080]}}, {SKY}}}]", "colours need quotes"),
+        (f"classes: [{ROAD}, source: 1, source: 2}}, {SKY}}}]", "source is given twice, line 1"),
+        (f"classes: [{ROAD}}}, {SKY}, merges: [ridr]}}]", "'ridr'; did you mean rider"),
         (f"classes: [{ROAD}}}, {SKY}}}]\nsubsets: {{miou_x: [rode]}}", "unknown classes: rode"),
         (
             f"classes: [{ROAD}}}, {SKY}}}]\nsubsets: {{two: [road]}}",

@@ -268,6 +268,6 @@ def test_a_reader_is_one_file(tmp_path, monkeypatch):
         readers.check_options(reader, {"root": "data", "split": "train"}, "key")
     with pytest.raises(ValueError, match=r"key\.root is missing"):
         readers.check_options(reader, {}, "key")
-    for helper in ("toy", "city_split", "decode", None):
+    for helper in ("toy", "city_split", "decode", None, ["gta5"]):
         with pytest.raises(ValueError, match=r"dataset\.source\.layout=.* is not a known layout"):
             readers.find_reader(helper, "dataset.source.layout")

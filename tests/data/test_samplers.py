@@ -13,7 +13,7 @@ from layouts import cityscapes_folder, gta5_folder
 
 from tests.conftest import composed
 from uda_hydra import build
-from uda_hydra.augment.training import AS_THEY_ARE, WeakStrong
+from uda_hydra.augment.training import AS_THEY_ARE, Augmentation, WeakStrong
 from uda_hydra.augment.warp import warp
 from uda_hydra.data import samplers
 from uda_hydra.data.pairs import from_disk
@@ -23,6 +23,7 @@ from uda_hydra.data.samplers import (
     Portion,
     PortionOrder,
     RareClass,
+    UniformOrder,
     files_by_class,
 )
 from uda_hydra.data.scan import Statistics, scan
@@ -137,7 +138,7 @@ def test_views_of_a_wanted_class_are_drawn_again(pair, counted):
     shared = {"seed": 0, "batch_size": 1, "augmentation": replace(AS_THEY_ARE, crop=[1, 1])}
     shown = [
         np.mean([int(Steps(*sets, **shared, source_order=o)[i][0].label) for i in range(100)])
-        for o in (None, Wanting())
+        for o in (UniformOrder("source", 1), Wanting())
     ]
     # 1/8 against 1 - (7/8)^11 = 0.77.
     assert shown[0] < 0.3 < 0.6 < shown[1]
@@ -196,7 +197,8 @@ def test_presets_build(choice):
 @pytest.mark.parametrize("choice", ["none", "maxsquare", "weak_strong", "ratio_crop"])
 def test_augmentation_presets_build(choice):
     built = build.build(composed(f"augmentation={choice}").augmentation, "augmentation")
-    assert built.active == (choice != "none")
+    assert isinstance(built, Augmentation)
+    assert (built == AS_THEY_ARE) == (choice == "none")
 
 
 def test_a_portion_shows_its_images_and_no_others(pair, tmp_path):

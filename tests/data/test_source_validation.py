@@ -72,6 +72,17 @@ def test_no_scored_image_is_trained_on_with_its_label(streets, overrides, traine
         opened(streets, *overrides)
 
 
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_scored_image_is_known_by_another_name_too(tmp_path, link):
+    gta(tmp_path)
+    (scored,) = (tmp_path / "C/leftImg8bit/val").rglob("*.png")
+    trained = next((tmp_path / "GTA5/images").glob("*.png"))
+    trained.unlink()
+    getattr(trained, link)(scored)
+    with pytest.raises(ValueError, match=r"source trains on 1 of the 1 labelled images"):
+        gta(tmp_path, split="all")
+
+
 def test_by_default_and_for_an_upper_bound_there_is_none(tmp_path):
     assert gta(tmp_path).source_validation is None
     assert gta(tmp_path, validation="val", oracle=True).source_validation is None
@@ -110,9 +121,15 @@ def test_scenes_are_held_out_only_where_they_are_drawn(streets, tmp_path):
         check_objective(composed(*SMALL, own, "objective=miou/source_val"))
 
 
-def test_a_drawn_domain_has_images(streets):
-    with pytest.raises(UserError, match=r"^dataset.counts.target must be positive"):
-        opened(streets, "dataset.counts.target=0")
+@pytest.mark.parametrize("part", ["target", "validation"])
+def test_a_drawn_domain_has_images(streets, part):
+    with pytest.raises(UserError, match=rf"^dataset.counts.{part} must be positive"):
+        opened(streets, f"dataset.counts.{part}=0")
+
+
+def test_only_what_is_drawn_is_counted(streets):
+    with pytest.raises(UserError, match=r"no key dataset\.counts\.targt; did you mean target"):
+        opened(streets, "+dataset.counts.targt=3")
 
 
 def test_a_default_that_cannot_hold_gives_way(streets, tmp_path, capsys):
@@ -134,7 +151,7 @@ def test_a_label_space_that_the_data_do_not_know_is_refused(tmp_path):
 
 def test_classes_may_be_merged(tmp_path):
     pair = gta(tmp_path, classes="camvid11")
-    assert pair.source_classes == (*range(11),)
+    assert pair.source.images.shown == (*range(11),)
     # Row 0 of every label holds the ids 0, 33 (bicycle), 34 and 26 (car).
     assert pair.source.images.read_label(pair.source.images.samples[0])[0].tolist() == [
         *(255, 10, 255, 8)

@@ -5,6 +5,7 @@ import torch
 
 from uda_hydra.augment.style import Restyle
 from uda_hydra.augment.training import AS_THEY_ARE, RandomView
+from uda_hydra.data.samplers import UniformOrder
 from uda_hydra.data.streams import Steps, TrainingSet, load, order, seed_of
 
 
@@ -23,7 +24,8 @@ class Numbered:
 
 def steps_of(sources, targets, **more):
     sets = (TrainingSet(Numbered(count), (6, 4)) for count in (sources, targets))
-    return Steps(*sets, **{"augmentation": AS_THEY_ARE} | more)
+    usual = {"augmentation": AS_THEY_ARE, "source_order": UniformOrder("source", sources)}
+    return Steps(*sets, **usual | more)
 
 
 def test_every_pass_shows_every_sample_once_in_another_order():

@@ -35,7 +35,7 @@ def test_synthia_has_sixteen_classes_and_two_scores(make_trainer):
     pair = trainer.pair
     assert (pair.name, pair.label_space.name) == ("streets_synthia2city", "synthia16")
     assert pair.source.images.name == "SYNTHIA"
-    assert len(pair.source_classes) == 16
+    assert len(pair.source.images.shown) == 16
     trainer.evaluate()
     result = trainer.last.result()
     assert 0 <= result["miou_13"] <= 1

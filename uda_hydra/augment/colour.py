@@ -12,7 +12,7 @@ from torch import Tensor
 from uda_hydra.augment.checks import check, check_probabilities, check_ranges, check_sizes
 from uda_hydra.augment.photometric import Jitter
 from uda_hydra.augment.picture import from_pillow, to_pillow
-from uda_hydra.augment.training import SourceView, TargetView
+from uda_hydra.augment.training import SourceView, TargetView, size_of
 from uda_hydra.augment.view import extend, output_size
 from uda_hydra.augment.warp import warp
 from uda_hydra.types import Crop, Mirror, Resize, View
@@ -43,7 +43,6 @@ class ColourView:
     """Width and height of the part that is seen; None for the training size."""
     mirror: float
     """Probability of exchanging left and right."""
-    active = True
 
     def __post_init__(self) -> None:
         check("colours", self.colours in DOMAINS, f"one of {', '.join(DOMAINS)}", self.colours)
@@ -65,7 +64,7 @@ class ColourView:
         random: Random,
     ) -> SourceView:
         """Image and label in the same view; only the image changes its colours."""
-        view = self._draw(_size(image), size, random)
+        view = self._draw(size_of(image), size, random)
         seen = warp(image, view, kind="image")
         if self.colours in ("source", "both"):
             seen = self._recoloured(seen, random)
@@ -75,18 +74,22 @@ class ColourView:
         self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
     ) -> TargetView:
         """One view of the image."""
-        view = self._draw(_size(image), size, random)
+        view = self._draw(size_of(image), size, random)
         seen = warp(image, view, kind="image")
         if self.colours in ("target", "both"):
             seen = self._recoloured(seen, random)
         return TargetView(seen, view)
+
+    def uncropped(self, domain: str, size: tuple[int, int]) -> tuple[int, int] | None:
+        """The training size; random sizes are parts of the files' own."""
+        return size if self.scale_range is None else None
 
     def _draw(self, size: tuple[int, int], wanted: tuple[int, int], random: Random) -> View:
         view = View(size)
         crop = (self.crop[0], self.crop[1]) if self.crop else wanted
         if self.scale_range is not None:
             scale = random.uniform(*self.scale_range)
-            view = extend(view, Resize(int(size[0] * scale), int(size[1] * scale)))
+            view = extend(view, Resize(*(max(1, int(side * scale)) for side in size)))
         elif size != wanted:
             view = extend(view, Resize(*wanted))
         if output_size(view) != crop:
@@ -129,7 +132,3 @@ def padded_crop(view: View, size: tuple[int, int], random: Random) -> View:
         missing = max(0, want - have)
         corner.append(random.randint(0, have + 2 * missing - want) - missing)
     return extend(view, Crop(*corner, *size))
-
-
-def _size(image: UInt8[Tensor, "3 h w"]) -> tuple[int, int]:
-    return image.shape[2], image.shape[1]

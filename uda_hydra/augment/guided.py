@@ -19,6 +19,8 @@ from uda_hydra.augment.training import (
     SourceView,
     TargetView,
     Unvaried,
+    scaled,
+    size_of,
 )
 from uda_hydra.augment.view import first_accepted
 from uda_hydra.augment.warp import warp
@@ -67,13 +69,17 @@ class VariedCrop(Unvaried):
     whole: bool
     """Also the whole image at its training size."""
     guide = "labels"
-    active = True
     from_file = True
 
     def __post_init__(self) -> None:
         check_sizes(base=self.base, crop=self.crop)
         check_ranges(scale_range=self.scale_range)
         check_probabilities(mirror=self.mirror)
+
+    def uncropped(self, domain: str, size: tuple[int, int]) -> tuple[int, int] | None:
+        """The largest random size of the target."""
+        base = (self.base[0], self.base[1]) if self.base is not None else size
+        return scaled(base, self.scale_range[1]) if domain == "target" else None
 
     def target(
         self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
@@ -98,31 +104,31 @@ class VariedCrop(Unvaried):
         size: tuple[int, int],
         random: Random,
     ) -> TargetView:
-        own = image.shape[2], image.shape[1]
+        own = size_of(image)
         base = (self.base[0], self.base[1]) if self.base is not None else size
         scale = random.uniform(*self.scale_range)
-        scaled = round(base[0] * scale), round(base[1] * scale)
-        crop = self._crop(label, View(own, (Resize(*scaled),)), random)
+        drawn = max(1, round(base[0] * scale)), max(1, round(base[1] * scale))
+        crop = self._crop(label, View(own, (Resize(*drawn),)), random)
         turn = (Mirror(),) if random.random() < self.mirror else ()
 
-        picture = warp(image, View(own, (Resize(*scaled),)), kind="image")
+        picture = warp(image, View(own, (Resize(*drawn),)), kind="image")
         if self.recolour:
             # Of the whole image, whose histogram decides what some operations do.
             picture = from_pillow(auto_augment(to_pillow(picture), random))
         plain = None
         if self.plain:
-            view = View(own, (Resize(*base), moved_crop(crop, scaled, base), *turn))
+            view = View(own, (Resize(*base), moved_crop(crop, drawn, base), *turn))
             plain = TargetView(warp(image, view, kind="image"), view)
         return TargetView(
-            warp(picture, View(scaled, (crop, *turn)), kind="image"),
-            View(own, (Resize(*scaled), crop, *turn)),
+            warp(picture, View(drawn, (crop, *turn)), kind="image"),
+            View(own, (Resize(*drawn), crop, *turn)),
             whole=AS_THEY_ARE.target(image, size, random).image if self.whole else None,
             plain=plain,
         )
 
     def _crop(self, label: UInt8[Tensor, "h2 w2"] | None, view: View, random: Random) -> Crop:
-        (scaled,) = view.operations
-        places = [max(0, have - want) for have, want in zip(scaled, self.crop, strict=True)]
+        (shown,) = view.operations
+        places = [max(0, have - want) for have, want in zip(shown, self.crop, strict=True)]
 
         def tries() -> Iterator[Crop]:
             for _ in range(_DRAWS):
@@ -131,9 +137,9 @@ class VariedCrop(Unvaried):
 
         if label is None:
             return next(tries())
-        shown = warp(label, view, kind="label")
+        seen = warp(label, view, kind="label")
         return first_accepted(
-            tries(), lambda crop: len(_window(shown, crop).unique()) > self.min_values
+            tries(), lambda crop: len(_window(seen, crop).unique()) > self.min_values
         )
 
 
@@ -153,7 +159,6 @@ class MinedCrop:
     chance: float
     """Probability that a crop of the target is placed around a pixel of a rare class, if any."""
     guide = "rare"
-    active = True
     from_file = True
 
     def __post_init__(self) -> None:
@@ -171,6 +176,10 @@ class MinedCrop:
             scale_base=None,
             crop=self.crop,
         )
+
+    def uncropped(self, domain: str, size: tuple[int, int]) -> tuple[int, int]:
+        """The largest random size."""
+        return self.free.uncropped(domain, size)
 
     def source(
         self,
@@ -196,7 +205,7 @@ class MinedCrop:
         random: Random,
     ) -> TargetView:
         """With ``chance`` a crop around a pixel that is labelled."""
-        view = self.free.draw((image.shape[2], image.shape[1]), size, random)
+        view = self.free.draw(size_of(image), size, random)
         if random.random() < self.chance:
             view = mined(view, label, random)
         return TargetView(warp(image, view, kind="image"), view)

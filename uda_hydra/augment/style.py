@@ -67,11 +67,6 @@ class Restyle(RandomView):
         check("beta", 0 <= self.beta < 0.5, "in [0, 0.5)", self.beta)
         check_probabilities(probability=self.probability)
 
-    @property
-    def active(self) -> bool:
-        """Whether anything can change."""
-        return self.probability > 0 or super().active
-
     def restyle(
         self,
         image: UInt8[Tensor, "3 h w"],

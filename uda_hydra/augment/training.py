@@ -6,32 +6,23 @@ Validation images are never varied.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from uda_hydra.augment.checks import check_probabilities, check_ranges, check_sizes
 from uda_hydra.augment.picture import from_pillow, to_pillow
 from uda_hydra.augment.policies import rand_augment, soften
-from uda_hydra.augment.resize import resize_label_by_corners
 from uda_hydra.augment.view import (
     extend,
-    first_accepted,
-    fit_inside,
-    is_varied,
-    output_size,
     random_crop,
     random_scale,
 )
 from uda_hydra.augment.warp import warp
 from uda_hydra.types import Mirror, Resize, View
-
-_REDRAWS = 10
 
 
 class SourceView(NamedTuple):
@@ -57,10 +48,14 @@ class TargetView(NamedTuple):
 class Augmentation(Protocol):
     """What ``augmentation`` may name."""
 
-    active: bool
-    """Whether anything can change."""
     from_file: bool
     """Whether it is given images as they are in the files, and not at the training size."""
+
+    def uncropped(self, domain: str, size: tuple[int, int]) -> tuple[int, int] | None:
+        """The largest width and height that crops of a domain of training size ``size`` are from.
+
+        None where that depends on the files, or nothing is cropped.
+        """
 
     def source(
         self,
@@ -102,11 +97,6 @@ class RandomView:
         check_sizes(scale_base=self.scale_base, crop=self.crop)
 
     @property
-    def active(self) -> bool:
-        """Whether anything can change."""
-        return bool(self.mirror or self.blur or self.scale_range or self.crop)
-
-    @property
     def from_file(self) -> bool:
         """Random sizes are taken from the files themselves."""
         return self.scale_range is not None
@@ -119,7 +109,7 @@ class RandomView:
         random: Random,
     ) -> SourceView:
         """Image and label in the same view; only the image is blurred."""
-        view = self.draw(_size(image), size, random)
+        view = self.draw(size_of(image), size, random)
         seen = self._blurred(warp(image, view, kind="image"), random)
         return SourceView(seen, warp(label, view, kind="label"), view)
 
@@ -127,8 +117,14 @@ class RandomView:
         self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
     ) -> TargetView:
         """One view of the image."""
-        view = self.draw(_size(image), size, random)
+        view = self.draw(size_of(image), size, random)
         return TargetView(self._blurred(warp(image, view, kind="image"), random), view)
+
+    def uncropped(self, domain: str, size: tuple[int, int]) -> tuple[int, int]:
+        """The largest random size, or the training size."""
+        if self.scale_range is None:
+            return size
+        return scaled(_pair(self.scale_base) or size, self.scale_range[1])
 
     def draw(self, size: tuple[int, int], wanted: tuple[int, int], random: Random) -> View:
         """A view of a picture of ``size``; ``wanted`` is the training size."""
@@ -168,7 +164,6 @@ class WeakStrong:
     """How often a view is mirrored, 0 to 1."""
     whole: bool
     """Keep the target's whole image at its training size too, for a teacher."""
-    active = True
     from_file = False
 
     def __post_init__(self) -> None:
@@ -184,7 +179,7 @@ class WeakStrong:
         random: Random,
     ) -> SourceView:
         """The weak view."""
-        view = self._draw(_size(image), size, random)
+        view = self._draw(size_of(image), size, random)
         seen = warp(image, view, kind="image", filter="bilinear")
         return SourceView(seen, warp(label, view, kind="label"), view)
 
@@ -192,79 +187,32 @@ class WeakStrong:
         self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
     ) -> TargetView:
         """The weak view, its strong variation, and the whole image on request."""
-        view = self._draw(_size(image), size, random)
+        view = self._draw(size_of(image), size, random)
         weak = warp(image, view, kind="image", filter="bilinear")
         strong, strong_view = rand_augment(to_pillow(weak), random)
         return TargetView(
             weak, view, from_pillow(strong), strong_view, image if self.whole else None
         )
 
+    def uncropped(self, domain: str, size: tuple[int, int]) -> tuple[int, int]:
+        """The largest random size."""
+        return scaled(size, (self.width or size[0]) / size[0] * self.scale_range[1])
+
     def _draw(self, size: tuple[int, int], wanted: tuple[int, int], random: Random) -> View:
-        width = int((self.width or wanted[0]) * random.uniform(*self.scale_range))
-        height = int(width * size[1] / size[0])
+        width = max(1, int((self.width or wanted[0]) * random.uniform(*self.scale_range)))
+        height = max(1, int(width * size[1] / size[0]))
         crop = (self.crop[0], self.crop[1])
         view = random_crop(View(size, (Resize(width, height),)), crop, random)
         return extend(view, Mirror()) if random.random() < self.mirror else view
 
 
-@dataclass(frozen=True)
-class RatioCrop:
-    """A crop of the image at its own ratio: DAFormer (Hoyer et al., CVPR 2022).
-
-    Images and labels are resized to fit inside the training size as OpenCV does it. A crop of the
-    source is drawn again, at most ten times, while one class covers ``max_share`` of its labelled
-    pixels.
-    """
-
-    crop: list[int]
-    """Width and height, for both domains."""
-    max_share: float
-    mirror: float
-    active = True
-    from_file = True
-
-    def __post_init__(self) -> None:
-        check_sizes(crop=self.crop)
-        check_probabilities(max_share=self.max_share, mirror=self.mirror)
-
-    def source(
-        self,
-        image: UInt8[Tensor, "3 h w"],
-        label: UInt8[Tensor, "h w"],
-        size: tuple[int, int],
-        random: Random,
-    ) -> SourceView:
-        """A crop that shows more than one class, mirrored or not."""
-        base = View(_size(image), (Resize(*fit_inside(_size(image), size)),))
-        shown = output_size(base)
-        small = torch.from_numpy(resize_label_by_corners(label.numpy(), shown))
-
-        def tries() -> Iterator[View]:
-            for _ in range(1 + _REDRAWS):
-                yield random_crop(base, (self.crop[0], self.crop[1]), random)
-
-        def crop(view: View) -> UInt8[Tensor, "h w"]:
-            return warp(small, View(shown, view.operations[1:]), kind="label")
-
-        def accept(view: View) -> bool:
-            return is_varied(crop(view), self.max_share)
-
-        view = self._turned(first_accepted(tries(), accept), random)
-        return SourceView(warp(image, view, kind="image", filter="opencv"), crop(view), view)
-
-    def target(
-        self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
-    ) -> TargetView:
-        """A free crop, mirrored or not."""
-        base = View(_size(image), (Resize(*fit_inside(_size(image), size)),))
-        view = self._turned(random_crop(base, (self.crop[0], self.crop[1]), random), random)
-        return TargetView(warp(image, view, kind="image", filter="opencv"), view)
-
-    def _turned(self, view: View, random: Random) -> View:
-        return extend(view, Mirror()) if random.random() < self.mirror else view
+def scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    """Both sides times ``factor``."""
+    return int(size[0] * factor), int(size[1] * factor)
 
 
-def _size(image: UInt8[Tensor, "3 h w"]) -> tuple[int, int]:
+def size_of(image: UInt8[Tensor, "3 h w"]) -> tuple[int, int]:
+    """Width and height."""
     return image.shape[2], image.shape[1]
 
 
@@ -278,6 +226,9 @@ AS_THEY_ARE = RandomView(mirror=0.0, blur=0.0, scale_range=None, scale_base=None
 
 class Unvaried:
     """Views at the training size, as they are; a subclass changes them afterwards."""
+
+    def uncropped(self, domain: str, size: tuple[int, int]) -> None:
+        """None: nothing is cropped."""
 
     def source(
         self,

@@ -30,7 +30,10 @@ def extend(view: View, *operations: Operation) -> View:
 
 
 def fit_inside(size: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int]:
-    """The largest size of the same ratio that fits in ``limit``: MMCV's rule of rounding."""
+    """The largest size of the same ratio that fits in ``limit``: MMCV's rule of rounding.
+
+    For an image that stands upright the limit is turned.
+    """
     long, short = max(limit), min(limit)
     scale = min(long / max(size), short / min(size))
     return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
@@ -53,12 +56,10 @@ def random_scale(
 
     That side is drawn which ``base`` makes larger.
     """
-    width, height = size
-    axis = 0 if base[0] / width > base[1] / height else 1
-    drawn = random.randint(*(int(base[axis] * scale) for scale in scales))
-    return (
-        (drawn, int(height * drawn / width)) if axis == 0 else (int(width * drawn / height), drawn)
-    )
+    axis = 0 if base[0] / size[0] > base[1] / size[1] else 1
+    drawn = max(1, random.randint(*(int(base[axis] * scale) for scale in scales)))
+    other = max(1, int(size[1 - axis] * drawn / size[axis]))
+    return (drawn, other) if axis == 0 else (other, drawn)
 
 
 def random_crop(view: View, size: tuple[int, int], random: Random) -> View:

@@ -39,6 +39,18 @@ _ENTRY = ("name", "colour", *DOMAINS, "merges")
 Values = tuple[int | str, ...]
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which no mapping gives a key twice; the last one would win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                problem = f"{key.value} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_class_file(path: Path) -> LabelSpace:
     """The label space of a file, named after it; UserError names the file and what to change."""
     try:
@@ -53,7 +65,7 @@ def _parsed(path: Path) -> Mapping[str, Any]:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
             # A few lines of them unfold to gigabytes.
             raise ValueError("aliases (*name) are not read; write out what they stand for")
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _UniqueKeys)
     except InputError as error:
         raise ValueError(f"the file {error.reason}") from error
     except yaml.MarkedYAMLError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from uda_hydra.data.class_file import ENDINGS, read_class_file
 from uda_hydra.data.label_space import LabelSpace
+from uda_hydra.data.readers import published_classes
 from uda_hydra.errors import UserError, nearest
 
 _CITYSCAPES = {
@@ -138,7 +139,15 @@ def label_space(value: str | None) -> LabelSpace:
     if value is None:
         raise UserError("dataset.classes is not set; give a YAML file that lists your classes")
     if Path(str(value)).suffix.lower() in ENDINGS:
-        return read_class_file(Path(value))
+        found = read_class_file(Path(value))
+        known = published_classes()
+        for part in (part for parts in found.merged.values() for part in parts):
+            if part not in known:
+                raise UserError(
+                    f"dataset.classes={value}: merges names no class of a published data set: "
+                    f"{part!r}{nearest(part, known)}"
+                )
+        return found
     raise UserError(
         f"dataset.classes={value} is neither a YAML file nor a known label space"
         f"{nearest(str(value), LABEL_SPACES)}"

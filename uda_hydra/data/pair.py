@@ -89,8 +89,6 @@ class Pair:
     source: ResizedImages | CachedImages
     target: ResizedImages | CachedImages
     validation: Validation
-    source_classes: tuple[int, ...]
-    """Classes that the source's labels can hold."""
     oracle: bool = False
     """Whether the source is in truth the labelled target: an upper bound, not an adaptation."""
     augmentation: Augmentation = AS_THEY_ARE

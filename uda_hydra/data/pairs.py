@@ -15,6 +15,7 @@ from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair, Validation
 from uda_hydra.data.readers import ImageSet
 from uda_hydra.data.samples import ResizedImages
+from uda_hydra.errors import nearest
 
 FOLDERS = {"gta5": "GTA5", "synthia": "SYNTHIA", "cityscapes": "Cityscapes"}
 """The folder of each layout in a generated data set."""
@@ -24,8 +25,8 @@ HELD_OUT_SEED = 2**31
 """The bit in which the seed of such scenes differs from that of the training set."""
 AUTO = "auto"
 """As ``dataset.source.validation`` of streets: ``held_out`` where scenes are drawn, else null."""
-_HELD_OUT_COUNTS = {"gta5": "source", "synthia": "synthia"}
-"""The layouts in which scenes can be held out, and the name of their number in ``counts``."""
+_DRAWN_APART = ("gta5", "synthia")
+"""The layouts in which scenes can be held out."""
 
 _COUNTS = {"gta5": "source", "synthia": "synthia", "cityscapes": "target"}
 """The layouts that are drawn, and the name in ``counts`` of the number of their images."""
@@ -38,7 +39,7 @@ def holds_out(source: Mapping[str, Any]) -> bool:
 
 
 def _can_be_drawn(source: Mapping[str, Any]) -> bool:
-    drawn = source.get("root") is None and source["layout"] in _HELD_OUT_COUNTS
+    drawn = source.get("root") is None and source["layout"] in _DRAWN_APART
     return drawn and source.get("validation_count") is not None
 
 
@@ -82,14 +83,18 @@ def streets(
     from uda_hydra.data.streets import generate, read_gap
 
     assembly = _Assembly(name, label_space(classes), oracle, Path(cache_folder) if cache else None)
+    _check_counts(counts)
     source, drawn_apart = _held_out(source)
     domains, drawn = [], []
     for values, key in ((source, "dataset.source"), (target, "dataset.target")):
         domains.append(Domain.read({**values, "root": values.get("root") or root}, key))
         drawn.append(values.get("root") is None)
-        part = _COUNTS.get(values["layout"])
-        if drawn[-1] and part and not counts.get(part):
-            raise ValueError(f"dataset.counts.{part} must be positive, for {key} is drawn")
+        needed = [_COUNTS.get(domains[-1].layout)]
+        if values.get("validation") == "val":
+            needed.append("validation")
+        empty = [part for part in needed if part and not counts.get(part)]
+        if drawn[-1] and empty:
+            raise ValueError(f"dataset.counts.{empty[0]} must be positive, for {key} is drawn")
         if not drawn[-1]:
             # What is not there must be known before half a minute of drawing.
             domains[-1].images(assembly.label_space, labelled=False)
@@ -109,6 +114,13 @@ def streets(
     return assembly.pair(*domains, held_out)
 
 
+def _check_counts(counts: Mapping[str, int]) -> None:
+    known = (*_COUNTS.values(), "validation")
+    for part in counts:
+        if part not in known:
+            raise ValueError(f"there is no key dataset.counts.{part}{nearest(part, known)}")
+
+
 def _held_out(source: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, int]]:
     """The source without ``AUTO`` and ``HELD_OUT``, and the number of scenes that these draw."""
     chosen = source.get("validation")
@@ -116,7 +128,7 @@ def _held_out(source: Mapping[str, Any]) -> tuple[Mapping[str, Any], dict[str, i
         return source, {}
     rest = {**source, "validation": None}
     if _can_be_drawn(source):
-        return rest, {_HELD_OUT_COUNTS[source["layout"]]: source["validation_count"]}
+        return rest, {_COUNTS[source["layout"]]: source["validation_count"]}
     remedy = "dataset.source.validation may name a split to score, such as val"
     if chosen == HELD_OUT:
         raise ValueError(
@@ -158,7 +170,6 @@ class _Assembly:
             source=self._samples(trained, labelled.size),
             target=self._samples(unlabelled, target.size, labels=False),
             validation=self._validation(scored, target.size),
-            source_classes=trained.shown,
             oracle=self.oracle,
             source_validation=self._held_out(held_out or source, trained),
         )
@@ -193,12 +204,10 @@ class _Assembly:
 
 def _check_apart(scored: ImageSet, trained: ImageSet, key: str, trained_key: str) -> None:
     """No image may be scored that is trained on with its label."""
-    roots = [images.root.resolve() for images in (scored, trained)]
-    if not (roots[0].is_relative_to(roots[1]) or roots[1].is_relative_to(roots[0])):
-        return
+    # Whichever links lead to them.
     one, other = (
-        {root / sample.image.relative_to(images.root) for sample in images.samples}
-        for root, images in zip(roots, (scored, trained), strict=True)
+        {(file.st_dev, file.st_ino) for file in (sample.image.stat() for sample in images.samples)}
+        for images in (scored, trained)
     )
     both = len(one & other)
     if both:

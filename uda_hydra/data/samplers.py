@@ -49,17 +49,23 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class ClassBalanced:
-    """ProCA's list, from FADA (Wang et al., ECCV 2020): see ``class_balanced_draws``."""
+class _Counted:
+    """An order that follows from which classes the files show."""
 
     statistics: str | None
     """File that ``task=scan`` wrote; None for where it writes by default."""
-    skip_first: bool
-    """As the release does: of a shuffled class the first file is left out."""
 
     def scan(self, default: Path) -> Path:
         """The file of ``statistics``."""
         return default if self.statistics is None else Path(self.statistics)
+
+
+@dataclass(frozen=True)
+class ClassBalanced(_Counted):
+    """ProCA's list, from FADA (Wang et al., ECCV 2020): see ``class_balanced_draws``."""
+
+    skip_first: bool
+    """As the release does: of a shuffled class the first file is left out."""
 
     def order(self, images: ImageSet, *, scan: Path) -> Order:
         """An error naming ``task=scan`` where the statistics are absent or out of date."""
@@ -68,11 +74,9 @@ class ClassBalanced:
 
 
 @dataclass(frozen=True)
-class RareClass:
+class RareClass(_Counted):
     """Rare class sampling of DAFormer (Hoyer et al., CVPR 2022), Sec. 3.3: class, then file."""
 
-    statistics: str | None
-    """File that ``task=scan`` wrote; None for where it writes by default."""
     temperature: float
     min_pixels: int
     """A file shows a class if it has more than so many pixels of it."""
@@ -82,10 +86,6 @@ class RareClass:
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ValueError(f"sampler.temperature must be positive, got {self.temperature}")
-
-    def scan(self, default: Path) -> Path:
-        """The file of ``statistics``."""
-        return default if self.statistics is None else Path(self.statistics)
 
     def order(self, images: ImageSet, *, scan: Path) -> Order:
         """Prints the classes that no file shows well enough, which are never drawn."""

@@ -110,10 +110,11 @@ def scan(
 
 def _by_class(report: Report) -> Int64[np.ndarray, "files k"]:
     images = report.image_set
+    table = images.table
     pixels = np.zeros((len(images), 256), np.int64)
     for row, sample in zip(pixels, images.samples, strict=True):
         for raw, count in report.facts[sample.key].ids.items():
-            row[images.table[raw]] += count
+            row[table[raw]] += count
     return pixels[:, : len(images.label_space)]
 
 

@@ -120,7 +120,8 @@ class Store:
 
     def _place(self, file: Path) -> str:
         """The path below the root of the data set, as a file name; a digest of a long one."""
-        place = str(file).removeprefix(f"{self.samples.images.root}{os.sep}").replace(os.sep, "+")
+        place = str(file).removeprefix(f"{self.samples.images.root}{os.sep}")
+        place = place.replace("%", "%25").replace("+", "%2B").replace(os.sep, "+")
         return place if len(os.fsencode(place)) < _LONGEST else digest_of(place, length=32)
 
 

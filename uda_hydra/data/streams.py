@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from uda_hydra.augment.guided import Guided
 from uda_hydra.augment.style import Restyling
-from uda_hydra.augment.training import Augmentation, SourceView, TargetView
+from uda_hydra.augment.training import AS_THEY_ARE, Augmentation, SourceView, TargetView
 from uda_hydra.augment.view import first_accepted
 from uda_hydra.augment.warp import warp
 from uda_hydra.types import Source, Target, View
@@ -107,10 +107,9 @@ class Steps(Dataset):
         seed: int,
         batch_size: int,
         augmentation: Augmentation,
-        source_order: Order | None = None,
+        source_order: Order,
         stored: Mapping[str, StoredMaps] = {},
     ) -> None:
-        """Without a ``source_order`` every pass shows every source image once."""
         self.source = source
         self.target = target
         self.seed = seed
@@ -139,10 +138,7 @@ class Steps(Dataset):
 
     def _source_batch(self, step: int) -> Source:
         samples, size = self.source
-        if self.source_order is None:
-            draws = [Draw(index) for index in self._indices("source", samples, step)]
-        else:
-            draws = [self.source_order.draw(self.seed, place) for place in self._places(step)]
+        draws = [self.source_order.draw(self.seed, place) for place in self._places(step)]
         seen = [
             self._source_view(samples, draw, size, self._random("source", step, place))
             for place, draw in enumerate(draws)
@@ -158,7 +154,7 @@ class Steps(Dataset):
         self, samples: Samples, draw: Draw, size: tuple[int, int], random: Random
     ) -> SourceView:
         image, label = samples.image(draw.index), samples.label(draw.index)
-        if draw.category is None:
+        if draw.category is None or self.augmentation == AS_THEY_ARE:
             return self.augmentation.source(image, label, size, random)
         tries = (
             self.augmentation.source(image, label, size, random) for _ in range(1 + _VIEW_REDRAWS)

@@ -1,4 +1,4 @@
-"""Which files lie below a folder, through links to other folders too, each folder once."""
+"""Which files lie below a folder, through links to other folders too."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ def files_below(folder: Path, *, leaving_out: Collection[Path] = ()) -> Iterator
     content does not count, as resolved paths.
     """
     yield from _files(folder, (), leaving_out)
+
+
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a name on the way from ``folder`` to ``path`` begins with a dot."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _files(folder: Path, above: tuple[Path, ...], leaving_out: Collection[Path]) -> Iterator[Path]:

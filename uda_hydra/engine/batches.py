@@ -14,7 +14,7 @@ Batch = tuple[Source, Target]
 
 
 class DeviceBatches:
-    """Brings batches of grey levels to ``device``: images normalised, labels as int64, in ``layout``."""
+    """Brings batches to ``device``: images of 0 to 255 normalised, labels as int64."""
 
     def __init__(
         self, normalization: Normalization, device: torch.device, layout: torch.memory_format

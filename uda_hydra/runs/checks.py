@@ -60,6 +60,7 @@ def check_training(config: DictConfig) -> None:
     for part in ("source", "target"):
         build.call(check_size, plain(config.dataset[part].get("size")), f"dataset.{part}")
     augmentation = build.build(config.augmentation, "augmentation")
+    _check_crop(augmentation, config.dataset)
     sampler = build.build(config.sampler, "sampler")
     check_scan(sampler.scan(scan_file(config.dataset.name, space.name)))
     for name, node in config.callbacks.items():
@@ -74,6 +75,20 @@ def check_training(config: DictConfig) -> None:
     check_name(config.published)
     if config.tracking.enabled:
         build.call(check_uri, config.tracking.uri)
+
+
+def _check_crop(augmentation: object, dataset: DictConfig) -> None:
+    """A crop that is larger than every picture would be filled up in every batch."""
+    crop = getattr(augmentation, "crop", None)
+    for part in ("target",) if dataset.oracle else ("source", "target"):
+        size = plain(dataset[part].get("size"))
+        largest = augmentation.uncropped(part, tuple(size)) if crop and size else None
+        if largest and any(want > have for want, have in zip(crop, largest, strict=True)):
+            raise UserError(
+                f"augmentation.crop={crop} is larger than what it is cut from: the {part}'s images "
+                f"of dataset.{part}.size={size} become {largest[0]} x {largest[1]} at most. Make "
+                "augmentation.crop smaller, or the images larger"
+            )
 
 
 def _check_method(config: DictConfig, network: Segmenter, augmentation: object) -> None:

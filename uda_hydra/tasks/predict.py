@@ -21,7 +21,7 @@ from uda_hydra.data.domain import check_size
 from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.data.labels import label_space
 from uda_hydra.data.pictures import ENDINGS, UnreadableFile, read_rgb
-from uda_hydra.data.walk import files_below
+from uda_hydra.data.walk import files_below, is_hidden
 from uda_hydra.engine.device import configure, find_device, uses_bfloat16
 from uda_hydra.engine.evaluator import check_classes
 from uda_hydra.engine.protocols import input_sizes, label_map, look
@@ -82,7 +82,7 @@ def find_images(source: Path, folder: Path) -> list[Path]:
     written = [(folder / part).resolve() for part in PARTS]
     images, hidden, others = [], [], []
     for path in files_below(source, leaving_out=written):
-        if any(part.startswith(".") for part in path.relative_to(source).parts):
+        if is_hidden(path, source):
             hidden.append(path.name)
         elif path.suffix.lower().removeprefix(".") in ENDINGS:
             images.append(path)

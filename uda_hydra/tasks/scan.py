@@ -29,6 +29,11 @@ def scan(config: DictConfig, overrides: list[str]) -> None:
         journal=path.with_name(f"{pair.name}.jsonl"),
         progress=Count("scan"),
     )
+    if not found.pixels.any():
+        raise UserError(
+            f"no label of {found.name} shows a class of dataset.classes={config.dataset.classes}; "
+            "task=check_data tells which values the labels hold"
+        )
     write_text(path, found.to_json())
     print(f"{_text(found)}\nwritten to {path}")
 

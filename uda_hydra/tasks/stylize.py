@@ -20,7 +20,7 @@ from uda_hydra.data.counting import Count
 from uda_hydra.data.pair import Pair
 from uda_hydra.data.pictures import ENDINGS, read_rgb
 from uda_hydra.data.streams import seed_of
-from uda_hydra.data.walk import files_below
+from uda_hydra.data.walk import files_below, is_hidden
 from uda_hydra.errors import UserError
 from uda_hydra.files import read_json, remove_leftovers, write_atomically, write_json
 from uda_hydra.inputs import shown
@@ -28,6 +28,10 @@ from uda_hydra.runs.layout import check_folder, mark_folder
 
 RECORD = "stylized.json"
 """Says what made the images of a folder."""
+BEST_JPEG = [
+    *(cv2.IMWRITE_JPEG_QUALITY, 100),
+    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+]
 
 
 def stylize(config: DictConfig, overrides: list[str]) -> None:
@@ -75,8 +79,8 @@ def _styles(folder: str | None, pair: Pair, needed: int) -> list[Path]:
     elif not Path(folder).is_dir():
         raise UserError(f"input={shown(folder)}: there is no such folder of style images")
     else:
-        files = files_below(Path(folder))
-        found = [path for path in files if path.suffix.lower().removeprefix(".") in ENDINGS]
+        shown_files = (p for p in files_below(Path(folder)) if not is_hidden(p, Path(folder)))
+        found = [path for path in shown_files if path.suffix.lower().removeprefix(".") in ENDINGS]
     if len(found) < needed:
         raise UserError(
             f"{needed} styles are mixed and only {len(found)} images were found; set "
@@ -110,13 +114,11 @@ def _read(path: Path) -> UInt8[Tensor, "3 h w"]:
 
 
 def _write(path: Path, image: Real[Tensor, "3 h w"]) -> None:
-    """Clipped and rounded to 8 bits, as a PNG, or in the format that the name asks for, with the least loss it has."""
-    pixels = (
-        image.float().clamp(0, 255).round().byte().flip(0).permute(1, 2, 0).contiguous().numpy()
-    )
+    """Clipped and rounded to 8 bits, in the format that the name asks for, at its best quality."""
+    rgb = image.float().clamp(0, 255).round().byte()
+    pixels = rgb.flip(0).permute(1, 2, 0).contiguous().numpy()
     jpeg = path.suffix.lower() in (".jpg", ".jpeg")
-    best = [cv2.IMWRITE_JPEG_QUALITY, 100] if jpeg else []
-    data = cv2.imencode(path.suffix, pixels, best)[1].tobytes()
+    data = cv2.imencode(path.suffix, pixels, BEST_JPEG if jpeg else [])[1].tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda temporary: temporary.write_bytes(data))
 
@@ -133,7 +135,8 @@ def _link_others(root: Path, folder: Path, made: set[Path]) -> int:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(file, path)
+            # Not the link that a file may be itself, which leads nowhere from another folder.
+            os.link(file.resolve(), path)
         except OSError:
             write_atomically(path, lambda copy, file=file: shutil.copyfile(file, copy))
     return count

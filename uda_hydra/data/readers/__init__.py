@@ -10,9 +10,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import NoneType, UnionType
+from types import ModuleType, NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from uda_hydra.data.readers.decode import UnreadableFile, read_rgb
@@ -28,6 +28,7 @@ __all__ = [
     "UnreadableFile",
     "check_options",
     "find_reader",
+    "published_classes",
     "read_rgb",
 ]
 
@@ -48,13 +49,24 @@ _TYPES = {
 def find_reader(layout: object, key: str) -> Reader:
     """The reader of a layout; ValueError names ``key``, its place in the config."""
     readers = {}
-    for module in pkgutil.iter_modules(__path__):
-        found = vars(importlib.import_module(f"{__name__}.{module.name}")).get(module.name)
+    for name, module in _modules():
+        found = vars(module).get(name)
         if inspect.isfunction(found) and get_type_hints(found).get("return") is ImageSet:
-            readers[module.name] = found
-    if layout not in readers:
+            readers[name] = found
+    if not isinstance(layout, str) or layout not in readers:
         raise ValueError(f"{key}={layout} is not a known layout{nearest(str(layout), readers)}")
     return readers[layout]
+
+
+def published_classes() -> set[str]:
+    """The names that the data sets give their classes."""
+    layouts = [vars(module).get("LAYOUT") for _, module in _modules()]
+    return {name for layout in layouts if layout is not None for name in layout.ids}
+
+
+def _modules() -> Iterator[tuple[str, ModuleType]]:
+    for module in pkgutil.iter_modules(__path__):
+        yield module.name, importlib.import_module(f"{__name__}.{module.name}")
 
 
 def check_options(reader: Reader, values: Mapping[str, Any], key: str) -> dict[str, Any]:

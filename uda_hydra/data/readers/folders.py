@@ -13,7 +13,7 @@ from uda_hydra.data.readers import listing
 from uda_hydra.data.readers.decode import read_colour_label, read_index_label
 from uda_hydra.data.readers.image_set import ImageSet, Layout
 from uda_hydra.data.readers.listing import IMAGES, LABELS
-from uda_hydra.data.walk import files_below
+from uda_hydra.data.walk import files_below, is_hidden
 
 
 def folders(
@@ -94,19 +94,20 @@ def _folder(path: Path, key: str) -> Path:
 
 
 def _pattern(key: str, template: str, endings: tuple[str, ...]) -> re.Pattern[str]:
-    """Matches names of files and captures what stands at ``{}``; hidden files do not match."""
+    """Matches names of files and captures what stands at ``{}``."""
     before, between, after = template.partition("{}")
     if not between or "{}" in after or "/" in template:
         raise ValueError(
             f"{key} must be a file name with one {{}} for what differs, got {template!r}"
         )
     last = "" if re.search(f"{listing.ending(endings)}$", after) else listing.ending(endings)
-    return re.compile(rf"(?!\.){re.escape(before)}(.+){re.escape(after)}{last}")
+    return re.compile(rf"{re.escape(before)}(.+){re.escape(after)}{last}")
 
 
 def _files(name: str, folder: Path, pattern: re.Pattern[str]) -> dict[str, Path]:
-    """Key to file, of all below ``folder`` that match."""
-    found = ((_key(path.relative_to(folder), pattern), path) for path in files_below(folder))
+    """Key to file, of all below ``folder`` that match and are not hidden."""
+    shown = (path for path in files_below(folder) if not is_hidden(path, folder))
+    found = ((_key(path.relative_to(folder), pattern), path) for path in shown)
     return listing.listed_once(name, ((key, path) for key, path in found if key is not None))
 
 
@@ -115,7 +116,8 @@ def _list_key(line: str, images: Path, pattern: re.Pattern[str]) -> str:
     path = Path(os.path.normpath(line))
     if path.is_absolute() and path.is_relative_to(images):
         path = path.relative_to(images)
-    return _key(path, pattern) or path.as_posix()
+    names = [path, *(path.with_name(f"{path.name}.{ending}") for ending in IMAGES)]
+    return next((key for name in names if (key := _key(name, pattern))), path.as_posix())
 
 
 def _key(path: Path, pattern: re.Pattern[str]) -> str | None:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from uda_hydra.data.counting import Count
 from uda_hydra.data.pool import shared_out
 from uda_hydra.data.streets import layouts
 from uda_hydra.data.streets.appearance import photograph
@@ -148,8 +148,9 @@ def _draw_all(recipe: Recipe, folder: Path, workers: int) -> None:
     tables = layouts.make_tables(CITYSCAPES19, cityscapes.IDS, synthia.IDS)
     draw = partial(_draw, folder, recipe, tables)
     drawn = shared_out(draw, jobs, workers=min(workers, len(jobs) // FEWEST), chunk=8)
+    count = Count("streets")
     for done, _ in enumerate(drawn, 1):
-        _report(done, len(jobs))
+        count(done, len(jobs))
 
 
 def _draw(folder: Path, recipe: Recipe, tables: layouts.Tables, job: ImageJob) -> None:
@@ -174,12 +175,3 @@ def render(
     scenery, camera = np.random.default_rng([recipe.seed, *job]).spawn(2)
     scene = compose(scenery, at_gap)
     return photograph(camera, scene, at_gap, layouts.image_size(name, recipe.height))
-
-
-def _report(done: int, total: int) -> None:
-    """One line that counts up on a terminal; a single closing line elsewhere."""
-    live = sys.stderr.isatty()
-    if live or done == total:
-        end = "\n" if done == total else ""
-        start = "\r" if live else ""
-        print(f"{start}streets: {done}/{total} images", end=end, file=sys.stderr, flush=True)

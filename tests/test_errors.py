@@ -40,6 +40,7 @@ from uda_hydra.runs.checks import check_training
         ("seed=0,1", "seed=0,1: add -m to run each value"),
         ("extra=null", "a config group has no option null: leave it out"),
         ("trainer.steps=many", "trainer.steps must be a whole number, got 'many'"),
+        ("loss.lambda_seg=null", "loss.lambda_seg must not be null"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_nearest_name(monkeypatch, mistake, message):

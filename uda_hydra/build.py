@@ -215,7 +215,6 @@ def check_predictor(config: DictConfig) -> None:
 
 def predictor(config: DictConfig) -> Segmenter | Ensemble:
     """The network with the weights of ``init``, or those of ``ensemble`` together."""
-    check_predictor(config)
     members = [settings(member) for member in config.ensemble]
     networks = [segmenter(OmegaConf.merge(config, {"init": member.init})) for member in members]
     if not members:
@@ -239,7 +238,7 @@ def pair(config: DictConfig) -> Pair:
     protocol = settings(config.evaluation)
     found = build(config.dataset, "dataset")
     trained = found.validation.images.size
-    sizes = input_sizes(protocol, trained)
+    sizes = call(input_sizes, protocol, trained)
     labels = tuple(protocol.size or trained) if protocol.labels == "input" else None
     found = found.augmented(build(config.augmentation, "augmentation"))
     found = found.sampled(build(config.sampler, "sampler"))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from uda_hydra.engine.artifacts import Artifact, Stored
+from uda_hydra.engine.artifacts import Artifact, Stored, reopened
 from uda_hydra.errors import UserError
 
 ODD = ["a/b", "..", ".", "", "ä ü", "x" * 700, "100%", "a\nb", "a:b*c?", "%2F", "item.partial"]
@@ -147,11 +147,13 @@ def test_a_torn_identity_is_not_trusted(tmp_path):
     assert made(tmp_path).keys_missing(["k"]) == ["k"]
 
 
-def test_half_written_files_go_when_it_is_opened(tmp_path):
+def test_half_written_files_go_only_for_the_one_who_writes(tmp_path):
     artifact = made(tmp_path)
     half = artifact.folder / "items" / "k.item.123.partial"
     half.write_bytes(b"x")
-    made(tmp_path)
+    reopened(artifact.folder, kind="soft", stride=1)
+    assert half.exists()
+    made(tmp_path).remove_partial()
     assert not half.exists()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -56,6 +58,12 @@ def looks_of(chosen, *images: Tensor, network: nn.Module | None = None) -> list[
 
 def enlarged(map: Tensor, size: tuple[int, int], corners: bool) -> Tensor:
     return F.interpolate(map, size=size, mode="bilinear", align_corners=corners)
+
+
+def test_a_scale_that_leaves_no_pixel_is_refused():
+    tiny = replace(protocol("common"), scales=[1.0, 0.001])
+    with pytest.raises(ValueError, match=r"evaluation\.scales: 0\.001 leaves no pixel of 96x48"):
+        input_sizes(tiny, (96, 48))
 
 
 def test_the_sizes_of_the_presets():

@@ -26,7 +26,7 @@ def test_weights_by_hand():
 def test_ignored_pixels_weigh_nothing_and_the_mean_is_a_buffer():
     balance = ClassBalance(2, max_weight=3.0, rare_share=0.5)
     label = torch.tensor([[[0, 0, IGNORE, 1]]], dtype=torch.uint8)
-    assert balance(label).flatten().tolist() == [1.0, 1.0, 0.0, 3.0]
+    assert balance.take(label).flatten().tolist() == [1.0, 1.0, 0.0, 3.0]
     assert [*balance.state_dict()] == ["often"]
 
 

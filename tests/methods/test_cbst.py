@@ -4,8 +4,11 @@ import pytest
 import torch
 
 import uda_hydra.losses as L
+from tests.conftest import SMALL, composed
 from tests.runs.test_stages import planned
+from uda_hydra.errors import UserError
 from uda_hydra.methods.cbst import SomeLabels, pooled
+from uda_hydra.runs.checks import check_training
 from uda_hydra.types import IGNORE, Step
 
 
@@ -81,6 +84,14 @@ def test_crst_learns_soft_labels_and_small_things_are_looked_for(make_trainer):
     assert {*rare.read(rare.keys[0]).unique().tolist()} <= {*rare.classes.tolist(), IGNORE}
     kept = SomeLabels(trainer.method.stored()["labels"], whole.flatten()[:1]).read(rare.keys[0])
     assert kept[whole == whole[0, 0]].unique().tolist() == [whole[0, 0].item()]
+
+
+@pytest.mark.parametrize(
+    "half", [("method.rare_share=1e-3",), ("augmentation=mined_crop", "augmentation.crop=[32,32]")]
+)
+def test_mining_without_its_other_half_is_refused(half):
+    with pytest.raises(UserError, match=r"augmentation=mined_crop and a method\.rare_share"):
+        check_training(composed(*SMALL, "method=cbst/round", *half))
 
 
 def test_rounds_follow_each_other_with_growing_portions():

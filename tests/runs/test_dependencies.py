@@ -18,6 +18,7 @@ from uda_hydra import tasks
 from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.errors import UserError
 from uda_hydra.runs.checks import check_stages
+from uda_hydra.runs.identity import record
 from uda_hydra.runs.stages import plan
 
 SCORED = ("dataset.source.size=[96,64]", "dataset.target.size=[96,48]")
@@ -207,6 +208,30 @@ def test_changed_data_are_noticed_by_an_interrupted_run(run, tmp_path, capsys, m
     printed = capsys.readouterr().out
     assert "data changed: files of target were edited" in printed
     assert "resuming" not in printed
+
+
+def test_a_run_whose_first_stage_is_trained_again_has_no_result(run, tmp_path, monkeypatch):
+    def stopped(trainer, *_):
+        raise Interrupted(15, 0)
+
+    result = tmp_path / "run/result.json"
+    run(*THREE)
+    assert result.exists()
+    monkeypatch.setattr("uda_hydra.engine.trainer.Trainer.fit", stopped)
+    with pytest.raises(Interrupted):
+        run(*THREE, "+stage.warmup.seed=2")
+    assert not result.exists()
+
+
+def test_labels_that_were_made_again_count_wherever_they_lie(tmp_path):
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    config = composed("method=caco/retrain", f"method.labels={labels}", "init=null")
+    found = []
+    for seed in (0, 0, 1):
+        (labels / "identity.json").write_text(json.dumps({"seed": seed}))
+        found.append(record(config, {})["content"])
+    assert found[0] == found[1] != found[2]
 
 
 ORACLE = (

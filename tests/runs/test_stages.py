@@ -92,6 +92,16 @@ def test_an_unknown_stage_is_refused_with_the_nearest():
         planned("method=source_only", "+stage.source.trainer.steps=3")
     with pytest.raises(UserError, match=r"\+stage\.source_only=3 names no key of the stage"):
         planned("method=source_only", "+stage.source_only=3")
+    with pytest.raises(UserError, match=r"names no key of the stage"):
+        planned("method=source_only", "+stage.source_only={trainer: {steps: 3}}")
+
+
+def test_keys_in_braces_count_as_keys():
+    """``trainer={steps: 5}`` chooses no option of the group trainer."""
+    source, caco = planned("+stage.source.trainer={steps: 5}", "trainer.steps=7").values()
+    assert (source.config.trainer.steps, caco.config.trainer.steps) == (5, 7)
+    source, _ = planned("trainer.steps=7", "trainer={steps: 5}").values()
+    assert source.config.trainer.steps == 5
 
 
 def test_the_default_folder_tells_runs_apart_and_knows_them_again():

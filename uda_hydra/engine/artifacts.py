@@ -121,6 +121,11 @@ class Artifact:
             )
         return _decode(content)
 
+    def remove_partial(self) -> None:
+        """Delete what a killed process left half-written; for the one that writes alone."""
+        for partial in self._items.rglob(f"*{_PARTIAL}"):
+            partial.unlink(missing_ok=True)
+
     def keys_missing(self, keys: Iterable[str]) -> list[str]:
         """Those without an intact item; reads every file once."""
         paths = ((key, self._path(key)) for key in keys)
@@ -133,7 +138,7 @@ class Artifact:
             write_json(self._done_file, {"keys": keys})
 
     def _open(self) -> None:
-        """The folder of this very artifact, without what a killed process left half-written."""
+        """The folder of this very artifact."""
         if self.folder.exists():
             found = read_json(self._identity_file) or {}
             if found != self.identity:
@@ -141,8 +146,6 @@ class Artifact:
         self._items.mkdir(parents=True, exist_ok=True)
         if not self._identity_file.exists():
             write_json(self._identity_file, self.identity)
-        for partial in self._items.rglob(f"*{_PARTIAL}"):
-            partial.unlink()
 
     def _move_aside(self, found: dict[str, Any]) -> None:
         aside = move_aside(self.folder)

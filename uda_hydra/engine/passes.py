@@ -110,6 +110,8 @@ class Passes:
         wanted = set[str]().union(*missing.values())
         numbers = [n for n, group in enumerate(images.keys) if wanted & {*group}]
         if numbers:
+            for artifact in opened.values():
+                artifact.remove_partial()
 
             def keep(number: int, results: Mapping[str, Item]) -> None:
                 for name, artifact in opened.items():
@@ -137,6 +139,7 @@ class Passes:
         identity = {"of": of.identity, "keys": keys, "depends_on": dict(depends_on or {})}
         artifact = Artifact(self.folder / name, identity=identity)
         if artifact.keys_missing(["summary"]):
+            artifact.remove_partial()
             artifact.write("summary", reduce(of.read(key) for key in keys))
             artifact.finish(["summary"])
         return artifact.read("summary")

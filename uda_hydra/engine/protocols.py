@@ -25,8 +25,14 @@ class Look(NamedTuple):
 
 
 def input_sizes(protocol: EvaluationSettings, trained: tuple[int, int]) -> list[tuple[int, int]]:
-    """Sizes (width, height) at which images are read; ``trained`` is the size in training."""
+    """Sizes (width, height) at which images are read; ``trained`` is the size in training.
+
+    Raises ValueError for a scale that leaves no pixel.
+    """
     width, height = protocol.size or trained
+    for scale in protocol.scales:
+        if min(width, height) * scale < 1:
+            raise ValueError(f"evaluation.scales: {scale} leaves no pixel of {width}x{height}")
     if protocol.rescale == "input":
         return [(width, height)]
     return [(round(width * scale), round(height * scale)) for scale in protocol.scales]

@@ -27,7 +27,7 @@ class ClassBalance(nn.Module):
         self.register_buffer("often", torch.ones(num_classes))
 
     @torch.no_grad()
-    def forward(self, label: Integer[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    def take(self, label: Integer[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
         """The weight of each pixel's class, 0 of ignored pixels; the running mean moves."""
         weight = torch.cat([self.weights(label), self.often.new_zeros(1)])
         index = label.long()

@@ -96,7 +96,7 @@ class CaCoRetrain(Method):
             self.queue.push(feature, cells)
 
         prediction = self.segmenter(target.image)
-        weight = self.balance(label)
+        weight = self.balance.take(label)
         terms = {"seg": L.segmentation(prediction.main, label, weight, over="all")}
         if prediction.aux is not None:
             terms["seg_aux"] = L.segmentation(prediction.aux, label, weight, over="all")

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
+from uda_hydra.augment.guided import MinedCrop
 from uda_hydra.methods.base import (
     Item,
     Losses,
@@ -53,6 +54,14 @@ class CBST(Method):
         self.register_buffer("thresholds", torch.ones(segmenter.num_classes))
         self.labels: dict[str, Store] = {}
         self.seen: dict[str, Tensor] = {}
+
+    def check_views(self, augmentation: object) -> None:
+        """Mining needs both: crops that look for rare classes, and which are rare."""
+        if isinstance(augmentation, MinedCrop) != (self.rare_share is not None):
+            raise ValueError(
+                "small objects are mined with augmentation=mined_crop and a method.rare_share, "
+                f"such as 1e-3, together; method.rare_share is {self.rare_share}"
+            )
 
     def prepare(self, passes: Passes) -> None:
         """One pass finds how sure each class's surest share is, a second one labels by it."""

@@ -49,7 +49,7 @@ class SegUncertainty(Method):
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """Both heads in one update. Nothing is detached: every term trains both."""
         label = target.stored["labels"].long()
-        weight = self.balance(label)
+        weight = self.balance.take(label)
         logits = L.logits(self.segmenter(target.image), label.shape[-2:])
         terms = {}
         for head, own in logits.items():

@@ -60,7 +60,7 @@ def paths_below(config: DictConfig, folder: Path) -> list[str]:
 def record(config: DictConfig, data: Mapping[str, str]) -> dict[str, Any]:
     """All that decides a training's numbers: its config, the files it reads, its data.
 
-    A file counts by its content, wherever it lies, a folder if it is one of an earlier stage.
+    A file counts by its content, wherever it lies, and so does a folder that a stage has made.
     ``data`` are the fingerprints of the parts of the domain pair, see ``fingerprints``. The
     outcome is plain JSON.
     """
@@ -136,9 +136,11 @@ def digest_of_path(path: Path) -> str:
 
 
 def _counts(text: str, path: Path) -> bool:
-    """Whether a value names a file, or a folder of an earlier stage."""
+    """Whether a value names a file, or a folder of a stage, such as one of labels."""
     try:
-        return path.is_file() or (text.startswith("${stage:") and path.is_dir())
+        if path.is_dir():
+            return text.startswith("${stage:") or (path / RECORD).is_file()
+        return path.is_file()
     except OSError:
         # A text may be too long for the name of a file.
         return False

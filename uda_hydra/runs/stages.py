@@ -113,7 +113,7 @@ def _shared_folder(name: str, config: DictConfig) -> str:
 def _check_addresses(addressed: list[Override], lists: dict[str, list[str]]) -> None:
     for override in addressed:
         name, *key = override.key_or_group.split(".")[1:]
-        if not key and not isinstance(override.value(), dict):
+        if not key:
             raise UserError(
                 f"{override.input_line} names no key of the stage, as +stage.{name}.seed=1 does"
             )
@@ -148,12 +148,11 @@ def _compose(
     taken |= {"output", "stages"} | (set() if last else {"loss"})
     general = [o for o in general if o.key_or_group not in taken]
     first, later = parse(usual), [*listed, *parse(addressed)]
-    groups = _groups()
-    chosen = [o for o in (*first, *general, *later) if o.key_or_group in groups]
+    chosen = [o for o in (*first, *general, *later) if _chooses(o)]
     # Which keys the stage has is known once its groups are chosen.
     bare = _bare(tuple(o.input_line for o in chosen))
     general = [o for o in general if _has(bare, o) or (last and o.is_add())]
-    values = [o for o in (*first, *general, *later) if o.key_or_group not in groups]
+    values = [o for o in (*first, *general, *later) if not _chooses(o)]
     config = deepcopy(bare)
     # As Hydra does with the overrides that are left when the groups are composed, in a tenth of
     # the time of composing them once more.
@@ -175,6 +174,11 @@ def _bare(lines: tuple[str, ...]) -> DictConfig:
 def _lines(values: dict[str, Any]) -> list[str]:
     """The overrides that set nested values."""
     return [f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in flat(values).items()]
+
+
+def _chooses(override: Override) -> bool:
+    """Whether an override chooses an option of a group, and sets no keys of it: ``trainer={}``."""
+    return override.key_or_group in _groups() and not isinstance(override.value(), dict)
 
 
 @cache

@@ -159,7 +159,7 @@ def _predictor(
     bfloat16 = uses_bfloat16(config.trainer.precision, device)
     protocol = settings(config.evaluation)
     size = build.call(check_size, plain(config.dataset.target.size), "dataset.target")
-    sizes = input_sizes(protocol, size)
+    sizes = build.call(input_sizes, protocol, size)
     network = build.predictor(config).to(device).eval()
 
     def label_image(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:

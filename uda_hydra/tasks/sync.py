@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from uda_hydra.errors import UserError
-from uda_hydra.files import printable
+from uda_hydra.inputs import shown
 from uda_hydra.tracking.backlog import send_all
 from uda_hydra.tracking.uri import check_uri, hide
 
@@ -28,9 +28,5 @@ def sync(config: DictConfig, overrides: list[str]) -> None:
     done = send_all(root)
     print(f"{done.sent} values sent")
     if done.failures:
-        lines = [f"  {_one_line(folder)}: {why}" for folder, why in done.failures.items()]
+        lines = [f"  {shown(folder)}: {why}" for folder, why in done.failures.items()]
         raise UserError("\n".join([f"{len(lines)} of {done.runs} runs are not sent:", *lines]))
-
-
-def _one_line(folder: Path) -> str:
-    return printable(str(folder)).replace("\n", "\\n")

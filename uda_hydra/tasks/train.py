@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -104,7 +104,7 @@ def train_stages(stages: list[Stage], layout: RunLayout, overrides: list[str]) -
         # Another process may still be at work on a trial that was thought to be dead.
         with locked(layout.top, wait=layout.study is not None):
             layout.mark()
-            if results[stages[-1].name] is None:
+            if stages[-1] in _outdated(stages, results):
                 (layout.top / RESULT).unlink(missing_ok=True)
             with parent_run(stages[-1], layout, overrides) as outcome:
                 results = _train_in_turn(stages, layout, open_pair, overrides)
@@ -116,6 +116,15 @@ def train_stages(stages: list[Stage], layout: RunLayout, overrides: list[str]) -
     if read_json(layout.top / RESULT) != results[stages[-1].name]:
         write_json(layout.top / RESULT, results[stages[-1].name])
     return results
+
+
+def _outdated(stages: list[Stage], results: Mapping[str, Result | None]) -> list[Stage]:
+    """The stages without a result, and those that read their files."""
+    found: dict[str, Stage] = {}
+    for stage in stages:
+        if results[stage.name] is None or reads(stage, stages, found):
+            found[stage.name] = stage
+    return [*found.values()]
 
 
 def pair_opener() -> Callable[[DictConfig], Pair]:

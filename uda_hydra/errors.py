@@ -157,7 +157,7 @@ def explain(error: BaseException) -> str | None:
     cause = str(error.__cause__ or "")
     unfit = re.match(r"Error merging override ([^=]+)=", text)
     kind = re.search(r"Value (.*) of type .* could not be converted to (\w+)", cause)
-    if unfit and text.endswith("is not Optional"):
+    if unfit and "is not Optional" in cause:
         return f"{unfit[1]} must not be null"
     if unfit and kind:
         return f"{unfit[1]} must be {KINDS.get(kind[2], kind[2])}, got {kind[1]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
@@ -138,6 +138,15 @@ def reads(stage: Stage, stages: Sequence[Stage], names: Container[str]) -> list[
         for other in stages
         if other.name in names and paths_below(stage.config, other.folder)
     ]
+
+
+def outdated(stages: Sequence[Stage], results: Mapping[str, object | None]) -> list[Stage]:
+    """The stages without a result, and those that read their files."""
+    found: dict[str, Stage] = {}
+    for stage in stages:
+        if results[stage.name] is None or reads(stage, stages, found):
+            found[stage.name] = stage
+    return [*found.values()]
 
 
 def available(

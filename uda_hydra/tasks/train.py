@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -37,6 +37,7 @@ from uda_hydra.runs.checks import (
     check_stages,
     check_statistics,
     check_table,
+    outdated,
     reads,
 )
 from uda_hydra.runs.disk import kept_of
@@ -104,7 +105,7 @@ def train_stages(stages: list[Stage], layout: RunLayout, overrides: list[str]) -
         # Another process may still be at work on a trial that was thought to be dead.
         with locked(layout.top, wait=layout.study is not None):
             layout.mark()
-            if stages[-1] in _outdated(stages, results):
+            if stages[-1] in outdated(stages, results):
                 (layout.top / RESULT).unlink(missing_ok=True)
             with parent_run(stages[-1], layout, overrides) as outcome:
                 results = _train_in_turn(stages, layout, open_pair, overrides)
@@ -116,15 +117,6 @@ def train_stages(stages: list[Stage], layout: RunLayout, overrides: list[str]) -
     if read_json(layout.top / RESULT) != results[stages[-1].name]:
         write_json(layout.top / RESULT, results[stages[-1].name])
     return results
-
-
-def _outdated(stages: list[Stage], results: Mapping[str, Result | None]) -> list[Stage]:
-    """The stages without a result, and those that read their files."""
-    found: dict[str, Stage] = {}
-    for stage in stages:
-        if results[stage.name] is None or reads(stage, stages, found):
-            found[stage.name] = stage
-    return [*found.values()]
 
 
 def pair_opener() -> Callable[[DictConfig], Pair]:

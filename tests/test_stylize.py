@@ -111,7 +111,7 @@ def test_linked_labels_and_hidden_styles(streets, tmp_path):
         (["augmentation=none"], "needs augmentation=restyle"),
         (["augmentation=adain"], "augmentation.encoder must be a file of weights"),
         (["augmentation.beta=0.5"], "augmentation.beta must be in"),
-        (["input=nowhere"], "no such folder of style images"),
+        (["input=nowhere"], r"input=nowhere: there is no such folder"),
         (["output=null"], "needs output=FOLDER"),
     ],
 )

@@ -18,13 +18,14 @@ from uda_hydra.augment.style import Restyling
 from uda_hydra.config import plain
 from uda_hydra.data.counting import Count
 from uda_hydra.data.pair import Pair
-from uda_hydra.data.pictures import ENDINGS, read_rgb
+from uda_hydra.data.pictures import read_rgb
 from uda_hydra.data.streams import seed_of
-from uda_hydra.data.walk import files_below, is_hidden
+from uda_hydra.data.walk import files_below
 from uda_hydra.errors import UserError
 from uda_hydra.files import read_json, remove_leftovers, write_atomically, write_json
 from uda_hydra.inputs import shown
 from uda_hydra.runs.layout import check_folder, mark_folder
+from uda_hydra.tasks.predict import find_images
 
 RECORD = "stylized.json"
 """Says what made the images of a folder."""
@@ -55,7 +56,7 @@ def stylize(config: DictConfig, overrides: list[str]) -> None:
     root = Path(source.root) if key == "root" else Path(config.dataset.source.images).absolute()
     if folder.resolve().is_relative_to(root.resolve()):
         raise UserError(f"output={shown(folder)} lies in the data set itself; choose another one")
-    styles = _styles(config.input, pair, restyling.styles)
+    styles = _styles(config.input, pair, restyling.styles, folder)
     _record(folder, config, pair)
 
     count, made = Count("stylize"), set()
@@ -72,15 +73,12 @@ def stylize(config: DictConfig, overrides: list[str]) -> None:
           f"train with dataset.source.{key}={shown(folder)}")  # fmt: skip
 
 
-def _styles(folder: str | None, pair: Pair, needed: int) -> list[Path]:
+def _styles(folder: str | None, pair: Pair, needed: int, output: Path) -> list[Path]:
     """The style images: those below ``folder``, or all training images of the target."""
     if folder is None:
         found = [sample.image for sample in pair.target.images.samples]
-    elif not Path(folder).is_dir():
-        raise UserError(f"input={shown(folder)}: there is no such folder of style images")
     else:
-        shown_files = (p for p in files_below(Path(folder)) if not is_hidden(p, Path(folder)))
-        found = [path for path in shown_files if path.suffix.lower().removeprefix(".") in ENDINGS]
+        found = find_images(Path(folder), output)
     if len(found) < needed:
         raise UserError(
             f"{needed} styles are mixed and only {len(found)} images were found; set "

@@ -195,8 +195,9 @@ class Sender:
     def _delete(self, names: Iterable[str]) -> list[str]:
         """Delete files that are gone here; returns those that MLflow keeps, which is told once.
 
-        Several kinds of stores cannot delete, and say so by either error; others, such as those of
-        the network, end this attempt to send like any other. What is left is tried again.
+        Stores that cannot delete raise NotImplementedError (Azure Data Lake, Unity Catalog) or
+        MLflow's own error; other errors, such as those of the network, end this attempt to send
+        like any other. What is left is tried again.
         """
         # Late: MLflow takes seconds to import.
         from mlflow.exceptions import MlflowException

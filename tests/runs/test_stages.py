@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from tests.conftest import CONF
 from uda_hydra.errors import UserError
@@ -94,6 +95,34 @@ def test_an_unknown_stage_is_refused_with_the_nearest():
         planned("method=source_only", "+stage.source_only=3")
     with pytest.raises(UserError, match=r"names no key of the stage"):
         planned("method=source_only", "+stage.source_only={trainer: {steps: 3}}")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["experiment=demo", "method=advent"], r"method=advent reaches no stage: source, statist"),
+        (["experiment=demo", "method=proca"], "method=proca reaches no stage"),
+        (["experiment=demo", "~stages.source", "init=x.pt"], "init=x.pt reaches no stage"),
+    ],
+)
+def test_an_override_that_no_stage_takes_is_refused(lines, message):
+    with pytest.raises(UserError, match=message):
+        planned(*lines)
+
+
+@pytest.mark.parametrize(
+    ("lines", "key"),
+    [
+        (["experiment=smoke", "method=caco"], "seed"),
+        (["method=proca", "~stages.ssl"], "seed"),
+        (["experiment=demo", "method=caco"], "seed"),
+        (["method=caco", "++method.foo=0"], "method.foo"),
+        (["method=caco", "~callbacks.pictures"], "seed"),
+    ],
+)
+def test_one_that_a_stage_takes_is_not(lines, key):
+    *_, last = planned(*lines).values()
+    assert OmegaConf.select(last.config, key) == 0
 
 
 def test_keys_in_braces_count_as_keys():

@@ -54,9 +54,10 @@ def plan(config: DictConfig, overrides: list[str]) -> list[Stage]:
     """The stages of the composed top-level config and the user's overrides, in order.
 
     A training without stages is a list of one, named as its method. An override reaches every stage
-    that has its key; ``+stage.<name>.<key>=<value>`` reaches one alone. Each stage has a folder
-    below ``output``. With ``start.folder`` the stages before the last are there, each in a folder
-    named by what it is made of, so that equal ones are trained once.
+    that has its key and does not set it itself, and must reach one;
+    ``+stage.<name>.<key>=<value>`` reaches one alone. Each stage has a folder below ``output``.
+    With ``start.folder`` the stages before the last are there, each in a folder named by what it is
+    made of, so that equal ones are trained once.
     """
     user = OverridesParser.create().parse_overrides(overrides)
     addressed = [o for o in user if o.key_or_group.startswith(ADDRESS)]
@@ -76,6 +77,7 @@ def plan(config: DictConfig, overrides: list[str]) -> list[Stage]:
         shared = None if last else stage.start.folder
         stage.output = f"{output}/{name}" if shared is None else _shared_folder(name, stage)
         stages.append(Stage(name, stage))
+    _check_reach(general, lists, stages)
     return stages
 
 
@@ -123,6 +125,39 @@ def _check_addresses(addressed: list[Override], lists: dict[str, list[str]]) -> 
             )
 
 
+def _check_reach(general: list[Override], lists: dict[str, list[str]], stages: list[Stage]) -> None:
+    """Every override must reach a stage: a list that sets the key itself passes it over."""
+    for override in general:
+        key = override.key_or_group
+        if key.split(".")[0] in ("output", "stages", "hydra") or override.is_delete():
+            continue
+        passed = [name for name, own in lists.items() if key in _keys(own)]
+        rest = [stage.config for stage in stages if stage.name not in passed]
+        if any(_chooses(override) or _has(config, override) for config in rest):
+            continue
+        if key == "method" and _brings(override, general, lists):
+            continue
+        why = f"{', '.join(passed)} set their own" if passed else "none has the key"
+        raise UserError(
+            f"{override.input_line} reaches no stage: {why}. "
+            f"+stage.{stages[-1].name}.{key}=... reaches one"
+        )
+
+
+def _brings(method: Override, general: list[Override], lists: dict[str, list[str]]) -> bool:
+    """Whether the stages of the run are those of a method, but for what the user changed."""
+    keys = [override.key_or_group.split(".") for override in general]
+    changed = {key[1] for key in keys if key[0] == "stages" and key[1:]}
+    if ["experiment"] not in keys:
+        return True
+    own = OmegaConf.to_container(_bare((method.input_line,)).stages, resolve=False)
+    return bool(own) and all(lists.get(n) == own[n] for n in own.keys() - changed)
+
+
+def _keys(lines: list[str]) -> set[str]:
+    return {o.key_or_group for o in OverridesParser.create().parse_overrides(lines)}
+
+
 def _compose(
     general: list[Override],
     own: list[str],
@@ -143,15 +178,13 @@ def _compose(
     and ``+<key>=<value>`` adds a key that no stage has to the last.
     """
     parse = OverridesParser.create().parse_overrides
-    listed = parse(own)
-    taken = {o.key_or_group for o in listed}
-    taken |= {"output", "stages"} | (set() if last else {"loss"})
+    taken = _keys(own) | {"output", "stages"} | (set() if last else {"loss"})
     general = [o for o in general if o.key_or_group not in taken]
-    first, later = parse(usual), [*listed, *parse(addressed)]
+    first, later = parse(usual), parse([*own, *addressed])
     chosen = [o for o in (*first, *general, *later) if _chooses(o)]
     # Which keys the stage has is known once its groups are chosen.
     bare = _bare(tuple(o.input_line for o in chosen))
-    general = [o for o in general if _has(bare, o) or (last and o.is_add())]
+    general = [o for o in general if _has(bare, o) or (last and _adds(o))]
     values = [o for o in (*first, *general, *later) if not _chooses(o)]
     config = deepcopy(bare)
     # As Hydra does with the overrides that are left when the groups are composed, in a tenth of
@@ -194,6 +227,10 @@ def _has(config: DictConfig, override: Override) -> bool:
             return False
         node = node._get_node(part)
     return True
+
+
+def _adds(override: Override) -> bool:
+    return override.is_add() or override.is_force_add()
 
 
 def _unaddressed(override: Override, name: str) -> str:

@@ -63,6 +63,15 @@ def test_a_training_that_was_killed_costs_what_all_its_processes_took(make_train
     assert total["peak_memory_gb"] == 1000.0
 
 
+def test_another_device_than_before_is_named(make_trainer, tmp_path):
+    first = make_trainer(*OVERRIDES)
+    first.fit(run_of(first))
+    saved = json.loads((tmp_path / "cost.json").read_text())
+    assert make_trainer(*OVERRIDES).restore() == "resuming after step 4"
+    (tmp_path / "cost.json").write_text(json.dumps(saved | {"device": "cuda"}))
+    assert make_trainer(*OVERRIDES).restore().startswith("resuming after step 4 on cpu, not cuda")
+
+
 def test_a_training_that_begins_anew_costs_nothing_yet(make_trainer, tmp_path):
     (tmp_path / "cost.json").write_text(json.dumps({"seconds": 1e6, "peak_memory_gb": 1e6}))
     trainer = make_trainer(*OVERRIDES)

@@ -17,7 +17,9 @@ from uda_hydra.methods.proca import pool_sums, shown_sums
 from uda_hydra.types import IGNORE, Step
 
 
-def finished(trainer):
+def finished(make_trainer, stage, folder):
+    """A stage that trains nothing, after its one step."""
+    trainer = make_trainer(f"method=proca/{stage}", "trainer.steps=1", folder=folder)
     trainer.prepare()
     trainer.fit(Run("stage", trainer.folder, steps=trainer.settings.steps, start=0, config={}))
     return trainer
@@ -45,7 +47,7 @@ def test_the_stages_of_a_run():
 
 
 def test_prototypes_are_handed_on(make_trainer, tmp_path):
-    made = finished(make_trainer("method=proca/prototype_init", folder=tmp_path / "made"))
+    made = finished(make_trainer, "prototype_init", tmp_path / "made")
     file = made.folder / "last.pt"
     read = make_trainer("method=proca/adapt", f"method.prototypes={file}", folder=tmp_path / "read")
     own = make_trainer("method=proca/adapt", folder=tmp_path / "own")
@@ -76,7 +78,7 @@ def test_first_prototypes_are_the_means_of_all_images_cells():
 
 
 def test_the_releases_prototypes_are_read_and_written(make_trainer, tmp_path):
-    made = finished(make_trainer("method=proca/prototype_init", folder=tmp_path / "made"))
+    made = finished(make_trainer, "prototype_init", tmp_path / "made")
     official, ours = [], []
     for level in made.method.prototypes:
         official.append(str(tmp_path / f"prototype_{level}_dist.pth"))
@@ -219,7 +221,7 @@ def test_the_frozen_projection_is_the_releases(make_trainer, compat):
 
 
 def test_labels_are_handed_on_and_a_damaged_one_is_named(make_trainer, tmp_path):
-    made = finished(make_trainer("method=proca/pseudo_label", folder=tmp_path / "made"))
+    made = finished(make_trainer, "pseudo_label", tmp_path / "made")
     folder = made.folder / "labels"
     trainer = make_trainer("method=proca/ssl", f"method.labels={folder}", folder=tmp_path / "read")
     trainer.prepare()
@@ -238,5 +240,5 @@ def test_labels_are_handed_on_and_a_damaged_one_is_named(make_trainer, tmp_path)
     with pytest.raises(UserError, match="labels lacks 1 of 6 items"):
         trainer.prepare()
     # The stage that makes them makes the one that is missing.
-    finished(make_trainer("method=proca/pseudo_label", folder=tmp_path / "made"))
+    finished(make_trainer, "pseudo_label", tmp_path / "made")
     trainer.prepare()

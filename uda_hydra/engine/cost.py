@@ -1,4 +1,4 @@
-"""Time and memory of a training, over all the processes that have worked on it."""
+"""Time, memory and device of a training, over all the processes that have worked on it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ class Cost:
         self._seconds, self._peak_gb = 0.0, 0.0
         self._started = time.perf_counter()
 
-    def restore(self) -> None:
-        """Add what earlier processes have recorded."""
+    def restore(self) -> str:
+        """Add what earlier processes have recorded; returns what to say of another device."""
         before = read_json(self._path) or {}
         known = (before.get(key) for key in ("seconds", "peak_memory_gb"))
         self._seconds, self._peak_gb = (value if is_number(value) else 0.0 for value in known)
+        device = before.get("device", self._device.type)
+        if device == self._device.type:
+            return ""
+        return f" on {self._device.type}, not {device}: no longer the numbers of one device"
 
     def start(self) -> None:
         """Count from now on: what this process did before belongs to another training."""
@@ -44,4 +48,4 @@ class Cost:
 
     def save(self) -> None:
         """Record the total; called with every checkpoint."""
-        write_json(self._path, self.total())
+        write_json(self._path, self.total() | {"device": self._device.type})

@@ -260,9 +260,9 @@ class Trainer:
         state, message = self.checkpoints.load()
         if state is None:
             return message
-        self.cost.restore()
+        moved = self.cost.restore()
         self.load_state_dict(state)
-        return message or f"resuming after step {self.done}"
+        return (message or f"resuming after step {self.done}") + moved
 
     def state_dict(self) -> dict[str, object]:
         """Everything that a resumed training depends on."""

@@ -8,20 +8,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from uda_hydra.methods.base import Losses, Method, Passes, Player, require
-from uda_hydra.types import Source, Step, Target
+from uda_hydra.methods.base import Passes, Preparation, require
+from uda_hydra.types import Target
 
 Moments = Float[Tensor, "2 channels"]
 """Mean and variance (divisor n) of every channel."""
 
 
-class AdaBN(Method):
+class AdaBN(Preparation):
     """Re-estimates the statistics of every batch norm on the target; nothing is trained.
 
     What it gains is what batch statistics alone are worth.
     """
-
-    terms = ()
 
     def __init__(self, segmenter: nn.Module, *, batch_size: int) -> None:
         super().__init__(segmenter)
@@ -33,10 +31,6 @@ class AdaBN(Method):
                 "network has none: choose another model or model.batch_norm (in a table, "
                 "~stages.adabn leaves the row out)"
             )
-
-    def players(self) -> dict[str, Player]:
-        """None."""
-        return {}
 
     def prepare(self, passes: Passes) -> None:
         """Alg. 1: mean and variance of each channel over all target images, without labels."""
@@ -52,10 +46,6 @@ class AdaBN(Method):
             mean, variance = domain[name]
             norm.running_mean.copy_(mean)
             norm.running_var.copy_(variance)
-
-    def losses(self, source: Source, target: Target, step: Step) -> Losses:
-        """No loss."""
-        yield from ()
 
     def _norms(self) -> dict[str, nn.BatchNorm2d]:
         """The batch norms that estimate statistics, by name; a frozen one stays in eval mode."""

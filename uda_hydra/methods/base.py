@@ -102,7 +102,7 @@ class Passes(Protocol):
 class Method(nn.Module, ABC):
     """A way to train a segmenter on labelled source and unlabelled target images.
 
-    Whatever must survive a step is a submodule or a buffer. Subclasses are final.
+    Whatever must survive a step is a submodule or a buffer. Methods are final.
     """
 
     terms: ClassVar[tuple[str, ...]]
@@ -199,6 +199,20 @@ class Method(nn.Module, ABC):
         ``aux_weight`` times those of the auxiliary head are added where it is not 0.
         """
         return self.segmenter.predict(image, aux_weight=aux_weight)
+
+
+class Preparation(Method):
+    """A stage whose work is all done by ``prepare``: labels, centres; nothing is trained."""
+
+    terms = ()
+
+    def players(self) -> dict[str, Player]:
+        """None."""
+        return {}
+
+    def losses(self, source: Source, target: Target, step: Step) -> Losses:
+        """No loss."""
+        yield from ()
 
 
 def check_weights(terms: Sequence[str], weights: dict[str, float]) -> None:

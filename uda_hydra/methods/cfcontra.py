@@ -19,7 +19,7 @@ from uda_hydra.methods.base import (
     Losses,
     Method,
     Passes,
-    Player,
+    Preparation,
     Update,
     require,
     require_choice,
@@ -30,10 +30,8 @@ from uda_hydra.models.checkpoints.buffers import check_files, read_buffers
 from uda_hydra.types import SUFFIX, Prediction, Source, Step, Target, shrink_label
 
 
-class Centres(Method):
+class Centres(Preparation):
     """The centre of each class in both domains; nothing is trained."""
-
-    terms = ()
 
     def __init__(
         self, segmenter: nn.Module, *, source_images: int, target_images: int, margin: float
@@ -42,17 +40,9 @@ class Centres(Method):
         self.extraction = Extraction(source_images, target_images, margin)
         self.source_memory, self.target_memory = memory_for(segmenter), memory_for(segmenter)
 
-    def players(self) -> dict[str, Player]:
-        """None."""
-        return {}
-
     def prepare(self, passes: Passes) -> None:
         """One pass over each domain."""
         self.extraction.run(self.segmenter, self.source_memory, self.target_memory, passes)
-
-    def losses(self, source: Source, target: Target, step: Step) -> Losses:
-        """No loss."""
-        yield from ()
 
 
 class CFContra(Method):

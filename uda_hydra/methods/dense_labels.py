@@ -12,22 +12,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
-from uda_hydra.methods.base import (
-    Losses,
-    Method,
-    Passes,
-    Player,
-    Store,
-    require,
-    require_positive,
-)
-from uda_hydra.types import Source, Step, Target, upsample
+from uda_hydra.methods.base import Passes, Preparation, Store, require, require_positive
+from uda_hydra.types import Target, upsample
 
 
-class DenseLabels(Method):
+class DenseLabels(Preparation):
     """The most probable class over several sizes of an image and of its mirror image."""
-
-    terms = ()
 
     def __init__(
         self,
@@ -51,10 +41,6 @@ class DenseLabels(Method):
         width, height = label_size or size
         self.label_size = (height, width)
         self.labels: Store | None = None
-
-    def players(self) -> dict[str, Player]:
-        """None."""
-        return {}
 
     def prepare(self, passes: Passes) -> None:
         """One pass for each size; the last adds up what the others have stored."""
@@ -94,10 +80,6 @@ class DenseLabels(Method):
         last = self.look(target)
         others = [torch.stack([store.read(key) for key in target.key]).to(last) for store in seen]
         return mean_label([*others, last], self.label_size, self.min_confidence)
-
-    def losses(self, source: Source, target: Target, step: Step) -> Losses:
-        """No loss."""
-        yield from ()
 
 
 def mean_label(

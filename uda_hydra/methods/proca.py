@@ -20,7 +20,7 @@ from uda_hydra.methods.base import (
     Losses,
     Method,
     Passes,
-    Player,
+    Preparation,
     Update,
     require_choice,
     require_fraction,
@@ -30,26 +30,16 @@ from uda_hydra.models.checkpoints.buffers import check_files, read_buffers
 from uda_hydra.types import Source, Step, Target
 
 
-class PrototypeInit(Method):
+class PrototypeInit(Preparation):
     """The class means of the source under the weights to begin with; nothing is trained."""
-
-    terms = ()
 
     def __init__(self, segmenter: nn.Module) -> None:
         super().__init__(segmenter)
         self.prototypes = _prototypes(segmenter)
 
-    def players(self) -> dict[str, Player]:
-        """None."""
-        return {}
-
     def prepare(self, passes: Passes) -> None:
         """One pass over the source's images as they are, in eval mode."""
         fill(self.prototypes, self.segmenter, passes)
-
-    def losses(self, source: Source, target: Target, step: Step) -> Losses:
-        """No loss."""
-        yield from ()
 
 
 class ProCA(Method):

@@ -19,7 +19,7 @@ from uda_hydra.methods.base import (
     Losses,
     Method,
     Passes,
-    Player,
+    Preparation,
     Store,
     Update,
     require,
@@ -31,10 +31,8 @@ Size = tuple[int, int] | None
 """Height and width; None for those of the image."""
 
 
-class PseudoLabels(Method):
+class PseudoLabels(Preparation):
     """Labels of every target image where the network is sure enough; nothing is trained."""
-
-    terms = ()
 
     def __init__(
         self,
@@ -56,19 +54,11 @@ class PseudoLabels(Method):
         self.register_buffer("thresholds", torch.zeros(segmenter.num_classes, dtype=torch.float64))
         self.register_buffer("shares", torch.zeros(segmenter.num_classes))
 
-    def players(self) -> dict[str, Player]:
-        """None."""
-        return {}
-
     def prepare(self, passes: Passes) -> None:
         """One pass of the network over the target; thresholds and labels are made of its logits."""
         _, thresholds, shares = self.labeller.label(passes)
         self.thresholds.copy_(thresholds)
         self.shares.copy_(shares)
-
-    def losses(self, source: Source, target: Target, step: Step) -> Losses:
-        """No loss."""
-        yield from ()
 
     def monitor(self) -> dict[str, Tensor]:
         """Thresholds, and shares of the pixels that carry a label, by the class's number."""

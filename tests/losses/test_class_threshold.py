@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import uda_hydra.losses as L
-from uda_hydra.losses.class_threshold import COARSE
+from uda_hydra.losses.class_threshold import EDGES
 from uda_hydra.types import IGNORE
 
 POOL = [0.9, 0.5, 0.65, 0.6, 0.7]
@@ -51,7 +51,7 @@ def test_threshold_of_a_portion_by_hand(portion, expected):
     counts = sum(part[0].long() for part in parts)
     assert counts.sum(dim=1).tolist() == [5, 0, 0]
     found = L.portion_thresholds(counts, portion)
-    assert found[0] == pytest.approx(expected, abs=1 / COARSE)
+    assert found[0] == EDGES[torch.tensor(expected) >= EDGES].max()
     # Of a class that is never predicted nothing is sure enough.
     assert found[1:].tolist() == [1, 1]
 
@@ -67,11 +67,25 @@ def test_approximate_thresholds_lie_just_below_the_exact_ones():
         for portion in (0.01, 0.2, 1.0):
             exact = own[int(portion * len(own)) - 1]
             found = L.portion_thresholds(counts, portion)[k]
-            assert 0 <= exact - found <= 1 / COARSE
+            assert found == EDGES[exact >= EDGES].max()
             number = min(round((1 - portion) * len(own)), len(own) - 1)
-            exact = own.flip(0)[number].clamp(max=0.9)
+            exact = own.flip(0)[number]
             found = L.share_thresholds(counts, 1 - portion, 0.9)[k]
-            assert 0 <= exact - found <= 1 / COARSE
+            assert found == EDGES[exact >= EDGES].max().clamp(max=0.9)
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(0.5, 0.5), (4, 2), (8, 2.5), (10, 3)])
+def test_the_share_is_kept_however_sure_the_network_is(mean, spread):
+    """With bins even in confidence the last held 71 % of the surest of these classes."""
+    torch.manual_seed(0)
+    odds = mean + spread * torch.randn(1, 1, 500, 400)
+    shown = torch.cat([odds, torch.zeros_like(odds)], dim=1).softmax(dim=1)
+    threshold = L.portion_thresholds(L.image_histograms(shown)[0].long(), 0.2)[0]
+    own = shown.max(dim=1).values[shown[:, 0] > shown[:, 1]].sort(descending=True).values
+    shares = [float((own >= t).double().mean()) for t in (threshold, own[len(own) // 5 - 1])]
+    # At the last two float32 cannot tell some pixels apart, so the exact threshold keeps more too.
+    assert 0 <= shares[0] - shares[1] <= 3e-3
+    assert shares[1] == pytest.approx(0.2, abs=3e-3)
 
 
 def test_balanced_labels_by_hand():

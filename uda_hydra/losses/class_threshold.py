@@ -1,8 +1,9 @@
 """Confidence thresholds by class from counts, so that no image's probabilities are kept.
 
-A pass counts the confidences in bins, which say in which one the wanted order statistic lies. Its
-lower edge is near enough where counts are kept for each image; the exact value is found by a second
-pass that collects the values of those bins alone.
+A pass counts the confidences in bins, which say in which one the wanted order statistic lies. The
+exact value is found by a second pass that collects the values of those bins alone. Where counts are
+kept for each image there are fewer bins, and the lower edge is taken: bins even in log-odds hold
+few of a class's pixels each, however sure the network is.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import torch
 from jaxtyping import Float, Float64, Int, Int64, Integer
 from torch import Tensor
 
-FINE, COARSE = 2**16, 2**12
-"""Numbers of even bins, the second where counts are kept for each image. Powers of two: which bin a
-float32 is in suffers no rounding."""
+FINE = 2**16
+"""Number of even bins. A power of two: which bin a float32 is in suffers no rounding."""
+EDGES = torch.linspace(-6, 17, 2**12, dtype=torch.float64).sigmoid().float()
+"""Lower edges of the bins that are even in log-odds. The first is that of all that is less sure
+than the most probable of 255 classes can be, the last that of 1 alone."""
+EDGES[0], EDGES[-1] = 0, 1
 
 
 class Place(NamedTuple):
@@ -29,22 +33,19 @@ class Place(NamedTuple):
 
 
 def confidence_histogram(
-    confidence: Float[Tensor, "*shape"],
-    label: Integer[Tensor, "*shape"],
-    num_classes: int,
-    *,
-    bins: int = FINE,
+    confidence: Float[Tensor, "*shape"], label: Integer[Tensor, "*shape"], num_classes: int
 ) -> Int64[Tensor, "k bins"]:
-    """How many pixels of each class have a confidence in [0, 1] in each bin, from below."""
-    cell = label.long() * bins + bin_of(confidence, bins)
-    return cell.flatten().bincount(minlength=num_classes * bins).view(num_classes, bins)
+    """How many pixels of each class have a confidence in [0, 1] in each even bin, from below."""
+    return _histogram(bin_of(confidence), label, num_classes, FINE)
 
 
 def image_histograms(probability: Float[Tensor, "b k h w"]) -> Int[Tensor, "b k bins"]:
-    """``confidence_histogram`` of the most probable class in each image, in few bins."""
-    images = zip(*probability.max(dim=1), strict=True)
+    """How sure the pixels of each class are in each image, in the bins of ``EDGES``."""
+    confidence, label = probability.float().max(dim=1)
+    bin = torch.bucketize(confidence, EDGES.to(confidence.device), right=True) - 1
+    images = zip(bin, label, strict=True)
     classes = probability.shape[1]
-    return torch.stack([confidence_histogram(p, k, classes, bins=COARSE).int() for p, k in images])
+    return torch.stack([_histogram(b, k, classes, len(EDGES)).int() for b, k in images])
 
 
 def bins_at(histogram: Int64[Tensor, "k bins"], percent: float) -> Place:
@@ -62,7 +63,7 @@ def share_thresholds(
     histogram: Int64[Tensor, "k bins"], percent: float, cap: float
 ) -> Float[Tensor, " k"]:
     """About the value at ``bins_at``, at most ``cap``: the lower edge of its bin."""
-    return (bins_at(histogram, percent).bin / histogram.shape[1]).clamp(max=cap)
+    return EDGES[bins_at(histogram, percent).bin].clamp(max=cap)
 
 
 def portion_thresholds(histogram: Int64[Tensor, "k bins"], portion: float) -> Float[Tensor, " k"]:
@@ -73,7 +74,7 @@ def portion_thresholds(histogram: Int64[Tensor, "k bins"], portion: float) -> Fl
     count = histogram.sum(dim=1)
     number = (portion * count.double()).floor().long()
     place = _place(histogram, (count - number).clamp(min=0))
-    return (place.bin / histogram.shape[1]).where(number > 0, 1.0)
+    return EDGES[place.bin].where(number > 0, 1.0)
 
 
 def values_in_bins(
@@ -85,7 +86,7 @@ def values_in_bins(
     """
     label = label.long()
     wanted = place.bin.where(place.bin < cap * FINE, -1)
-    chosen = bin_of(confidence, FINE) == wanted.to(label.device)[label]
+    chosen = bin_of(confidence) == wanted.to(label.device)[label]
     return confidence[chosen], label[chosen]
 
 
@@ -107,9 +108,16 @@ def class_thresholds(
     return thresholds
 
 
-def bin_of(confidence: Float[Tensor, "*shape"], bins: int) -> Int64[Tensor, "*shape"]:
-    """The number of each confidence's bin."""
-    return (confidence * bins).long().clamp(max=bins - 1)
+def bin_of(confidence: Float[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
+    """The number of each confidence's even bin."""
+    return (confidence * FINE).long().clamp(max=FINE - 1)
+
+
+def _histogram(
+    bin: Int64[Tensor, "*shape"], label: Integer[Tensor, "*shape"], num_classes: int, bins: int
+) -> Int64[Tensor, "k bins"]:
+    cell = label.long() * bins + bin
+    return cell.flatten().bincount(minlength=num_classes * bins).view(num_classes, bins)
 
 
 def _place(histogram: Int64[Tensor, "k bins"], number: Int64[Tensor, " k"]) -> Place:

@@ -65,7 +65,7 @@ class CBST(Method):
 
     def prepare(self, passes: Passes) -> None:
         """One pass finds how sure each class's surest share is, a second one labels by it."""
-        counts = passes.run("confidence", over="target", compute=self.confidences)
+        counts = passes.run("log_odds", over="target", compute=self.confidences)
         settings = {"portion": self.portion, "soft_alpha": self.soft_alpha}
         found = passes.summary("thresholds", self.threshold, of=counts, depends_on=settings)
         self.thresholds.copy_(found)

@@ -67,7 +67,7 @@ class FDA(Method):
             teachers.append(teacher)
         files = {"teachers": [digest(Path(file)) for file in self.teacher_files]}
         counts = passes.run(
-            "confidence",
+            "log_odds",
             over="target",
             compute=lambda t: L.image_histograms(mean_probability(teachers, t)),
             depends_on=files,

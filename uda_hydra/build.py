@@ -179,13 +179,16 @@ def check_init(config: DictConfig) -> None:
         )
 
 
-def segmenter(config: DictConfig) -> Segmenter:
-    """The network with random weights drawn from ``seed``, then those of ``init`` if given."""
+def segmenter(config: DictConfig, *, whole: bool = False) -> Segmenter:
+    """The network with random weights drawn from ``seed``, then those of ``init`` if given.
+
+    Those of a ``whole`` network must have trained heads.
+    """
     check_init(config)
     torch.manual_seed(config.seed)
     found = network(config)
     if config.init is not None:
-        print(load_init(found, config))
+        print(load_init(found, config, whole=whole))
     return found
 
 
@@ -194,9 +197,10 @@ def network(config: DictConfig) -> Segmenter:
     return build(config.model, "model", num_classes=len(label_space(config.dataset.classes)))
 
 
-def load_init(network: Segmenter, config: DictConfig) -> LoadReport:
+def load_init(network: Segmenter, config: DictConfig, *, whole: bool = False) -> LoadReport:
     """Give the network the weights of ``init``; UserError if they do not fit."""
-    return call(load_weights, network, weights_file(config), known=network.backbone.layout)
+    known = network.backbone.layout
+    return call(load_weights, network, weights_file(config), known=known, whole=whole)
 
 
 def check_predictor(config: DictConfig) -> None:
@@ -216,9 +220,10 @@ def check_predictor(config: DictConfig) -> None:
 def predictor(config: DictConfig) -> Segmenter | Ensemble:
     """The network with the weights of ``init``, or those of ``ensemble`` together."""
     members = [settings(member) for member in config.ensemble]
-    networks = [segmenter(OmegaConf.merge(config, {"init": member.init})) for member in members]
     if not members:
-        return segmenter(config)
+        return segmenter(config, whole=True)
+    files = [{"init": member.init} for member in members]
+    networks = [segmenter(OmegaConf.merge(config, file), whole=True) for file in files]
     return call(Ensemble, networks, [m.weight for m in members], of=config.ensemble_of)
 
 

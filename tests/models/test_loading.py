@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from uda_hydra.models.checkpoints.loading import load_weights
@@ -187,6 +188,62 @@ def test_class_count_width_depth_and_missing_head(tmp_path):
     path = saved(tmp_path, official(filled(multi_level=False), "-", "layer6"))
     with pytest.raises(ValueError, match=r"lacks 8 tensors.*set model\.multi_level=false"):
         load_weights(tiny(), path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda t: t.bool(), r"file\.pth.*backbone\.conv1\.weight is of type bool"),
+        (lambda t: t * torch.nan, r"file\.pth.*backbone\.conv1\.weight holds numbers that are no"),
+    ],
+)
+def test_what_are_no_weights_is_refused(tmp_path, changed, message):
+    state = filled()
+    state["backbone.conv1.weight"] = changed(state["backbone.conv1.weight"])
+    with pytest.raises(ValueError, match=message):
+        load_weights(tiny(), saved(tmp_path, state))
+
+
+def test_a_file_without_tensors_is_refused(tmp_path):
+    save_file({}, tmp_path / "empty.safetensors")
+    with pytest.raises(ValueError, match=r"empty\.safetensors: holds no tensors"):
+        load_weights(tiny(), tmp_path / "empty.safetensors")
+
+
+def test_a_head_is_not_loaded_without_what_it_was_trained_on(tmp_path):
+    """It would be another network, and give other scores, without a word."""
+    with pytest.raises(ValueError, match=r"trained with backbone\.layer1\.1\.conv1\.weig.*more"):
+        load_weights(tiny(), saved(tmp_path, filled(blocks=(2, 1, 1, 1))))
+    whole = filled()
+    norm = {"feat_norm.weight": torch.ones(16), "feat_norm.bias": torch.zeros(16)}
+    with pytest.raises(ValueError, match=r"feat_norm\.weight.*set model\.feat_norm=true"):
+        load_weights(tiny(), saved(tmp_path, whole | norm))
+    # An initialisation may have more than is wanted of it.
+    backbone = {name: t for name, t in whole.items() if name.startswith("backbone.")}
+    initial = {name.removeprefix("backbone."): t for name, t in backbone.items()}
+    initial |= {"layer1.1.conv1.weight": torch.zeros(2), "fc.weight": torch.zeros(2)}
+    path = saved(tmp_path, initial)
+    assert load_weights(tiny(), path).dropped
+    with pytest.raises(ValueError, match=r"file\.pth \(torchvision_resnet.*holds no trained head"):
+        load_weights(tiny(), path, whole=True)
+
+
+def test_a_training_of_21_classes_is_not_taken_for_an_initialisation(tmp_path):
+    """DeepLab's initialisation has a head of as many classes, but comes from before the counters."""
+    state = official(filled(num_classes=21, multi_level=False), "-", "layer5")
+    one_head = {"num_classes": 21, "multi_level": False}
+    report = load_weights(tiny(**one_head), saved(tmp_path, state), whole=True)
+    assert report.layout == "adaptseg_single"
+    old = {name: t for name, t in state.items() if not name.endswith("num_batches_tracked")}
+    assert load_weights(tiny(**one_head), saved(tmp_path, old)).layout == "pretrained_init"
+
+
+def test_names_in_a_file_cannot_command_a_terminal(tmp_path):
+    path = tmp_path / "a\x1b[31m.pth"
+    torch.save(filled() | {"unused.\x1b[31m": torch.zeros(1)}, path)
+    said = str(load_weights(tiny(), path))
+    assert "unused." in said
+    assert "\x1b" not in said
 
 
 def test_a_failed_load_changes_nothing(tmp_path):

@@ -120,6 +120,7 @@ BOMBS = {
     "repeated": (repeated(2000), "unfolds to more than 20000000 values"),
     "long": (b"\x80\x02](" + b"N" * 20_000 + b"e.", "more than 20000 operations"),
     "bytes": (BYTES, "holds a bytearray"),
+    "bytes of Python 2": (BYTES.replace(b"builtins", b"__builtin__"), "holds a bytearray"),
 }
 
 

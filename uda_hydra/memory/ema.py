@@ -38,8 +38,7 @@ class EmaTeacher(nn.Module):
         weights = list(self.network.parameters()), list(student.parameters())
         torch._foreach_lerp_(*weights, 1 - momentum)
         if buffers == "copy":
-            for own, new in zip(self.network.buffers(), student.buffers(), strict=True):
-                own.copy_(new)
+            torch._foreach_copy_([*self.network.buffers()], [*student.buffers()])
 
     @torch.no_grad()
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Prediction:

@@ -63,7 +63,7 @@ class FDA(Method):
         for file in self.teacher_files:
             teacher = Frozen(self.segmenter)
             with named("method.teachers"):
-                print(load_weights(teacher.network, file))
+                print(load_weights(teacher.network, file, whole=True))
             teachers.append(teacher)
         files = {"teachers": [digest(Path(file)) for file in self.teacher_files]}
         counts = passes.run(

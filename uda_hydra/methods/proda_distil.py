@@ -124,11 +124,8 @@ class ProDADistil(Method):
 def load_teacher(network: nn.Module, file: str) -> None:
     """Fill ``network``; it loses the norm before its head where the file has none.
 
-    Raises ValueError where the file does not fit, or has that norm and the network has none.
+    Raises ValueError where the file does not fit.
     """
-    has_norm = any(name.startswith("feat_norm.") for name in read_checkpoint(file).tensors)
-    if has_norm and network.feat_norm is None:
-        raise ValueError(f"{file} has a norm between backbone and head; set model.feat_norm=true")
-    if not has_norm:
+    if not any(name.startswith("feat_norm.") for name in read_checkpoint(file).tensors):
         network.feat_norm = None
-    print(load_weights(network, file))
+    print(load_weights(network, file, whole=True))

@@ -94,7 +94,7 @@ def _check_pickle(file: BufferedIOBase) -> None:
         if count > MOST_OPERATIONS:
             raise Unsafe(f"holds a pickle of more than {MOST_OPERATIONS} operations")
         name = operation.name
-        if name == "GLOBAL" and argument == "builtins bytearray":
+        if name == "GLOBAL" and argument in _BYTEARRAYS:
             # The one function that torch allows which makes much of a number.
             raise Unsafe("holds a bytearray")
         if name == "MARK":
@@ -117,6 +117,8 @@ def _check_pickle(file: BufferedIOBase) -> None:
             stack.append(_Value(1 + len(argument) if isinstance(argument, str | bytes) else 1))
 
 
+_BYTEARRAYS = ("builtins bytearray", "__builtin__ bytearray")
+"""Its names of Python 3 and 2."""
 _INTO = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD", "ADDITEMS")
 """Operations that put what they take from the stack into the value before it."""
 _GATHERS = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "BINPERSID": 1, "REDUCE": 2, "NEWOBJ": 2}

@@ -15,11 +15,12 @@ from uda_hydra.models.checkpoints.branches import branch_warnings
 from uda_hydra.models.checkpoints.layouts import OURS
 from uda_hydra.models.checkpoints.names import abbreviate
 from uda_hydra.models.checkpoints.reading import Checkpoint, read_checkpoint
-from uda_hydra.models.checkpoints.weight_layout import WeightLayout
+from uda_hydra.models.checkpoints.weight_layout import COUNTER, WeightLayout
 
-COUNTER = "num_batches_tracked"
 CLASSIFIER = re.compile(r"(main|aux)_head\.(branches\.\d+|classifier)\.(weight|bias)")
 """Names of ours whose first dimension is the number of classes."""
+NEEDED = ("backbone.", "feat_norm.", "scale_attention.")
+"""Our prefixes of what a main head's input depends on."""
 
 
 class LoadReport(NamedTuple):
@@ -41,9 +42,10 @@ class LoadReport(NamedTuple):
     warnings: tuple[str, ...]
 
     def __str__(self) -> str:
+        count = len(self.loaded)
         return "\n".join(
             [
-                f"{self.file}: {self.layout} ({self.title}), {len(self.loaded)} tensors loaded",
+                f"{shown(self.file)}: {self.layout} ({self.title}), {count} tensors loaded",
                 *_listed("dropped from the file", self.dropped),
                 *_listed("not in the file, kept as initialised", self.missing),
                 *_listed("ignored keys", self.ignored_keys),
@@ -57,16 +59,23 @@ def load_weights(
     file: str | Path,
     *,
     known: Callable[[Mapping[str, Tensor]], WeightLayout | None] | None = None,
+    whole: bool = False,
 ) -> LoadReport:
     """Fill ``network`` from ``file``; if anything does not fit, nothing changes.
 
-    ``known`` gives the layout of files that only the network itself knows.
+    ``known`` gives the layout of files that only the network itself knows. A ``whole`` network has
+    trained heads, which files of initial weights lack.
 
     Old files lack ``num_batches_tracked``, which becomes 0.
     Raises ValueError, naming file and remedy, for what cannot be read, recognised or fitted.
     """
     checkpoint = read_checkpoint(file, known)
     report = _compare(network, checkpoint)
+    if whole and any(name.startswith("main_head.") for name in report.missing):
+        raise ValueError(
+            f"init={shown(report.file)} ({report.layout}: {report.title}): holds no trained head, "
+            "as weights to begin a training with; choose a file that a training has written"
+        )
     state = network.state_dict()
     with torch.no_grad():
         for name in set(state) - set(report.loaded) - set(report.missing):
@@ -93,6 +102,8 @@ def _compare(network: nn.Module, checkpoint: Checkpoint) -> LoadReport:
         )
     for name in loaded:
         _check_shape(name, checkpoint.tensors[name], state[name], where, remedy)
+        _check_values(name, checkpoint.tensors[name], where)
+    _check_dropped(dropped, loaded, where, remedy)
     _check_missing(missing, layout.may_be_missing, where, remedy)
     wrapped = (
         "" if checkpoint.container == layout.container else f", wrapped as {checkpoint.container}"
@@ -128,6 +139,26 @@ def _check_shape(name: str, theirs: Tensor, ours: Tensor, where: str, remedy: st
         f"{where}: {name} has shape {tuple(theirs.shape)} and the model needs "
         f"{tuple(ours.shape)}; {remedy}"
     )
+
+
+def _check_values(name: str, tensor: Tensor, where: str) -> None:
+    if not tensor.is_floating_point() and not name.endswith(COUNTER):
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise ValueError(f"{where}: {name} is of type {kind}, not of floating point")
+    if not tensor.isfinite().all():
+        raise ValueError(f"{where}: {name} holds numbers that are not finite")
+
+
+def _check_dropped(dropped: list[str], loaded: list[str], where: str, remedy: str) -> None:
+    """Raise ValueError if the file's head was trained on a part that the model does not have."""
+    lost = [name for name in dropped if name.startswith(NEEDED) and not name.endswith(COUNTER)]
+    if lost and any(name.startswith("main_head.") for name in loaded):
+        only_norm = all(name.startswith("feat_norm.") for name in lost)
+        remedy = "set model.feat_norm=true" if only_norm else remedy
+        raise ValueError(
+            f"{where}: its head was trained with {abbreviate(lost)}, which the model does not "
+            f"have; {remedy}"
+        )
 
 
 def _check_missing(

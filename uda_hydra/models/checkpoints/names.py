@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
+from uda_hydra.inputs import shown
 from uda_hydra.models.checkpoints.parts import Pairs
 from uda_hydra.models.checkpoints.weight_layout import WeightLayout
 
@@ -84,7 +85,7 @@ def _swap(name: str, old: str, new: str) -> str:
 
 
 def abbreviate(names: Iterable[str], most: int = 3) -> str:
-    """The first ``most`` names, and how many more there are."""
+    """The first ``most`` names, and how many more there are, safe for a terminal."""
     names = list(names)
     rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest if names else "nothing"
+    return ", ".join(map(shown, names[:most])) + rest if names else "nothing"

@@ -144,6 +144,8 @@ def _read_safetensors(path: Path) -> Unwrapped:
 
 def _check_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Plain numbers that lie in the file: a view can claim any size, and so can a new tensor."""
+    if not tensors:
+        raise _unusable(path, "holds no tensors")
     held: dict[int, int] = {}
     for name, tensor in tensors.items():
         plain = tensor.layout is torch.strided and tensor.device.type == "cpu"

@@ -9,7 +9,7 @@ from torch import Tensor
 from uda_hydra.models.checkpoints.layouts import BACKBONE_WRITTEN_HERE, LAYOUTS, WRITTEN_HERE
 from uda_hydra.models.checkpoints.names import Fit, abbreviate, fit
 from uda_hydra.models.checkpoints.parts import HEADS
-from uda_hydra.models.checkpoints.weight_layout import WeightLayout
+from uda_hydra.models.checkpoints.weight_layout import COUNTER, WeightLayout
 
 TOLERANCE = 0.05
 """Share of a file's names that may be unknown: enough for one more layer, not for another head."""
@@ -20,11 +20,6 @@ class Recognised(NamedTuple):
 
     layout: WeightLayout
     tensors: dict[str, Tensor]
-
-
-def recognise(tensors: dict[str, Tensor], file: str) -> WeightLayout:
-    """The layout of a plain dictionary of ``tensors``; see ``identify``."""
-    return identify(tensors, file).layout
 
 
 def identify(tensors: dict[str, Tensor], file: str, *, container: str = "flat") -> Recognised:
@@ -65,7 +60,8 @@ def _marked(tensors: dict[str, Tensor], layout: WeightLayout) -> bool:
         return True
     name, dimension, size = layout.mark
     shape = tensors[name].shape if name in tensors else ()
-    return len(shape) > dimension and shape[dimension] == size
+    old = not any(name.endswith(COUNTER) for name in tensors)
+    return old and len(shape) > dimension and shape[dimension] == size
 
 
 def _without_first_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

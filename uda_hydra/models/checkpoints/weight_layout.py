@@ -6,9 +6,15 @@ from typing import NamedTuple
 
 from uda_hydra.models.checkpoints.parts import Pairs
 
+COUNTER = "num_batches_tracked"
+"""Of a batch norm, since torch 0.4.1."""
+
 
 class Mark(NamedTuple):
-    """A tensor's size that distinguishes a layout from another with the same names."""
+    """A tensor's size that distinguishes a layout from another with the same names.
+
+    Files of such a layout are so old that their batch norms have no ``COUNTER``.
+    """
 
     name: str
     dimension: int

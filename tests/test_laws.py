@@ -93,7 +93,7 @@ def test_no_interruption_callback_evaluation_or_target_label_changes_a_training(
     made, unlabelled, tmp_path, method, workers
 ):
     """Nor does watching it: each of its updates trains its own players alone."""
-    quiet = [f"dataset.target.root={unlabelled}", "trainer.steps=4", "trainer.evaluate_every=4"]
+    quiet = [f"dataset.target.root={unlabelled}", "trainer.steps=3", "trainer.evaluate_every=3"]
     whole = made(method, *quiet, folder=tmp_path / "whole")
     reached = players_reached(whole)
     whole.fit(run_of(whole))
@@ -110,7 +110,7 @@ def test_no_interruption_callback_evaluation_or_target_label_changes_a_training(
         def on_evaluate(self, evaluation):
             torch.randperm(7)
 
-    options = ["trainer.steps=4", "trainer.log_every=1", "trainer.evaluate_every=2"]
+    options = ["trainer.steps=3", "trainer.log_every=1", "trainer.evaluate_every=2"]
     first = made(method, *options, folder=tmp_path / "parts", callbacks=[Busy()])
     with pytest.raises(Interrupted):
         first.fit(run_of(first))

@@ -171,7 +171,7 @@ def test_gap_separates_what_is_alike_without_it():
     def distance(at_gap: gap.Gap) -> float:
         means = [
             np.mean(
-                [render(ImageJob(p, n), recipe(at_gap, 64))[0].mean((0, 1)) for n in range(24)], 0
+                [render(ImageJob(p, n), recipe(at_gap, 64))[0].mean((0, 1)) for n in range(8)], 0
             )
             for p in (GTA5, TRAIN)
         ]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from hydra.errors import HydraException
 from torch import Tensor, nn
 
 from tests.conftest import choices, protocol
@@ -189,5 +190,7 @@ def test_every_preset_gives_a_label_map(name):
     ],
 )
 def test_what_no_protocol_can_be_is_refused(change):
-    with pytest.raises(Exception, match=rf"evaluation\.{change.partition('=')[0]}"):
+    with pytest.raises(
+        (UserError, HydraException), match=rf"evaluation\.{change.partition('=')[0]}"
+    ):
         protocol("common", f"evaluation.{change}")

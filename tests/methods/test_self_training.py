@@ -240,8 +240,13 @@ def test_a_stage_that_trains_nothing_has_no_other_losses():
 
 @pytest.mark.parametrize("method", ["cfcontra", "proca"])
 def test_masked_images_join_a_method_of_several_stages(method):
-    for stage in planned(f"method={method}", "extra=masked", "output=run").values():
-        check_training(stage.config)
+    """In the last, unless one is named; a source model stays what it is."""
+    *others, last = planned(f"method={method}", "extra=masked", "output=run").values()
+    check_training(last.config)
+    assert last.config.extra is not None
+    assert [stage.config.extra for stage in others] == [None] * len(others)
+    named = planned(f"method={method}", "+stage.source.extra=masked", "output=run")
+    assert [name for name, s in named.items() if s.config.extra is not None] == ["source"]
 
 
 @pytest.mark.parametrize(

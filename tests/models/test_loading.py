@@ -229,7 +229,7 @@ def test_a_head_is_not_loaded_without_what_it_was_trained_on(tmp_path):
 
 
 def test_a_training_of_21_classes_is_not_taken_for_an_initialisation(tmp_path):
-    """DeepLab's initialisation has a head of as many classes, but comes from before the counters."""
+    """DeepLab's initialisation has a head of as many, but comes from before the counters."""
     state = official(filled(num_classes=21, multi_level=False), "-", "layer5")
     one_head = {"num_classes": 21, "multi_level": False}
     report = load_weights(tiny(**one_head), saved(tmp_path, state), whole=True)

@@ -66,7 +66,9 @@ def test_self_information(reference, kind, precision):
     map = L.self_information(probability)
     (map * case.inputs["upstream"]).sum().backward()
     close(map, case.out["map"])
-    close_gradient(probability.grad, case.out["grad_prob"], atol=1e-5)
+    # Where the probability is 0 the gradient is large.
+    atol = 1e-5 if kind == "onehot" else 1e-6
+    close_gradient(probability.grad, case.out["grad_prob"], atol=atol)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -98,7 +98,8 @@ def test_images(reference, open_set, case, name, family):
     expected = reference("datasets")[case].out["image"]
     found = open_set(name, CITYSCAPES19)
     image = resize_image(found.read_image(found.samples[0]), tuple(expected.shape[:0:-1]))
-    torch.testing.assert_close(normalised(image, family), expected, rtol=0, atol=1e-5)
+    atol = {"caffe": 0, "torchvision": 1e-6, "unit": 1e-6, "daformer": 1e-5}[family]
+    torch.testing.assert_close(normalised(image, family), expected, rtol=0, atol=atol)
 
 
 RAW = {"gta5": city.IDS, "gtav": city.IDS, "cityscapes": city.IDS, "synthia": synthia.IDS}

@@ -133,7 +133,10 @@ def test_shared_stages_are_found_where_the_study_keeps_them():
     assert moved.folder.name == denoise.folder.name
 
 
-def test_a_changed_stage_redoes_exactly_those_that_read_it(run, tmp_path, capsys):
+def test_a_changed_stage_redoes_exactly_those_that_read_it(run, tmp_path, capsys, monkeypatch):
+    def stopped(trainer, *_):
+        raise Interrupted(15, 0)
+
     folder = tmp_path / "run"
     run(*THREE)
     run(*THREE)
@@ -150,6 +153,12 @@ def test_a_changed_stage_redoes_exactly_those_that_read_it(run, tmp_path, capsys
     run(*THREE, "+stage.warmup.optimizer.lr=0.01")
     assert "content of init changed (${stage:warmup}/last.pt)" in capsys.readouterr().out
     assert {"warmup.before-1", "denoise.before-2", "distil.before-3"} <= {*moved_aside(folder)}
+    # While the first is trained again there is no result of the whole.
+    assert (folder / "result.json").exists()
+    monkeypatch.setattr("uda_hydra.engine.trainer.Trainer.fit", stopped)
+    with pytest.raises(Interrupted):
+        run(*THREE, "+stage.warmup.seed=2")
+    assert not (folder / "result.json").exists()
 
 
 def test_initial_weights_count_by_their_content_wherever_they_lie(run, tmp_path, capsys):
@@ -208,19 +217,6 @@ def test_changed_data_are_noticed_by_an_interrupted_run(run, tmp_path, capsys, m
     printed = capsys.readouterr().out
     assert "data changed: files of target were edited" in printed
     assert "resuming" not in printed
-
-
-def test_a_run_whose_first_stage_is_trained_again_has_no_result(run, tmp_path, monkeypatch):
-    def stopped(trainer, *_):
-        raise Interrupted(15, 0)
-
-    result = tmp_path / "run/result.json"
-    run(*THREE)
-    assert result.exists()
-    monkeypatch.setattr("uda_hydra.engine.trainer.Trainer.fit", stopped)
-    with pytest.raises(Interrupted):
-        run(*THREE, "+stage.warmup.seed=2")
-    assert not result.exists()
 
 
 def test_labels_that_were_made_again_count_wherever_they_lie(tmp_path):

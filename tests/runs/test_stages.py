@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from tests.conftest import CONF
+from tests.conftest import CONF, composed
 from uda_hydra.errors import UserError
 from uda_hydra.files import flat
 from uda_hydra.runs.identity import identity
 from uda_hydra.runs.layout import MARK, check_folder, mark_folder
 from uda_hydra.runs.stages import plan
-from uda_hydra.schema import register
 
 
 def planned(*overrides):
-    register()
+    config = composed(*overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return {s.name: s for s in plan(compose("config", [*overrides]), [*overrides])}
+        return {s.name: s for s in plan(config, [*overrides])}
 
 
 def test_caco_is_a_source_model_and_then_caco_from_it():

@@ -174,11 +174,11 @@ def _compose(
     4. ``own``: the stage's list in ``stages``; a user's override of the same key is left out
     5. ``addressed``: the user's ``+stage.<name>.<key>=<value>``
 
-    Two exceptions. ``loss=<file>`` reaches the ``last`` stage alone, whose method the user named;
-    and ``+<key>=<value>`` adds a key that no stage has to the last.
+    Two exceptions. ``loss=<file>`` and ``extra=<file>`` reach the ``last`` stage alone, whose
+    method the user named; and ``+<key>=<value>`` adds a key that no stage has to the last.
     """
     parse = OverridesParser.create().parse_overrides
-    taken = _keys(own) | {"output", "stages"} | (set() if last else {"loss"})
+    taken = _keys(own) | {"output", "stages"} | (set() if last else {"loss", "extra"})
     general = [o for o in general if o.key_or_group not in taken]
     first, later = parse(usual), parse([*own, *addressed])
     chosen = [o for o in (*first, *general, *later) if _chooses(o)]

@@ -102,7 +102,7 @@ def _compare(network: nn.Module, checkpoint: Checkpoint) -> LoadReport:
         )
     for name in loaded:
         _check_shape(name, checkpoint.tensors[name], state[name], where, remedy)
-        _check_values(name, checkpoint.tensors[name], where)
+        _check_values(name, checkpoint.tensors[name], state[name], where)
     _check_dropped(dropped, loaded, where, remedy)
     _check_missing(missing, layout.may_be_missing, where, remedy)
     wrapped = (
@@ -141,11 +141,11 @@ def _check_shape(name: str, theirs: Tensor, ours: Tensor, where: str, remedy: st
     )
 
 
-def _check_values(name: str, tensor: Tensor, where: str) -> None:
-    if not tensor.is_floating_point() and not name.endswith(COUNTER):
-        kind = str(tensor.dtype).removeprefix("torch.")
-        raise ValueError(f"{where}: {name} is of type {kind}, not of floating point")
-    if not tensor.isfinite().all():
+def _check_values(name: str, theirs: Tensor, ours: Tensor, where: str) -> None:
+    if theirs.is_floating_point() != ours.is_floating_point():
+        kinds = (str(tensor.dtype).removeprefix("torch.") for tensor in (theirs, ours))
+        raise ValueError(f"{where}: {name} is of type {' and not '.join(kinds)}")
+    if not theirs.isfinite().all():
         raise ValueError(f"{where}: {name} holds numbers that are not finite")
 
 

@@ -37,8 +37,9 @@ class EmaTeacher(nn.Module):
         # Interpolation, not a weighted sum: it leaves equal weights exactly as they are.
         weights = list(self.network.parameters()), list(student.parameters())
         torch._foreach_lerp_(*weights, 1 - momentum)
-        if buffers == "copy":
-            torch._foreach_copy_([*self.network.buffers()], [*student.buffers()])
+        own, new = [*self.network.buffers()], [*student.buffers()]
+        if buffers == "copy" and own:
+            torch._foreach_copy_(own, new)
 
     @torch.no_grad()
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Prediction:

@@ -9,6 +9,7 @@ import torch
 
 from uda_hydra.engine.device import peak_memory, reset_peak_memory
 from uda_hydra.files import is_number, read_json, write_json
+from uda_hydra.inputs import shown
 
 
 class Cost:
@@ -32,7 +33,7 @@ class Cost:
         device = before.get("device", self._device.type)
         if device == self._device.type:
             return ""
-        return f" on {self._device.type}, not {device}: no longer the numbers of one device"
+        return f" on {self._device.type}, not {shown(device)}: no longer the numbers of one device"
 
     def start(self) -> None:
         """Count from now on: what this process did before belongs to another training."""

@@ -131,7 +131,8 @@ def _check_reach(general: list[Override], lists: dict[str, list[str]], stages: l
         key = override.key_or_group
         if key.split(".")[0] in ("output", "stages", "hydra") or override.is_delete():
             continue
-        passed = [name for name, own in lists.items() if key in _keys(own)]
+        last = stages[-1].name
+        passed = [name for name, own in lists.items() if key in _taken(own, last=name == last)]
         rest = [stage.config for stage in stages if stage.name not in passed]
         if any(_chooses(override) or _has(config, override) for config in rest):
             continue
@@ -139,8 +140,7 @@ def _check_reach(general: list[Override], lists: dict[str, list[str]], stages: l
             continue
         why = f"{', '.join(passed)} set their own" if passed else "none has the key"
         raise UserError(
-            f"{override.input_line} reaches no stage: {why}. "
-            f"+stage.{stages[-1].name}.{key}=... reaches one"
+            f"{override.input_line} reaches no stage: {why}. +stage.{last}.{key}=... reaches one"
         )
 
 
@@ -154,8 +154,10 @@ def _brings(method: Override, general: list[Override], lists: dict[str, list[str
     return bool(own) and all(lists.get(n) == own[n] for n in own.keys() - changed)
 
 
-def _keys(lines: list[str]) -> set[str]:
-    return {o.key_or_group for o in OverridesParser.create().parse_overrides(lines)}
+def _taken(own: list[str], *, last: bool) -> set[str]:
+    """The keys that a user's override does not set in the stage of this list; see ``_compose``."""
+    listed = {o.key_or_group for o in OverridesParser.create().parse_overrides(own)}
+    return listed | {"output", "stages"} | (set() if last else {"loss", "extra"})
 
 
 def _compose(
@@ -178,8 +180,7 @@ def _compose(
     method the user named; and ``+<key>=<value>`` adds a key that no stage has to the last.
     """
     parse = OverridesParser.create().parse_overrides
-    taken = _keys(own) | {"output", "stages"} | (set() if last else {"loss", "extra"})
-    general = [o for o in general if o.key_or_group not in taken]
+    general = [o for o in general if o.key_or_group not in _taken(own, last=last)]
     first, later = parse(usual), parse([*own, *addressed])
     chosen = [o for o in (*first, *general, *later) if _chooses(o)]
     # Which keys the stage has is known once its groups are chosen.

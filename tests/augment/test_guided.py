@@ -11,7 +11,7 @@ from uda_hydra.augment.warp import warp
 from uda_hydra.types import IGNORE, Crop
 
 OPTIONS = {
-    "base": [80, 40],
+    "base": 2.0,
     "scale_range": [0.8, 1.2],
     "crop": [20, 10],
     "min_values": 1,
@@ -83,7 +83,8 @@ def test_a_place_is_moved_in_proportion_to_what_is_free():
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("crop", [0, 4]), ("scale_range", [1.2, 0.8]), ("mirror", 2.0)]
+    ("key", "value"),
+    [("base", 0.0), ("crop", [0, 4]), ("scale_range", [1.2, 0.8]), ("mirror", 2.0)],
 )
 def test_options_are_checked(key, value):
     with pytest.raises(ValueError, match=rf"augmentation\.{key} must be"):

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import UInt8
 from torch import Tensor
 
-from uda_hydra.augment.checks import check_probabilities, check_ranges, check_sizes
+from uda_hydra.augment.checks import check, check_probabilities, check_ranges, check_sizes
 from uda_hydra.augment.picture import from_pillow, to_pillow
 from uda_hydra.augment.policies import auto_augment
 from uda_hydra.augment.training import (
@@ -54,8 +54,8 @@ class VariedCrop(Unvaried):
     values, the ignored one included. The source is seen as it is.
     """
 
-    base: list[int] | None
-    """Width and height that ``scale_range`` refers to; None for the training size."""
+    base: float
+    """Factor of the training size, which gives the size that ``scale_range`` refers to."""
     scale_range: list[float]
     crop: list[int]
     """Width and height."""
@@ -72,14 +72,14 @@ class VariedCrop(Unvaried):
     from_file = True
 
     def __post_init__(self) -> None:
-        check_sizes(base=self.base, crop=self.crop)
+        check_sizes(crop=self.crop)
         check_ranges(scale_range=self.scale_range)
+        check("base", self.base > 0, "above 0", self.base)
         check_probabilities(mirror=self.mirror)
 
     def uncropped(self, domain: str, size: tuple[int, int]) -> tuple[int, int] | None:
         """The largest random size of the target."""
-        base = (self.base[0], self.base[1]) if self.base is not None else size
-        return scaled(base, self.scale_range[1]) if domain == "target" else None
+        return scaled(scaled(size, self.base), self.scale_range[1]) if domain == "target" else None
 
     def target(
         self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
@@ -105,7 +105,7 @@ class VariedCrop(Unvaried):
         random: Random,
     ) -> TargetView:
         own = size_of(image)
-        base = (self.base[0], self.base[1]) if self.base is not None else size
+        base = scaled(size, self.base)
         scale = random.uniform(*self.scale_range)
         drawn = max(1, round(base[0] * scale)), max(1, round(base[1] * scale))
         crop = self._crop(label, View(own, (Resize(*drawn),)), random)

@@ -101,6 +101,7 @@ def test_an_unknown_stage_is_refused_with_the_nearest():
     [
         (["experiment=demo", "method=advent"], r"method=advent reaches no stage: source, statist"),
         (["experiment=demo", "method=proca"], "method=proca reaches no stage"),
+        (["experiment=controls", "extra=masked"], r"name a row: \+stage\.oracle\.extra=masked"),
         (["experiment=demo", "~stages.source", "init=x.pt"], "init=x.pt reaches no stage"),
     ],
 )

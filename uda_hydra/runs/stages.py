@@ -24,6 +24,7 @@ from uda_hydra.files import digest_of, flat
 from uda_hydra.runs.identity import identity
 
 ADDRESS = "stage."
+_OF_THE_LAST = {"loss", "extra"}
 
 
 class Stage(NamedTuple):
@@ -78,6 +79,8 @@ def plan(config: DictConfig, overrides: list[str]) -> list[Stage]:
         stage.output = f"{output}/{name}" if shared is None else _shared_folder(name, stage)
         stages.append(Stage(name, stage))
     _check_reach(general, lists, stages)
+    if config.table is not None:
+        _check_rows(general, stages)
     return stages
 
 
@@ -144,6 +147,17 @@ def _check_reach(general: list[Override], lists: dict[str, list[str]], stages: l
         )
 
 
+def _check_rows(general: list[Override], stages: list[Stage]) -> None:
+    """The rows of a table are no steps to one result, so none of them is the last."""
+    for override in general:
+        key, last = override.key_or_group, stages[-1].name
+        if key in _OF_THE_LAST and stages[1:]:
+            raise UserError(
+                f"{override.input_line} would reach {last} alone, the last row of the table; name "
+                f"a row: +stage.{last}.{override.input_line}"
+            )
+
+
 def _brings(method: Override, general: list[Override], lists: dict[str, list[str]]) -> bool:
     """Whether the stages of the run are those of a method, but for what the user changed."""
     keys = [override.key_or_group.split(".") for override in general]
@@ -157,7 +171,7 @@ def _brings(method: Override, general: list[Override], lists: dict[str, list[str
 def _taken(own: list[str], *, last: bool) -> set[str]:
     """The keys that a user's override does not set in the stage of this list; see ``_compose``."""
     listed = {o.key_or_group for o in OverridesParser.create().parse_overrides(own)}
-    return listed | {"output", "stages"} | (set() if last else {"loss", "extra"})
+    return listed | {"output", "stages"} | (set() if last else _OF_THE_LAST)
 
 
 def _compose(

@@ -110,6 +110,14 @@ def test_fda_trains_on_what_it_makes_neither_clipped_nor_rounded():
     np.testing.assert_allclose(seen.permute(1, 2, 0), mixed, atol=1e-4)
 
 
+@pytest.mark.parametrize("side", [16, 32, 64])
+def test_a_picture_takes_the_deviation_of_another_of_any_size(side):
+    draws = torch.Generator().manual_seed(side)
+    image, colours = (torch.rand(3, n, n, generator=draws) for n in (side, 32))
+    seen = recolour(image, colours / 4)
+    torch.testing.assert_close(seen.std(dim=(1, 2)), colours.std(dim=(1, 2)) / 4, rtol=0.01, atol=0)
+
+
 def test_a_constant_picture_takes_the_mean_colour_of_another():
     colours = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(0))
     seen = recolour(torch.zeros(3, 4, 4), colours)

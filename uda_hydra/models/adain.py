@@ -166,7 +166,8 @@ def _standardised(image: Float[Tensor, "3 h w"]) -> tuple[Tensor, Tensor, Tensor
 
 
 def _second_moment(pixels: Float[Tensor, "3 n"]) -> Float[Tensor, "3 3"]:
-    return pixels @ pixels.T + torch.eye(3, dtype=pixels.dtype)
+    """Of one pixel on average, so that images of different sizes compare."""
+    return (pixels @ pixels.T + torch.eye(3, dtype=pixels.dtype)) / pixels.shape[1]
 
 
 def _power(matrix: Float[Tensor, "3 3"], exponent: float) -> Float[Tensor, "3 3"]:

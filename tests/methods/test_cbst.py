@@ -33,7 +33,7 @@ def test_each_class_keeps_its_surest_share(make_trainer):
         trainer = make_trainer("method=cbst/round", f"method.portion={portion}")
         trainer.prepare()
         method, target = trainer.method, trainer.pair.target
-        labels = torch.stack([method.labels["labels"].read(key) for key in target.keys])
+        labels = torch.stack([method.stored()["labels"].read(key) for key in target.keys])
         shares[portion] = float((labels != IGNORE).float().mean())
         assert method.thresholds.max() <= 1
         trainer.step(*next(trainer.batches()), Step(0, 0.0))
@@ -50,6 +50,9 @@ def test_soft_labels_of_crst_by_hand():
     assert used.flatten().tolist() == [True, False, True]
     expected = [[0.0383, 0.8344, 0.1273], [0.0, 0.0165, 0.9835]]
     torch.testing.assert_close(soft[0, :, 0, [0, 2]].T, torch.tensor(expected), rtol=0, atol=1e-4)
+    hard, _ = L.entropy_regularized_label(shown, torch.tensor([0.9, 0.5, 0.2]), alpha=1e-3)
+    assert hard[0, :, 0].argmax(dim=0).tolist() == soft[0, :, 0].argmax(dim=0).tolist()
+    assert hard.amax(dim=1).allclose(torch.ones(()))
     label = torch.tensor([[[1, IGNORE, IGNORE]]])
     loss = L.soft_cross_entropy(shown.log(), soft, label)
     assert float(loss) == pytest.approx(0.9175, abs=1e-4)

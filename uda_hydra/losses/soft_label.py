@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
@@ -16,9 +17,10 @@ def entropy_regularized_label(
 
     That is where their regularised loss is lower than without a label: where the sum is above 1.
     """
-    sharp = (probability / thresholds[:, None, None]) ** (1 / alpha)
-    total = sharp.sum(dim=1)
-    return sharp / total[:, None], total > 1
+    tiny = torch.finfo(probability.dtype).tiny
+    log_ratio = (probability.clamp(min=tiny) / thresholds.clamp(min=tiny)[:, None, None]).log()
+    log_sharp = log_ratio / alpha
+    return log_sharp.softmax(dim=1), log_sharp.logsumexp(dim=1) > 0
 
 
 def soft_cross_entropy(

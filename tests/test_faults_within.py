@@ -16,6 +16,8 @@ from tests.processes import QUIET, refused, run_of
 from tests.test_launch import launch
 from uda_hydra.engine.finite import NonFiniteLoss
 from uda_hydra.errors import UserError, explain, reported
+from uda_hydra.models.discriminators import FcPix2pix
+from uda_hydra.models.mit import PatchEmbedding
 
 
 @pytest.fixture
@@ -108,6 +110,16 @@ def test_neither_passwords_nor_commands_reach_the_terminal(kind, capsys, monkeyp
     assert "\033" not in shown
     # A KeyError shows its key as Python writes it.
     assert kind is KeyError or "\n    maxsquare" in shown
+
+
+@pytest.mark.parametrize(
+    ("network", "map"),
+    [(FcPix2pix(5), (2, 5, 31, 64)), (PatchEmbedding(3, 8, kernel=7, stride=4), (1, 3, 0, 64))],
+)
+def test_too_small_a_map_names_what_makes_it_so(network, map):
+    with pytest.raises(RuntimeError) as error:
+        network(torch.zeros(map))
+    assert "too small for the network: look at the sizes of dataset" in str(explain(error.value))
 
 
 def test_too_little_memory_names_keys_that_exist(make_trainer):

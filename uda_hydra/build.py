@@ -63,7 +63,11 @@ def build(node: DictConfig | Mapping[str, Any], key: str, /, *extra: Any, **more
     ``extra`` and ``more`` are objects that no config can hold.
     """
     target, values = buildable(node, key, given=more, positional=len(extra))
-    return call(target, *extra, **values, **more)
+    try:
+        return call(target, *extra, **values, **more)
+    except UserError as error:
+        # What PyTorch and timm say of a value names no key.
+        raise UserError(str(error) if key in str(error) else f"{key}: {error}") from error
 
 
 def buildable(

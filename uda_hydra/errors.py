@@ -17,6 +17,11 @@ from uda_hydra.files import flat, mask, printable
 CONF = Path(__file__).parents[1] / "conf"
 TOO_LARGE = re.compile("can't allocate memory|Storage size calculation overflowed")
 """What PyTorch says when the CPU has too little memory."""
+TOO_SMALL = re.compile(
+    "Calculated padded input size per channel|Padding size should be less than the corresponding|"
+    "Input and output sizes should be greater than 0|Expected more than 1 value per channel when"
+)
+"""What PyTorch says when a map has fewer cells than a layer needs."""
 FULL = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"
 LAUNCHERS = {
     "joblib": "'uda_hydra[joblib]'",
@@ -128,6 +133,12 @@ def explain(error: BaseException) -> str | None:
             "this machine has too little memory for the sizes of the config: look at "
             "trainer.batch_size, the sizes of dataset and evaluation, and the widths of model and "
             f"method ({str(error).splitlines()[0] if str(error) else 'MemoryError'})"
+        )
+    if TOO_SMALL.search(str(error)):
+        return (
+            "the images, or the crops of them, are too small for the network: look at the sizes of "
+            "dataset, augmentation and evaluation, and at trainer.batch_size "
+            f"({str(error).splitlines()[0]})"
         )
     if foreign := re.match(r"(?:Invalid plugin|Unknown plugin class :) '([^']*)'", str(error)):
         return (

@@ -25,7 +25,7 @@ TINY = {"num_classes": 5, "blocks": (1, 1, 1, 1), "width": 4}
     ],
 )
 def test_policies(policy, learn, move):
-    segmenter = deeplabv2(**TINY, batch_norm=policy).train()
+    segmenter = deeplabv2(**TINY, batch_norm=policy)
     kinds = (nn.BatchNorm2d, FixedBatchNorm)
     named = segmenter.backbone.named_modules()
     norms = {name: module for name, module in named if isinstance(module, kinds)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,10 @@ from torch import Tensor, nn
 
 class StillBatchNorm(nn.BatchNorm2d):
     """Batch norm that uses its running statistics in training too, and never updates them."""
+
+    def __init__(self, channels: int, **options: Any) -> None:
+        super().__init__(channels, **options)
+        self.eval()
 
     def train(self, mode: bool = True) -> StillBatchNorm:
         """Stay in eval mode."""
@@ -25,9 +29,8 @@ class FixedBatchNorm(nn.Module):
     ProCA's release divides by the square root of the variance without an epsilon, and so do we.
     """
 
-    def __init__(self, channels: int, *, eps: float = 0.0) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.eps = eps
         self.register_buffer("weight", torch.ones(channels))
         self.register_buffer("bias", torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -35,9 +38,7 @@ class FixedBatchNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """An affine map of every channel."""
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-        )
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=0.0)
 
 
 class Policy(NamedTuple):

@@ -102,7 +102,9 @@ def test_a_window_around_a_place(place, have, want, start):
 def test_crops_are_placed_around_something_rare(image):
     label = torch.full((40, 80), IGNORE, dtype=torch.uint8)
     label[3, 70] = 6
-    crops = MinedCrop(scale_range=[1.0, 1.0], crop=[20, 10], mirror=0.5, chance=1.0)
+    crops = MinedCrop(
+        scale_range=[1.0, 1.0], scale_base=None, crop=[20, 10], mirror=0.5, blur=0.0, chance=1.0
+    )
     draws = [Random(seed) for seed in range(8)]
     for draw in draws:
         seen = crops.guided(image, label, (80, 40), draw)

@@ -16,7 +16,6 @@ from uda_hydra.augment.policies import auto_augment
 from uda_hydra.augment.training import (
     AS_THEY_ARE,
     RandomView,
-    SourceView,
     TargetView,
     Unvaried,
     scaled,
@@ -143,59 +142,22 @@ class VariedCrop(Unvaried):
         )
 
 
-@dataclass(frozen=True)
-class MinedCrop:
+@dataclass(frozen=True, kw_only=True)
+class MinedCrop(RandomView):
     """Random sizes and crops, of the target often around something small: CBST's mining.
 
     Zou et al., ECCV 2018. What is small, the method says by what it stores as ``guide``: its pseudo
     labels of the rare classes alone.
     """
 
-    scale_range: list[float]
-    crop: list[int]
-    """Width and height."""
-    mirror: float
-    """Probability of exchanging left and right."""
     chance: float
     """Probability that a crop of the target is placed around a pixel of a rare class, if any."""
     guide = "rare"
-    from_file = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check("scale_range", self.scale_range is not None, "[smallest, largest]", self.scale_range)
         check_probabilities(chance=self.chance)
-        # It checks the other options.
-        _ = self.free
-
-    @property
-    def free(self) -> RandomView:
-        """The same without mining."""
-        return RandomView(
-            mirror=self.mirror,
-            blur=0.0,
-            scale_range=self.scale_range,
-            scale_base=None,
-            crop=self.crop,
-        )
-
-    def uncropped(self, domain: str, size: tuple[int, int]) -> tuple[int, int]:
-        """The largest random size."""
-        return self.free.uncropped(domain, size)
-
-    def source(
-        self,
-        image: UInt8[Tensor, "3 h w"],
-        label: UInt8[Tensor, "h w"],
-        size: tuple[int, int],
-        random: Random,
-    ) -> SourceView:
-        """A crop at a random place."""
-        return self.free.source(image, label, size, random)
-
-    def target(
-        self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
-    ) -> TargetView:
-        """A crop at a random place: no label says where something rare is."""
-        return self.free.target(image, size, random)
 
     def guided(
         self,
@@ -205,10 +167,10 @@ class MinedCrop:
         random: Random,
     ) -> TargetView:
         """With ``chance`` a crop around a pixel that is labelled."""
-        view = self.free.draw(size_of(image), size, random)
+        view = self.draw(size_of(image), size, random)
         if random.random() < self.chance:
             view = mined(view, label, random)
-        return TargetView(warp(image, view, kind="image"), view)
+        return TargetView(self._blurred(warp(image, view, kind="image"), random), view)
 
 
 def mined(view: View, label: UInt8[Tensor, "h w"], random: Random) -> View:

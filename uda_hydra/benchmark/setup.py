@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 
 from uda_hydra.data.pair import Pair
 from uda_hydra.data.pairs import streets
 from uda_hydra.engine.events import Callback
 from uda_hydra.engine.trainer import Trainer
+from uda_hydra.errors import CONF
 from uda_hydra.methods.base import Method
 from uda_hydra.methods.caco import CaCo
 from uda_hydra.models.deeplabv2 import deeplabv2
@@ -31,23 +34,13 @@ WEIGHTS = {
     "lambda_contrast": 0.01,
 }
 
-COMMON = EvaluationSettings(
-    size=None,
-    filter="bicubic",
-    scales=[1.0],
-    rescale="image",
-    mirror=False,
-    softmax="after",
-    align_corners=True,
-    via_input_size=False,
-    labels="full",
-    aux_weight=0.0,
-    window=None,
-    window_stride=None,
-    network=None,
-    average="occurring",
-)
-"""The protocol of conf/evaluation/common.yaml."""
+
+def preset(name: str) -> dict[str, Any]:
+    """The values of a file in ``conf/``."""
+    return yaml.safe_load((CONF / f"{name}.yaml").read_text())
+
+
+COMMON = EvaluationSettings(**preset("evaluation/common"))
 
 
 @dataclass(frozen=True)
@@ -136,11 +129,13 @@ def trainer_of(
     segmenter = deeplabv2(
         num_classes=CLASSES, blocks=scale.blocks, width=scale.width, initialization="he"
     )
+    changed = {"steps": steps, "evaluate_every": steps, "save_every": steps, "log_every": 1}
+    changed |= {"batch_size": scale.batch_size, "device": str(device), "workers": 0}
     return Trainer(
         make(segmenter),
         pair,
-        settings=_trainer_settings(steps, scale.batch_size, device),
-        optimizer=_optimizer_settings(),
+        settings=TrainerSettings(**preset("trainer/paper") | changed),
+        optimizer=OptimizerSettings(**preset("optimizer/sgd")),
         evaluation=COMMON,
         weights=weights,
         seed=0,
@@ -167,48 +162,4 @@ def caco(segmenter: torch.nn.Module, length: int) -> CaCo:
         gate_classes=None,
         scale_range=(99, 100),
         clip_norm=1.0,
-    )
-
-
-def _trainer_settings(steps: int, batch_size: int, device: torch.device) -> TrainerSettings:
-    return TrainerSettings(
-        steps=steps,
-        batch_size=batch_size,
-        accumulate=1,
-        evaluate_every=steps,
-        save_every=steps,
-        keep="both",
-        log_every=1,
-        device=str(device),
-        precision="auto",
-        workers=0,
-        threads=None,
-        channels_last=False,
-        compile=False,
-        cudnn_benchmark=False,
-        deterministic="off",
-        activation_checkpointing=False,
-    )
-
-
-def _optimizer_settings() -> OptimizerSettings:
-    return OptimizerSettings(
-        algorithm="sgd",
-        lr=2.5e-4,
-        head_lr_factor=10.0,
-        layer_decay=1.0,
-        momentum=0.9,
-        weight_decay=5e-4,
-        decay_norms="all",
-        nesterov=False,
-        discriminator_lr=1e-4,
-        discriminator_betas=[0.9, 0.99],
-        power=0.9,
-        horizon=250000,
-        warmup_steps=0,
-        warmup_start=1.0,
-        warmup_decays=True,
-        backbone_repeats=False,
-        accumulate_decay=False,
-        fused=False,
     )

@@ -12,6 +12,9 @@ from uda_hydra.methods.base import Passes, Store
 from uda_hydra.models.checkpoints.buffers import check_there
 from uda_hydra.types import Target
 
+STRIDE = 4
+"""ProDA's: pixels of the image for each cell of labels, distances and features."""
+
 
 def check_label_folder(folder: str | None) -> None:
     """Raise MissingFile, naming ``method.labels``, unless a pass has stored something there."""

@@ -114,6 +114,10 @@ class Method(nn.Module, ABC):
     def __init__(self, segmenter: nn.Module) -> None:
         super().__init__()
         self.segmenter = segmenter
+        self.labels: Store | None = None
+        """Pseudo labels of the target, where ``prepare`` makes or opens some."""
+        self.seen: dict[str, Tensor] = {}
+        """Scalars of the last losses that are worth a curve."""
 
     def players(self) -> dict[str, Player]:
         """Everything that is trained, by the name that an ``Update`` calls it.
@@ -135,7 +139,7 @@ class Method(nn.Module, ABC):
 
     def stored(self) -> dict[str, Store]:
         """Stores made by ``prepare``, by name; their items join a batch as ``Target.stored``."""
-        return {}
+        return {} if self.labels is None else {"labels": self.labels}
 
     def before_step(self, step: Step) -> None:
         """Once a step, before its losses, however many parts the batch is split into.
@@ -162,7 +166,7 @@ class Method(nn.Module, ABC):
 
         Asked for at log steps only; they change nothing and stay on the device.
         """
-        return {}
+        return self.seen
 
     def diagnose(self, image: Tensor) -> dict[str, Tensor]:
         """Pseudo labels (b, h, w) of normalised images that are drawn with their error, by name.

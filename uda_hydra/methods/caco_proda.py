@@ -11,13 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
-from uda_hydra.methods._labels import check_label_folder, most_probable, target_labels
-from uda_hydra.methods.base import Losses, Method, Passes, Player, Store, Update, require_choice
+from uda_hydra.methods._labels import STRIDE, check_label_folder, most_probable, target_labels
+from uda_hydra.methods.base import Losses, Method, Passes, Player, Update, require_choice
 from uda_hydra.models.discriminators import Fc3x3, PerHead
 from uda_hydra.types import Source, Step, Target
-
-STRIDE = 4
-"""Pixels of the image for each cell of the labels."""
 
 
 class LabelledWarmup(Method):
@@ -44,8 +41,6 @@ class LabelledWarmup(Method):
         self.discriminators = PerHead(
             segmenter, lambda: Fc3x3(segmenter.num_classes, width=discriminator_width)
         )
-        self.labels: Store | None = None
-        self.seen: dict[str, Tensor] = {}
 
     def players(self) -> dict[str, Player]:
         """The segmenter against its discriminators."""
@@ -56,10 +51,6 @@ class LabelledWarmup(Method):
         """Open the labels of an earlier stage, or let the first weights make them."""
         own = partial(most_probable, self.segmenter)
         self.labels = target_labels(passes, self.folder, own, stride=STRIDE)
-
-    def stored(self) -> dict[str, Store]:
-        """The labels."""
-        return {"labels": self.labels}
 
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """The segmenter on both domains, then the discriminators on both."""
@@ -87,10 +78,6 @@ class LabelledWarmup(Method):
         ):
             scores = self.discriminators(shown)
             yield Update("discriminators", **L.adversarial(name, scores, domain, kind=self.gan))
-
-    def monitor(self) -> dict[str, Tensor]:
-        """Shares of the batch's pixels that carry a label."""
-        return self.seen
 
 
 def probabilities(logits: dict[str, Tensor]) -> dict[str, Tensor]:

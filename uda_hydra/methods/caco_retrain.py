@@ -20,7 +20,6 @@ from uda_hydra.methods.base import (
     Losses,
     Method,
     Passes,
-    Store,
     Update,
     require_choice,
     require_fraction,
@@ -62,8 +61,6 @@ class CaCoRetrain(Method):
         classes = segmenter.num_classes
         self.balance = ClassBalance(classes, max_weight=max_weight, rare_share=rare_share)
         self.queue = CategoryQueue(classes, queue_length, segmenter.feature_channels, gate="none")
-        self.labels: Store | None = None
-        self.seen: dict[str, Tensor] = {}
 
     def check_views(self, augmentation: object) -> None:
         """Each crop comes recoloured and plain; the whole image is for ``target_pass``."""
@@ -75,10 +72,6 @@ class CaCoRetrain(Method):
         """Open the labels of an earlier stage, or let the first weights make them."""
         own = partial(most_probable, self.segmenter)
         self.labels = target_labels(passes, self.folder, own)
-
-    def stored(self) -> dict[str, Store]:
-        """The labels, which also guide the crops."""
-        return {"labels": self.labels}
 
     def before_step(self, step: Step) -> None:
         """The teacher follows first, and so lags one step behind."""

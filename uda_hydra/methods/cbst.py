@@ -52,8 +52,7 @@ class CBST(Method):
         self.soft_alpha = soft_alpha
         self.rare_share = rare_share
         self.register_buffer("thresholds", torch.ones(segmenter.num_classes))
-        self.labels: dict[str, Store] = {}
-        self.seen: dict[str, Tensor] = {}
+        self.stores: dict[str, Store] = {}
 
     def check_views(self, augmentation: object) -> None:
         """Mining needs both: crops that look for rare classes, and which are rare."""
@@ -72,13 +71,13 @@ class CBST(Method):
         kept = {"labels": {"encoding": "uint8", "kind": "label"}}
         if self.soft_alpha is not None:
             kept["soft"] = {"encoding": "float16"}
-        self.labels = {
+        self.stores = {
             **passes.run_all(kept, over="target", compute=self.label, depends_on=settings)
         }
         if self.rare_share is not None:
             pixels = passes.summary("pixels", class_pixels, of=counts)
             rare = (pixels > 0) & (pixels < self.rare_share * pixels.sum())
-            self.labels["rare"] = SomeLabels(self.labels["labels"], rare.nonzero().flatten())
+            self.stores["rare"] = SomeLabels(self.stores["labels"], rare.nonzero().flatten())
 
     def confidences(self, target: Target) -> Int[Tensor, "b k bins"]:
         """How sure the pixels of each class are."""
@@ -109,7 +108,7 @@ class CBST(Method):
 
     def stored(self) -> dict[str, Store]:
         """The labels, and those of rare classes, around which target images are cropped."""
-        return self.labels
+        return self.stores
 
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """The mean over all labelled pixels of both domains, in one update."""

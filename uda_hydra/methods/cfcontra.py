@@ -96,7 +96,6 @@ class CFContra(Method):
         self.stable = stable
         self.grad_memory = grad_memory
         self.source_memory, self.target_memory = memory_for(segmenter), memory_for(segmenter)
-        self.seen: dict[str, Tensor] = {}
 
     def prepare(self, passes: Passes) -> None:
         """Both memories start from the centres of a file, or from some measured here."""
@@ -191,10 +190,6 @@ class CFContra(Method):
             source.update(target_centres, momentum)
         target.update(target_centres, momentum)
         source.update(source_centres, momentum)
-
-    def monitor(self) -> dict[str, Tensor]:
-        """How far each contrast is from chance, ln c; shares of the target's pseudo labels."""
-        return self.seen
 
 
 def with_gradient_of(value: Tensor, other: Tensor) -> Tensor:

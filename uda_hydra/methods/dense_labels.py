@@ -40,7 +40,6 @@ class DenseLabels(Preparation):
         self.min_confidence = min_confidence
         width, height = label_size or size
         self.label_size = (height, width)
-        self.labels: Store | None = None
 
     def prepare(self, passes: Passes) -> None:
         """One pass for each size; the last adds up what the others have stored."""
@@ -56,7 +55,7 @@ class DenseLabels(Preparation):
                 depends_on=looks,
             )
             seen.append(look)
-        self.labels = passes.run(
+        passes.run(
             "labels",
             over="target",
             compute=lambda target: self.label(target, seen),

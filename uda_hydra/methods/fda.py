@@ -20,7 +20,6 @@ from uda_hydra.methods.base import (
     Losses,
     Method,
     Passes,
-    Store,
     Update,
     require_fraction,
     require_positive,
@@ -52,8 +51,6 @@ class FDA(Method):
         self.teacher_files = teachers
         self.keep_fraction = keep_fraction
         self.cap = cap
-        self.labels: Store | None = None
-        self.seen: dict[str, Tensor] = {}
 
     def prepare(self, passes: Passes) -> None:
         """Let the teachers label the target together, where there are some."""
@@ -88,10 +85,6 @@ class FDA(Method):
         total = sum(item.long() for item in counts)
         return L.share_thresholds(total, 1 - self.keep_fraction, self.cap)
 
-    def stored(self) -> dict[str, Store]:
-        """The labels, where there are some."""
-        return {} if self.labels is None else {"labels": self.labels}
-
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """The restyled source, then the target as it is."""
         yield Update("segmenter", **L.supervised(self.segmenter(source.image), source.label))
@@ -104,10 +97,6 @@ class FDA(Method):
             terms |= {name.replace("seg", "ce"): loss for name, loss in own.items()}
             self.seen = L.label_shares(label, self.segmenter.num_classes)
         yield Update("segmenter", **terms)
-
-    def monitor(self) -> dict[str, Tensor]:
-        """Shares of the batch's target pixels that carry a label."""
-        return self.seen
 
 
 def mean_probability(teachers: Sequence[nn.Module], target: Target) -> Float[Tensor, "b k h w"]:

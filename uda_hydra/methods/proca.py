@@ -75,7 +75,6 @@ class ProCA(Method):
         self.update_from = update_from
         rule = {"momentum": rho if use_momentum else None, "window": window}
         self.prototypes = _prototypes(segmenter, **rule)
-        self.seen: dict[str, Tensor] = {}
 
     def prepare(self, passes: Passes) -> None:
         """The first prototypes: those of the files, or of the weights to begin with."""
@@ -116,10 +115,6 @@ class ProCA(Method):
         named = {f"{level}_{domain}": loss for domain, loss in losses.items()}
         self.seen |= L.from_chance(named, len(table.mean))
         return losses["source"] + losses["target"]
-
-    def monitor(self) -> dict[str, Tensor]:
-        """How far each contrast is from chance, ln k; shares of the cells that carry a label."""
-        return self.seen
 
 
 def fill(prototypes: nn.ModuleDict, segmenter: nn.Module, passes: Passes) -> None:

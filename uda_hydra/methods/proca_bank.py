@@ -70,7 +70,6 @@ class MemoryBank(Method):
         self.bank = PixelBank(
             classes, memory_size, projection_dim, pixels=pixels, official=self.official
         )
-        self.seen: dict[str, Tensor] = {}
 
     def players(self) -> dict[str, Player]:
         """The segmenter, and the projection at the rate of its heads unless it is frozen."""
@@ -125,7 +124,3 @@ class MemoryBank(Method):
         others = 2 * classes * length - (length if self.official else 2 * length)
         self.seen |= L.from_chance({domain: loss}, 1 + others)
         return loss / len(embedding) if self.official else loss
-
-    def monitor(self) -> dict[str, Tensor]:
-        """How far each contrast is from chance; shares of the cells that carry a label."""
-        return self.seen

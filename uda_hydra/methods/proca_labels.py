@@ -91,8 +91,6 @@ class SelfTraining(Method):
             test_size=test_size,
             label_size=label_size,
         )
-        self.labels: Store | None = None
-        self.seen: Tensor | None = None
 
     def prepare(self, passes: Passes) -> None:
         """Open the labels of the folder, or make them."""
@@ -101,21 +99,11 @@ class SelfTraining(Method):
         else:
             self.labels = passes.open(self.folder, over="target", kind="label")
 
-    def stored(self) -> dict[str, Store]:
-        """The labels."""
-        return {"labels": self.labels}
-
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """One update."""
         label = target.stored["labels"].long()
-        self.seen = label
+        self.seen = L.label_shares(label, self.segmenter.num_classes)
         yield Update("segmenter", **L.supervised(self.segmenter(target.image), label))
-
-    def monitor(self) -> dict[str, Tensor]:
-        """Shares of the batch's pixels that carry a label."""
-        if self.seen is None:
-            return {}
-        return L.label_shares(self.seen, self.segmenter.num_classes)
 
 
 class Labeller:

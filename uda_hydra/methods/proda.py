@@ -21,12 +21,12 @@ from uda_hydra.augment.warp import warp_batch
 from uda_hydra.errors import UserError
 from uda_hydra.memory import EmaTeacher, MovingPrototypes, class_means, running_mean
 from uda_hydra.memory.moving_prototypes import ClassMeans
+from uda_hydra.methods._labels import STRIDE
 from uda_hydra.methods.base import (
     Item,
     Losses,
     Method,
     Passes,
-    Store,
     Update,
     require,
     require_choice,
@@ -35,9 +35,6 @@ from uda_hydra.methods.base import (
 )
 from uda_hydra.models.checkpoints.buffers import check_files
 from uda_hydra.types import Prediction, Source, Step, Target, upsample
-
-STRIDE = 4
-"""Pixels of the image for each cell of labels, distances and features."""
 
 
 class ProDA(Method):
@@ -93,8 +90,6 @@ class ProDA(Method):
         self.prototypes = MovingPrototypes(segmenter.num_classes)
         self.first_weights: dict[str, Tensor] = {}
         """The segmenter as ``prepare`` found it, on the host; only ``diagnose`` reads it."""
-        self.seen: dict[str, Tensor] = {}
-        self.labels: Store | None = None
 
     def check_views(self, augmentation: object) -> None:
         """The strong view is one of the weak one; the teacher sees whole images."""
@@ -153,10 +148,6 @@ class ProDA(Method):
         start = torch.zeros_like(images[0][0])
         order = chain.from_iterable(repeat(images, self.averaging["passes"]))
         return running_mean(order, start, start[:, 0], cap=self.averaging["cap"])[0]
-
-    def stored(self) -> dict[str, Store]:
-        """The labels."""
-        return {"labels": self.labels}
 
     def before_step(self, step: Step) -> None:
         """The teacher normalises with its batch, all of it target, or with running statistics."""

@@ -14,11 +14,11 @@ from uda_hydra.augment.released import shifted_too_far
 from uda_hydra.augment.training import WeakStrong
 from uda_hydra.augment.warp import warp_batch
 from uda_hydra.memory import Frozen
+from uda_hydra.methods._labels import STRIDE
 from uda_hydra.methods.base import (
     Losses,
     Method,
     Passes,
-    Store,
     Update,
     require,
     require_choice,
@@ -27,9 +27,6 @@ from uda_hydra.models.checkpoints.buffers import check_there, named
 from uda_hydra.models.checkpoints.loading import load_weights
 from uda_hydra.models.checkpoints.reading import read_checkpoint
 from uda_hydra.types import IGNORE, Source, Step, Target, upsample
-
-STRIDE = 4
-"""Pixels of the image for each cell of the labels."""
 
 
 class ProDADistil(Method):
@@ -58,8 +55,6 @@ class ProDADistil(Method):
         self.kd_student = kd_student
         self.released_shift = released_shift
         self.teacher = Frozen(segmenter)
-        self.labels: Store | None = None
-        self.seen: dict[str, Tensor] = {}
 
     def check_views(self, augmentation: object) -> None:
         """The strong view is one of the weak one."""
@@ -88,10 +83,6 @@ class ProDADistil(Method):
         probability = L.two_look_probability(logits, mirrored, tuple(target.image.shape[-2:]))
         return L.half_precision_label(probability, self.threshold)
 
-    def stored(self) -> dict[str, Store]:
-        """The labels."""
-        return {"labels": self.labels}
-
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """Supervised source, then the strong view by labels and teacher."""
         source_prediction = self.segmenter(source.image)
@@ -115,10 +106,6 @@ class ProDADistil(Method):
             rce=L.reverse_cross_entropy(student, label),
             kd=L.distillation(student, teacher, student=self.kd_student),
         )
-
-    def monitor(self) -> dict[str, Tensor]:
-        """Shares of the batch's pixels that carry a label."""
-        return self.seen
 
 
 def load_teacher(network: nn.Module, file: str) -> None:

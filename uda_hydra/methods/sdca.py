@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import uda_hydra.losses as L
 from uda_hydra.memory import Gaussians
-from uda_hydra.memory.prototypes import LEVELS, class_moments, label_of, level_map
+from uda_hydra.memory.class_sums import class_moments
+from uda_hydra.memory.prototypes import LEVELS, label_of, level_map
 from uda_hydra.methods.base import (
     Losses,
     Method,
@@ -46,7 +47,6 @@ class Sdca(Method):
         sizes = {"feat": channels, "out": classes}
         self.levels = LEVELS if multi_level else LEVELS[:1]
         self.gaussians = nn.ModuleDict({k: Gaussians(classes, sizes[k]) for k in self.levels})
-        self.seen: dict[str, Tensor] = {}
 
     def prepare(self, passes: Passes) -> None:
         """Mean and variance of each class over the source, under the weights to begin with."""
@@ -98,10 +98,6 @@ class Sdca(Method):
             terms[level] = sum(losses)
         self.seen |= L.label_shares(own, self.segmenter.num_classes)
         yield Update("segmenter", **terms)
-
-    def monitor(self) -> dict[str, Tensor]:
-        """How far each contrast is from chance, ln k; shares of the cells that carry a label."""
-        return self.seen
 
 
 def pool(items: Iterator[dict[str, Tensor]], *, size: tuple[int, int]) -> dict[str, Tensor]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
 import uda_hydra.losses as L
 from uda_hydra.memory import ClassBalance
 from uda_hydra.methods._labels import check_label_folder, most_probable, target_labels
-from uda_hydra.methods.base import Losses, Method, Passes, Store, Update
+from uda_hydra.methods.base import Losses, Method, Passes, Update
 from uda_hydra.types import SUFFIX, Source, Step, Target
 
 AUX_WEIGHT = 0.5
@@ -34,17 +34,11 @@ class SegUncertainty(Method):
         self.balance = ClassBalance(
             segmenter.num_classes, max_weight=max_weight, rare_share=rare_share
         )
-        self.labels: Store | None = None
-        self.seen: dict[str, Tensor] = {}
 
     def prepare(self, passes: Passes) -> None:
         """Open the labels of an earlier stage, or let the first weights make them."""
         own = partial(most_probable, self.segmenter, aux_weight=AUX_WEIGHT)
         self.labels = target_labels(passes, self.folder, own)
-
-    def stored(self) -> dict[str, Store]:
-        """The labels, which also guide the crops."""
-        return {"labels": self.labels}
 
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """Both heads in one update. Nothing is detached: every term trains both."""
@@ -61,7 +55,3 @@ class SegUncertainty(Method):
             terms[f"variance{SUFFIX[head]}"] = variance.mean()
         yield Update("segmenter", **terms)
         self.seen = L.label_shares(label, self.segmenter.num_classes)
-
-    def monitor(self) -> dict[str, Tensor]:
-        """Shares of the batch's pixels that carry a label."""
-        return self.seen

@@ -20,7 +20,8 @@ from tests.parity.trajectories import (
     trainer_of,
 )
 from uda_hydra.engine.trainer import Trainer
-from uda_hydra.memory.prototypes import LEVELS, class_sums, label_of, level_map
+from uda_hydra.memory.class_sums import class_sums
+from uda_hydra.memory.prototypes import LEVELS, label_of, level_map
 from uda_hydra.methods.base import Method
 from uda_hydra.methods.fada import Fada
 from uda_hydra.methods.proca import ProCA

@@ -94,17 +94,17 @@ class Changed(NamedTuple):
     view: View
 
 
-def rand_augment(picture: Image.Image, random: Random, *, operations: int = 2) -> Changed:
+def rand_augment(picture: Image.Image, random: Random) -> Changed:
     """ProDA's strong augmentation (Zhang et al., CVPR 2021) of a picture.
 
-    A mirror with p = 0.5; ``operations`` of ``RAND_OPERATIONS``, each carried out with p = 0.5 at a
-    strength of 1 to 9; a cut-out of a third of the shorter side.
+    A mirror with p = 0.5; two of ``RAND_OPERATIONS``, each carried out with p = 0.5 at a strength
+    of 1 to 9; a cut-out of a third of the shorter side.
     """
     size = picture.size
     changed = Changed(picture, View(size))
     if random.random() < 0.5:
         changed = _move(changed, Mirror())
-    for _ in range(operations):
+    for _ in range(2):
         name, strength = random.choice(RAND_OPERATIONS), random.randint(1, 9)
         sign, fires = random.choice((-1, 1)), random.random() < 0.5
         if not fires:

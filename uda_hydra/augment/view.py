@@ -40,7 +40,7 @@ def fit_inside(size: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int]
 
 
 def first_accepted(tries: Iterable[_Try], accept: Callable[[_Try], bool]) -> _Try:
-    """The first of ``tries`` that is accepted; if none is, the last one, unchecked."""
+    """The first of ``tries`` that is accepted; if none is, the last one."""
     chosen = None
     for chosen in tries:
         if accept(chosen):

@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Float, Float64, Integer
 from torch import Tensor
 
-from uda_hydra.types import IGNORE
-
 
 def image_sums(
     features: Float[Tensor, "b d h w"], label: Integer[Tensor, "b h w"], num_classes: int
@@ -40,7 +38,7 @@ def class_moments(
     divisor = count.clamp(min=1).to(total.dtype)[:, None]
     mean = total / divisor
     # Around the mean, not a difference of squares: that would lose the small variances.
-    own = mean[label.where(label != IGNORE, 0).long()].movedim(-1, 1)
+    own = mean[label.where(label < num_classes, 0).long()].movedim(-1, 1)
     squares, _ = class_sums((_constant(features) - own).square(), label, num_classes)
     return mean, squares / divisor, count
 

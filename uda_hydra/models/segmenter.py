@@ -28,8 +28,8 @@ class ParameterGroup(TypedDict):
 class Segmenter(nn.Module):
     """Logits of ``main_head`` and, where there is one, of ``aux_head``; heads return HeadOutput.
 
-    ``main_reads``, ``aux_reads`` and ``projector_reads`` are indices of the stages that each is
-    called with. ``feat_norm`` normalises the last stage before anything reads it.
+    ``main_reads`` and ``projector_reads`` are indices of the stages that each is called with, the
+    auxiliary head is with the third. ``feat_norm`` normalises the last before any reads it.
     """
 
     def __init__(
@@ -41,7 +41,6 @@ class Segmenter(nn.Module):
         num_classes: int,
         normalization: Normalization,
         main_reads: Sequence[int] = (3,),
-        aux_reads: Sequence[int] = (2,),
         feat_norm: nn.Module | None = None,
         projector: nn.Module | None = None,
         projector_reads: int = 3,
@@ -55,7 +54,7 @@ class Segmenter(nn.Module):
         self.num_classes = num_classes
         self.feature_channels = backbone.channels[-1]
         self.normalization = normalization
-        self.main_reads, self.aux_reads = tuple(main_reads), tuple(aux_reads)
+        self.main_reads = tuple(main_reads)
         self.projector_reads = projector_reads
         self.keep_stages = False
         """Return the maps of all stages; otherwise their memory is freed after the backward."""
@@ -72,7 +71,7 @@ class Segmenter(nn.Module):
         main = self.main_head(*(stages[i] for i in self.main_reads))
         aux = projection = None
         if self.aux_head is not None:
-            aux = self.aux_head(*(stages[i] for i in self.aux_reads)).logits
+            aux = self.aux_head(stages[2]).logits
         if self.projector is not None:
             projection = self.projector(stages[self.projector_reads])
         return Prediction(

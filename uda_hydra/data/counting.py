@@ -1,4 +1,4 @@
-"""How far a task over many files is: a live line on a terminal, plain lines in a pipe."""
+"""How far a long task is: one live line on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ LIVE_PERIOD, PLAIN_PERIOD = 0.1, 15.0
 
 
 class Count:
-    """Prints how many files are done, to the standard error unless ``stream`` is given."""
+    """Prints how much is done, to the standard error unless ``stream`` is given."""
 
     def __init__(
         self,
         what: str,
         stream: io.TextIOBase | None = None,
         *,
+        unit: str = "files",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._what = what
+        self._what, self._unit = what, unit
         self._stream = sys.stderr if stream is None else stream
         self._live = self._stream.isatty()
         self._clock = clock
@@ -37,7 +38,7 @@ class Count:
         if done == self._last or not (ended or due):
             return
         self._printed, self._last = now, done
-        line = f"{self._what}: {done}/{total} files"
+        line = f"{self._what}: {done}/{total} {self._unit}"
         if self._live:
             line = f"\r{line[: shutil.get_terminal_size().columns - 1]}\033[K"
         print(line, end="" if self._live and not ended else "\n", file=self._stream, flush=True)

@@ -124,18 +124,21 @@ def _count_on_cpu(
 
 
 @contextmanager
-def observing(predictor: Predictor, device: torch.device) -> Iterator[None]:
-    """Eval mode without gradients; modes and random state come back afterwards."""
+def observing(predictor: Predictor, device: torch.device, *, train: bool = False) -> Iterator[None]:
+    """Without gradients, in one mode; modes, buffers and random state come back afterwards."""
     modes = {module: module.training for module in predictor.modules()}
+    buffers = [(buffer, buffer.clone()) for buffer in predictor.buffers()] if train else []
     # A data loader draws its workers' seed from the global generator.
     gpus = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus), torch.inference_mode():
-        predictor.eval()
+        predictor.train(train)
         try:
             yield
         finally:
             for module, training in modes.items():
                 module.training = training
+            for buffer, before in buffers:
+                buffer.copy_(before)
 
 
 def _panel(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uda_hydra.data.counting import Count
 from uda_hydra.data.ordered import Ordered
 from uda_hydra.data.pair import Pair
 from uda_hydra.data.scan import Statistics, scan
 from uda_hydra.data.streams import load, seed_of
 from uda_hydra.engine.artifacts import Artifact, Item, Stored, reopened
 from uda_hydra.engine.batches import DeviceBatches
+from uda_hydra.engine.evaluator import observing
 from uda_hydra.engine.interrupt import Interrupt, Interrupted
 from uda_hydra.errors import UserError
 from uda_hydra.methods.base import Method
@@ -189,9 +188,9 @@ class Passes:
     ) -> None:
         """Let ``keep`` have the results of the batches ``numbers``, each drawn from its seed."""
         images.fill()
-        progress = _Progress(title, len(numbers))
+        count = Count(f"pass {title}", unit="batches")
         device = self.to_device.device
-        with _observing(self.method, device, train=train):
+        with observing(self.method, device, train=train):
             pin = device.type == "cuda"
             batches = load(images, numbers, workers=self.workers, pin=pin)
             for done, (number, batch) in enumerate(zip(numbers, batches, strict=True), start=1):
@@ -199,7 +198,7 @@ class Passes:
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
                     results = compute(self._on_device(batch))
                 keep(number, results)
-                progress.show(done)
+                count(done, len(numbers))
                 self._stop_if_asked(f"in the pass {title}, {done} of {len(numbers)} batches done")
 
     def _on_device(self, batch: Batch) -> Batch:
@@ -225,24 +224,6 @@ def _store(artifact: Artifact, keys: Sequence[str], missing: set[str], result: I
             artifact.write(key, result[row] if one else {n: t[row] for n, t in result.items()})
 
 
-@contextmanager
-def _observing(method: Method, device: torch.device, *, train: bool) -> Iterator[None]:
-    """Without gradients, in one mode; modes, buffers and random state come back afterwards."""
-    modes = {module: module.training for module in method.modules()}
-    buffers = [(buffer, buffer.clone()) for buffer in method.buffers()] if train else []
-    gpus = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus):
-        method.train(train)
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            for module, training in modes.items():
-                module.training = training
-            for buffer, before in buffers:
-                buffer.copy_(before)
-
-
 def weights_digest(method: Method) -> str:
     """Changes with every parameter and persistent buffer."""
     total = hashlib.sha256()
@@ -251,25 +232,3 @@ def weights_digest(method: Method) -> str:
         plain = value.detach().cpu().contiguous().flatten()
         total.update(plain.view(torch.uint8).numpy())
     return total.hexdigest()[:16]
-
-
-class _Progress:
-    """One line that counts up on a terminal; elsewhere a line for every tenth of the way."""
-
-    def __init__(self, title: str, total: int) -> None:
-        self._title, self._total = title, total
-        self._live = sys.stderr.isatty()
-        self._started = time.perf_counter()
-        self._shown = 0
-
-    def show(self, done: int) -> None:
-        tenth = 10 * done // self._total
-        if not self._live and tenth == self._shown:
-            return
-        self._shown = tenth
-        seconds = (time.perf_counter() - self._started) / done * (self._total - done)
-        left = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-        start = "\r\033[K" if self._live else ""
-        end = "" if self._live and done < self._total else "\n"
-        line = f"{start}pass {self._title}: {done}/{self._total} batches, {left} left"
-        print(line, end=end, file=sys.stderr, flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -26,7 +27,6 @@ from uda_hydra.models import pretrained
 from uda_hydra.models.checkpoints.loading import LoadReport, load_weights
 from uda_hydra.models.ensemble import Ensemble
 from uda_hydra.models.segmenter import Segmenter
-from uda_hydra.published import check_name
 from uda_hydra.tracking.mlflow import Tracking
 
 ALLOWED = ("models", "methods", "data", "augment", "callbacks")
@@ -64,10 +64,11 @@ def build(node: DictConfig | Mapping[str, Any], key: str, /, *extra: Any, **more
     """
     target, values = buildable(node, key, given=more, positional=len(extra))
     try:
-        return call(target, *extra, **values, **more)
-    except UserError as error:
+        return target(*extra, **values, **more)
+    except (ValueError, OSError) as error:
         # What PyTorch and timm say of a value names no key.
-        raise UserError(str(error) if key in str(error) else f"{key}: {error}") from error
+        named = re.search(r"[a-z_]\.[a-z_]", str(error))
+        raise UserError(str(error) if named else f"{key}: {error}") from error
 
 
 def buildable(
@@ -155,17 +156,6 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint in (bool, str, NoneType):
         return isinstance(value, hint)
     return value is not None or hint is Any
-
-
-def published_as(config: DictConfig) -> str:
-    """Whose published rows belong with a run: those of ``published``, else of its method.
-
-    A training on the target's labels is known as "oracle".
-    """
-    check_name(config.published)
-    if config.published is not None:
-        return config.published
-    return "oracle" if config.dataset.oracle else config.method.name
 
 
 def weights_file(config: DictConfig) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from uda_hydra.errors import UserError, nearest
 
@@ -77,6 +77,17 @@ def published(method: str, pair: str, label_space: str) -> list[Row]:
     if label_spaces.get(pair) != label_space:
         return []
     return [row for row in rows if (row.method, row.pair) == (method, pair)]
+
+
+def published_as(config: DictConfig) -> str:
+    """Whose published rows belong with a run: those of ``published``, else of its method.
+
+    A training on the target's labels is known as "oracle".
+    """
+    check_name(config.published)
+    if config.published is not None:
+        return config.published
+    return "oracle" if config.dataset.oracle else config.method.name
 
 
 def check_name(name: str | None) -> None:

@@ -108,8 +108,9 @@ def test_hard_labels_and_prototypes_of_a_file_take_the_place_of_ours(make_traine
 
 @pytest.mark.parametrize("method", ["proda/denoise", "proda/distil", "proda/denoise extra=masked"])
 def test_without_strong_views_the_remedy_is_named(method):
+    crops = "scale=paper augmentation=varied_crop augmentation.crop=[64,32]"
     with pytest.raises(UserError, match="needs augmentation=weak_strong"):
-        check_training(composed(*f"method={method} scale=paper augmentation=varied_crop".split()))
+        check_training(composed(*f"method={method} {crops}".split()))
 
 
 class Kept(Callback):

@@ -214,6 +214,10 @@ class Preparation(Method):
         """None."""
         return {}
 
+    def stored(self) -> dict[str, Store]:
+        """None: its labels are for later stages."""
+        return {}
+
     def losses(self, source: Source, target: Target, step: Step) -> Losses:
         """No loss."""
         yield from ()

@@ -55,7 +55,7 @@ class DenseLabels(Preparation):
                 depends_on=looks,
             )
             seen.append(look)
-        passes.run(
+        self.labels = passes.run(
             "labels",
             over="target",
             compute=lambda target: self.label(target, seen),

@@ -12,7 +12,6 @@ from hydra.core.override_parser.types import Override
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from uda_hydra.build import published_as
 from uda_hydra.catalogue import SWEEPS, first_sentence
 from uda_hydra.config import settings
 from uda_hydra.engine.device import find_device
@@ -20,6 +19,7 @@ from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.errors import UserError
 from uda_hydra.files import digest_of, quoted, shown_value
 from uda_hydra.provenance import command
+from uda_hydra.published import published_as
 from uda_hydra.runs.identity import identity
 from uda_hydra.runs.layout import check_folder
 from uda_hydra.studies import storage

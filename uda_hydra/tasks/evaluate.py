@@ -16,7 +16,7 @@ from uda_hydra.engine.evaluator import evaluate as score
 from uda_hydra.engine.scores import MEAN, Scores
 from uda_hydra.files import move_aside, read_json, write_json
 from uda_hydra.provenance import provenance
-from uda_hydra.published import Row, published
+from uda_hydra.published import Row, published, published_as
 from uda_hydra.runs.layout import check_folder, mark_folder
 
 FILE = "evaluation.json"
@@ -33,7 +33,7 @@ def evaluate(config: DictConfig, overrides: list[str]) -> float:
     build.check_predictor(config)
     pair = build.pair(config)
     scores = _score(config, pair)
-    rows = published(build.published_as(config), pair.name, pair.label_space.name)
+    rows = published(published_as(config), pair.name, pair.label_space.name)
     print(f"{_describe(config)} on {len(pair.validation)} validation images of {pair.name}")
     print(*_report(scores, rows), sep="\n")
     result = scores.result()

@@ -28,7 +28,7 @@ from uda_hydra.files import (
     write_text,
 )
 from uda_hydra.provenance import provenance
-from uda_hydra.published import Row, published
+from uda_hydra.published import Row, published, published_as
 from uda_hydra.report import browse, comparison, summary
 from uda_hydra.runs.checks import (
     available,
@@ -286,7 +286,7 @@ def _result(trainer: Trainer, facts: dict[str, str]) -> Result:
 def _published(stage: Stage, result: Result) -> list[Row]:
     """What is known of the stage's method on its data."""
     space = label_space(stage.config.dataset.classes)
-    return published(build.published_as(stage.config), result["dataset"], space.name)
+    return published(published_as(stage.config), result["dataset"], space.name)
 
 
 def _score(result: Result, name: str) -> float:

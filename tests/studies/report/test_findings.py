@@ -73,6 +73,23 @@ def test_a_range_of_one_value_at_an_end_may_extend_beyond_it():
     assert f"only 0.001 (1 of 2 values compared); its neighbours {end} value." in text
 
 
+@pytest.mark.parametrize(
+    "lost", [{"state": "failed"}, {"state": "pruned"}, {"value": math.nan}], ids=str
+)
+def test_a_value_whose_trainings_gave_no_number_ends_the_range(lost):
+    extra = [
+        lambda n, point={KEY: value}, seed=seed: trial(n, point, seed, **{"value": 0.0} | lost)
+        for value in (0.01, 1.0)
+        for seed in range(3)
+    ]
+    table = {0.001: [50.0, 50.5, 51.0], 0.1: [50.2, 50.4, 50.8]}
+    low = said(curve({0.0001: [40.0, 41.0, 40.5]} | table, extra=extra))
+    assert "only 0.001 (1 of 3 values compared); its neighbours are not within 1 point" in low
+    high = said(curve(table | {0.1: [51.2, 51.4, 51.8]}, extra=extra))
+    assert "only 0.1 (1 of 2 values compared); its neighbours are not within 1 point" in high
+    assert "may extend beyond" not in low + high
+
+
 def test_tolerance_widens_the_range():
     assert "0.001 to 0.01 (4 of 5 values compared), within 5.1 points" in said(
         curve(CLEAR), tolerance=5.1

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float64
 
+from uda_hydra.files import is_number
 from uda_hydra.studies.records import Study, Trial
 from uda_hydra.studies.report.metrics import UNITS, Metric
 from uda_hydra.studies.report.points import PointResults, ResponseCurve, StudyPoints, score, usable
@@ -21,7 +22,10 @@ WITHIN = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Range:
-    """The robust range of a curve: the best value and its neighbours within the tolerance."""
+    """The robust range of a curve: the best value and its neighbours within the tolerance.
+
+    It ends at a value that is not compared because a training there failed or was pruned.
+    """
 
     curve: ResponseCurve
     best: PointResults
@@ -192,10 +196,15 @@ class StudyAnalysis:
             return None
         costs = [self.cost(point, best) for point in compared]
         chance = effect(self.table(compared))
-        assert self.points.axis is not None
-        if not self.points.is_number(self.points.axis):
+        axis = self.points.axis
+        assert axis is not None
+        if not self.points.is_number(axis):
             near = [p for p, c in zip(compared, costs, strict=True) if c <= self.tolerance + 1e-9]
             return Range(curve, best, tuple(near), False, False, chance)
-        first, last = around(costs, self.tolerance)
-        below, above = first == 0, last == len(costs) - 1
-        return Range(curve, best, compared[first : last + 1], below, above, chance)
+        placed = [(float(p.params[axis]), c, p) for p, c in zip(compared, costs, strict=True)]
+        # A value whose trainings diverged ends the range, and is no end that is open.
+        placed += [(float(v), math.inf, best) for v in self.points.lost(curve) if is_number(v)]
+        placed.sort(key=lambda one: one[0])
+        first, last = around([cost for _, cost, _ in placed], self.tolerance)
+        inside = tuple(point for _, _, point in placed[first : last + 1])
+        return Range(curve, best, inside, first == 0, last == len(placed) - 1, chance)

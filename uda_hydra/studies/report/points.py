@@ -123,6 +123,19 @@ class StudyPoints:
         """The reference, if it is among those compared."""
         return next((p for p in self.compared if same(p.params, self.study.reference)), None)
 
+    def lost(self, curve: ResponseCurve) -> list[Value]:
+        """The values along a curve that are not compared and where a training gave no number."""
+        assert self.axis is not None, "a curve lies on an axis"
+        kept = {value_key(p.params[self.axis]) for p in curve.points if self.is_compared(p)}
+        return _distinct(
+            trial.params.get(self.axis)
+            for trial in self.study.trials
+            if trial.state in ("failed", "pruned", "complete")
+            and not usable(trial)
+            and same(curve.fixed, trial.params)
+            and value_key(trial.params.get(self.axis)) not in kept
+        )
+
     def mean(self, point: PointResults, key: str) -> Estimate:
         """The mean over the compared seeds, or over the point's own where it is not compared."""
         if (point, key) not in self._means:

@@ -227,6 +227,14 @@ def test_no_listed_point_is_drawn_twice(opened):
     assert sorted(pairs(jobs)) == [(0.001, 0), (0.1, 0), (0.2, 0)]
 
 
+@pytest.mark.parametrize(("written", "points"), [("0.1,0.2,0.3", 4), ("int(interval(1,5))", 5)])
+def test_a_sampler_that_draws_what_it_knows_ends_no_study(opened, caplog, written, points):
+    queue = opened(written, seeds=(0,), grid=False)
+    queue._sampler = lambda number: optuna.samplers.RandomSampler(seed=0)
+    assert len({*pairs(drain(queue, lambda job: 0.5))}) == points
+    assert f"no new point is left after {points} trainings" in caplog.text
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])
 @pytest.mark.parametrize("content", [b"\xff", b"\0", b"{"])
 def test_a_damaged_database_is_one_line(opened, tmp_path, share, content):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from uda_hydra.errors import UserError
 from uda_hydra.studies import liveness, storage
 from uda_hydra.studies.records import Point
-from uda_hydra.studies.space import Space, point_key
+from uda_hydra.studies.space import Space, draw_by_chance, point_key
 
+log = logging.getLogger(__name__)
 Sampler = Callable[[int], optuna.samplers.BaseSampler]
 """Makes a sampler from a seed; a draw depends on the seed and the trials so far, nothing else."""
 REDRAWS = 20
-"""Attempts to draw a point that was not drawn before."""
+"""Attempts of the sampler to draw a point that was not drawn before; then chance draws one."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,10 @@ class TrialQueue:
             trial = copy.ask(self._design.space.distributions)
             if point_key(trial.params) not in known:
                 return copy.trials[-1]
-        return None
+        found = draw_by_chance(self._design.space, known, seed=len(trials))
+        if found is None:
+            log.warning("no new point is left after %d trainings", len(trials))
+        return found
 
     def _create(
         self,

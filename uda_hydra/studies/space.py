@@ -5,20 +5,25 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import optuna
 from hydra.core.override_parser.types import Override, Transformer
 from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from uda_hydra.config import check_values
 from uda_hydra.errors import UserError
 from uda_hydra.files import is_number
 from uda_hydra.studies.keys import Overrides, composed_value, split_line
 from uda_hydra.studies.records import Point, Value
+
+CHANCES = 200
+"""Attempts of chance to draw a new point."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,21 @@ def bare(value: Value) -> Value:
     """A value without the quotes that Hydra's grammar requires."""
     quoted = isinstance(value, str) and len(value) > 1 and value[0] == value[-1] in ("'", '"')
     return value[1:-1] if quoted else value
+
+
+def draw_by_chance(space: Space, known: Container[Any], *, seed: int) -> FrozenTrial | None:
+    """A point whose key is not ``known``, as a trial that runs; None where none is found.
+
+    Of a listed space every point that is left is found in the end.
+    """
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    for _ in range(CHANCES):
+        if point_key(study.ask(space.distributions).params) not in known:
+            return study.trials[-1]
+    left = (p for p in (space.points() if space.listed else ()) if point_key(p) not in known)
+    state, named = TrialState.RUNNING, space.distributions
+    found = (create_trial(state=state, params=point, distributions=named) for point in left)
+    return next(found, None)
 
 
 def parse_space(

@@ -75,6 +75,20 @@ def test_curves_are_compared_over_the_values_that_both_have():
     assert f"{BUG}=0 minus {BUG}=1, mean over 4 values: -6.5" in text
 
 
+def test_of_several_curves_both_intervals_are_told():
+    trials = []
+    for place, value in ((0, 0.1), (0, 0.2), (1, 0.1), (1, 0.2), (2, 0.1), (2, 0.2), (3, 0.4)):
+        # Differences to the first curve of 1.1, 1.3 and 0.8, or the double.
+        for seed, wobble in enumerate((0.1, 0.3, -0.2)):
+            miou = (40 + place + wobble * (1 + place)) / 100
+            trials.append(trial(len(trials), {KEY: value, "method.x": f"m{place}"}, seed, miou))
+    text = " ".join(sentences(study(trials, reference={KEY: 0.1, "method.x": "m0"})))
+    # t(0.975, 2) = 4.302653 and t(0.9875, 2) = 6.205347, times 0.2516611 / sqrt(3).
+    gap = "method.x=m1 minus method.x=m0, mean over 2 values: +1.07 points"
+    both = "95 % CI [+0.44, +1.69], paired over 3 seeds; corrected for 2 comparisons: "
+    assert f"{gap}, {both}[+0.17, +1.97]. Significant." in text
+
+
 def test_many_keys_have_no_curve_but_say_what_good_points_share():
     analysis = StudyAnalysis(grid(), 3.0)
     assert analysis.points.axis is None and analysis.ranges == ()

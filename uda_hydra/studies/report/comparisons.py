@@ -91,7 +91,7 @@ def compare_curves(analysis: StudyAnalysis) -> list[Finding]:
     others = [curve for curve in curves if curve is not second]
     pairs = {curve: _shared_values(analysis, curve, second) for curve in others}
     return [
-        _curve_pair(analysis, first, second, shared, len(others))
+        _curve_pair(analysis, first, second, shared, sum(map(bool, pairs.values())))
         for first, shared in pairs.items()
         if shared
     ]
@@ -153,13 +153,17 @@ def _curve_pair(
         {seed: estimate([pair[side].scores(key)[seed] for pair in pairs]).mean for seed in seeds}
         for side in (0, 1)
     ]
-    gap = paired(*means, comparisons=others)
+    alone, together = paired(*means), paired(*means, comparisons=others)
+    kind = "curves, one seed" if alone.n < 2 else "curves" if others < 2 else "curves, several"
     return make_finding(
         analysis,
-        "curves" if gap.n > 1 else "curves, one seed",
+        kind,
         first=first.name,
         second=second.name,
         values=len(pairs),
-        verdict=_verdict(analysis, gap),
-        **_interval(gap),
+        others=others,
+        wide_low=together.low,
+        wide_high=together.high,
+        verdict=_verdict(analysis, together),
+        **_interval(alone),
     )

@@ -39,6 +39,9 @@ SENTENCES = {
     "significance.",
     "curves": "{first} minus {second}, mean over {values:value}: {gap:+}{step}, {level} % CI "
     "[{low:+}, {high:+}], paired over {seeds:seed}. {verdict}.",
+    "curves, several": "{first} minus {second}, mean over {values:value}: {gap:+}{step}, {level} % "
+    "CI [{low:+}, {high:+}], paired over {seeds:seed}; corrected for {others:comparison}: "
+    "[{wide_low:+}, {wide_high:+}]. {verdict}.",
     "classes": "Classes that change significantly from the reference to the best point, in points "
     "of IoU, corrected for {classes:class}: {names}.",
     "no class": "None of {classes:class} changes significantly from the reference to the best "

@@ -298,6 +298,13 @@ def test_equal_results_and_the_swept_term_that_was_zero_are_named():
     assert "all 3 points" not in said(other)
 
 
+def test_a_study_without_an_effect_hands_on_no_best_point(tmp_path, monkeypatch):
+    monkeypatch.setattr("uda_hydra.studies.report.figures.draw_all", lambda analysis: ([], []))
+    written = write(curve({0.001: [40.0, 41.0], 0.01: [40.0, 41.0]}), tmp_path)
+    assert (written.best, written.robust_range) == ({}, "")
+    assert written.best_mean == pytest.approx(0.405)
+
+
 def test_points_of_other_costs_have_other_results():
     trials = [trial(n, {KEY: 0.001 * 2**n}, 0, (0.4, 10.0 * n)) for n in range(3)]
     goals = {"objectives": ("miou/last", "seconds"), "directions": ("maximize", "minimize")}

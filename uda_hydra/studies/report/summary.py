@@ -61,7 +61,7 @@ def find_all(analysis: StudyAnalysis) -> list[Finding]:
 
 def find_ranges(analysis: StudyAnalysis) -> list[Finding]:
     """Which values are as good as the best: for each curve, or for all keys together."""
-    if analysis.best is None or not analysis.points.keys:
+    if analysis.best is None or not analysis.points.keys or analysis.is_flat:
         return []
     return [_range(analysis, found) for found in analysis.ranges] or [_region(analysis)]
 

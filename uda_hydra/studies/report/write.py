@@ -32,11 +32,11 @@ class StudyReport:
     text: str
     """The summary for the terminal."""
     best: dict[str, Value]
-    """Swept values of the best point; empty before the first complete trial."""
+    """Swept values of the best point; empty where the keys had no effect and without a trial."""
     best_mean: float | None
     """Its mean, as stored (mIoU in 0..1)."""
     robust_range: str
-    """The robust ranges as sentences; empty before the first complete trial."""
+    """The robust ranges as sentences; empty where ``best`` is."""
 
 
 def write(study: Study, folder: Path | None = None, tolerance: float = WITHIN) -> StudyReport:
@@ -76,7 +76,7 @@ def write(study: Study, folder: Path | None = None, tolerance: float = WITHIN) -
         figures,
         tuple(files),
         printable("\n".join([_text(analysis), *failures])),
-        dict(best.params) if best else {},
+        dict(best.params) if best and not analysis.is_flat else {},
         analysis.mean(best).mean / analysis.objective.scale if best else None,
         " ".join(map(str, summary.find_ranges(analysis))),
     )

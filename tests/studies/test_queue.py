@@ -29,6 +29,7 @@ from uda_hydra.studies.load import load_study, read_study
 from uda_hydra.studies.pruning import Pruned, Pruning
 from uda_hydra.studies.storage import url_of
 from uda_hydra.studies.sweeper import TAKEN_OVER, Outcome, _record
+from uda_hydra.tasks.list import study_state
 
 ADV = "loss.lambda_adv"
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -175,12 +176,22 @@ def test_a_failure_is_final_unless_it_is_to_be_tried_again_and_then_once(opened)
     assert again.failed() == ["bad luck"]
 
 
-def drain_with_failure(queue):
+def test_a_failure_that_was_tried_again_is_none(opened, tmp_path):
+    drain_with_failure(opened("0.1,0.001", seeds=(0,)), "not continued")
+    assert study_state(tmp_path) == "1 complete, 1 failed"
+    drain(opened("0.1,0.001", seeds=(0,), retry=True))
+    trials = load_study(tmp_path).trials
+    assert [trial.state for trial in trials] == ["complete", "retried", "complete"]
+    assert trials[1].note == "not continued, continued as trial 2"
+    assert study_state(tmp_path) == "2 complete"
+
+
+def drain_with_failure(queue, why="bad luck"):
     done = []
     while jobs := queue.take(1):
         done += jobs
         if jobs[0].point[ADV] == 0.1:
-            queue.record(jobs[0], TrialState.FAIL, None, "bad luck")
+            queue.record(jobs[0], TrialState.FAIL, None, why)
         else:
             queue.record(jobs[0], TrialState.COMPLETE, [0.5], "")
     return done

@@ -83,7 +83,9 @@ def _trial(trial: FrozenTrial, folder: Path, follower: int | None) -> Trial:
         state, note = "waiting", "killed; the command of the sweep resumes it"
     if is_interrupted(trial):
         state = "interrupted"
-        note += f", continued as trial {follower}" if follower is not None else ""
+    elif state == "failed" and follower is not None:
+        state = "retried"
+    note += f", continued as trial {follower}" if follower is not None else ""
     result = (read_json(folder / attrs["folder"] / RESULT) or {}) if complete else {}
     if complete and not result:
         note = note or "result.json is missing or damaged"

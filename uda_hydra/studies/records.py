@@ -18,7 +18,8 @@ class Trial:
 
     number: int
     state: str
-    """complete, failed, interrupted, pruned, running or waiting."""
+    """complete, failed, retried, interrupted, pruned, running or waiting; one that is retried has
+    failed, and another trial repeats it."""
     params: Point
     """The values of the swept keys; the seed is not among them."""
     seed: int

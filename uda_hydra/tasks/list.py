@@ -18,6 +18,7 @@ from uda_hydra.runs.results import RESULT
 from uda_hydra.studies import storage
 from uda_hydra.studies.display import print_facts
 from uda_hydra.studies.load import load_study
+from uda_hydra.studies.space import point_key
 
 GROUPS = ("method", "dataset", "model", "experiment", "sweep")
 
@@ -54,9 +55,9 @@ def study_state(folder: Path) -> str:
         trials = load_study(folder).trials
     except UserError as error:
         return str(error)
-    # Another trial continues one that was interrupted.
-    counts = Counter(trial.state for trial in trials if "continued" not in trial.note)
-    return ", ".join(f"{number} {state}" for state, number in counts.items())
+    # Another trial continues one that was interrupted or has failed.
+    latest = {(point_key(trial.params), trial.seed): trial.state for trial in trials}
+    return ", ".join(f"{number} {state}" for state, number in Counter(latest.values()).items())
 
 
 def run_state(folder: Path) -> str:

@@ -139,6 +139,12 @@ def test_unfinished_trials_are_counted():
     assert "1 running, 1 waiting" in report_text(curve(CLEAR, extra=extra))
 
 
+def test_a_failure_that_was_tried_again_is_missing_nowhere():
+    text = said(curve(CLEAR, extra=[lambda n: trial(n, {KEY: 0.001}, 0, 0.0, state="retried")]))
+    assert "15 of 16 trials complete: 5 points, 3 seeds; 1 retried" in text
+    assert "retried: trial" not in text
+
+
 def test_a_point_with_a_lucky_seed_is_not_ranked_before_it_has_the_others():
     table = {**CLEAR, 0.03: [60.0]}
     analysis = StudyAnalysis(curve(table))

@@ -27,7 +27,7 @@ def describe_progress(analysis: StudyAnalysis) -> str:
     done = len(analysis.complete)
     text = f"{done} of {len(states)} trials complete: {count(len(analysis.points.all), 'point')}"
     text += f", {count(len(analysis.points.seeds), 'seed')}" if done else ""
-    unhappy = ("failed", "interrupted", "pruned", "running", "waiting")
+    unhappy = ("failed", "retried", "interrupted", "pruned", "running", "waiting")
     others = [(states.count(state), state) for state in unhappy]
     others.append((len(analysis.not_finite), "not finite"))
     rest = ", ".join(f"{number} {state}" for number, state in others if number)

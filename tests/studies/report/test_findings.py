@@ -162,6 +162,14 @@ def test_points_of_an_unfinished_seed_are_compared_over_the_seeds_they_share():
     assert analysis.mean(analysis.best).mean == pytest.approx(40.5)
 
 
+def test_seeds_that_three_points_share_keep_more_than_those_of_two():
+    owned = {0.001: (0, 1, 2, 3, 4), 0.002: (0, 1, 2, 3, 5), 0.004: (0, 1, 2, 4, 5)}
+    pairs = [(value, seed) for value, seeds in owned.items() for seed in seeds]
+    trials = [trial(n, {KEY: value}, seed, 0.5) for n, (value, seed) in enumerate(pairs)]
+    points = StudyAnalysis(study(trials, reference={KEY: 0.001})).points
+    assert (points.seeds, len(points.compared)) == ((0, 1, 2), 3)
+
+
 def test_table_of_points_by_hand(tmp_path):
     written = write(curve(CLEAR), tmp_path)
     with written.tables[0].open() as file:

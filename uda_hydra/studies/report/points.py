@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Any
 
 from uda_hydra.files import is_number
@@ -100,7 +100,9 @@ class StudyPoints:
         each, (0, 1, 2) one point with three, so (0, 1) it is.
         """
         owned = Counter(frozenset(point.trials) for point in self.all)
-        sets = {a & b for a, b in combinations(owned, 2)} | set(owned)
+        sets: set[frozenset[int]] = set()
+        for own in owned:
+            sets |= {own, *(own & known for known in sets)}
         sets.discard(frozenset())
 
         def kept_trials(seeds: frozenset[int]) -> tuple[int, int, list[int]]:

@@ -185,9 +185,20 @@ def test_classes_that_pay_are_named_only_where_the_seeds_tell():
         return {"iou/road": 0.8 - gain + wobble, "iou/car": 0.4 + gain + wobble, "iou/sky": 0.9}
 
     text = " ".join(sentences(curve({0.001: [30.0] * 4, 0.002: [40.0] * 4}, results=ious)))
-    assert "corrected for 3 classes: road -10.0, car +10.0." in text
+    assert "corrected for 3 classes of 1 other point: road -10.0, car +10.0." in text
     one = sentences(curve({0.001: [30.0], 0.002: [40.0]}, results=ious))
     assert not any("road" in line for line in one)
+
+
+def test_classes_are_corrected_for_the_choice_of_the_best_point_too():
+    def ious(value, seed):
+        # p = 0.04 for one comparison.
+        return {"iou/road": 0.5 + ((0.0064, 0.0100, 0.0136)[seed] if value == 0.002 else 0.0)}
+
+    table = {0.001: [30.0] * 3, 0.002: [40.0] * 3}
+    assert "of 1 other point: road +1.0." in " ".join(sentences(curve(table, results=ious)))
+    more = table | {0.004: [35.0] * 3, 0.01: [36.0] * 3}
+    assert "None of 1 class changes" in " ".join(sentences(curve(more, results=ious)))
 
 
 def test_smoothing_against_a_loop_and_not_far_from_the_points():

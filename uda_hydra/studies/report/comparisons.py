@@ -102,12 +102,19 @@ def compare_classes(analysis: StudyAnalysis, best: PointResults) -> list[Finding
     reference, classes = analysis.points.reference, analysis.classes
     if not classes or reference is None or best is reference or len(analysis.points.seeds) < 2:
         return []
-    gaps = {c: analysis.against_reference(best, f"iou/{c}", len(classes)) for c in classes}
+    # Every other point could have been the best one, as in ``compare_best``.
+    others = len(analysis.points.compared) - 1
+    together = len(classes) * others
+    gaps = {c: analysis.against_reference(best, f"iou/{c}", together) for c in classes}
     ordered = sorted(gaps.items(), key=lambda item: item[1].mean)
     names = ", ".join(f"{name} {gap.mean:+.1f}" for name, gap in ordered if gap.differs)
     return [
         make_finding(
-            analysis, "classes" if names else "no class", classes=len(classes), names=names
+            analysis,
+            "classes" if names else "no class",
+            classes=len(classes),
+            others=others,
+            names=names,
         )
     ]
 

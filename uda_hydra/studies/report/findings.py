@@ -43,7 +43,7 @@ SENTENCES = {
     "CI [{low:+}, {high:+}], paired over {seeds:seed}; corrected for {others:comparison}: "
     "[{wide_low:+}, {wide_high:+}]. {verdict}.",
     "classes": "Classes that change significantly from the reference to the best point, in points "
-    "of IoU, corrected for {classes:class}: {names}.",
+    "of IoU, corrected for {classes:class} of {others:other point}: {names}.",
     "no class": "None of {classes:class} changes significantly from the reference to the best "
     "point.",
     "range of categories": "Robust range of {key}{doubt}: {names} ({inside} of {values} compared), "

@@ -123,6 +123,13 @@ def test_mean_spread_and_gap_are_those_worked_out_by_hand(table):
     assert (ours["seeds"], ours["note"], ours["peak_memory_gb"]) == ("2", "x=3", "1")
 
 
+def test_an_oracle_below_the_source_leaves_no_gap_to_close(table):
+    for seed, (low, high, ours) in enumerate([(0.5, 0.495, 0.51), (0.1, 0.3, 0.2)]):
+        for name, miou in (("source", low), ("oracle", high), ("ours", ours)):
+            table.finish(name, seed, miou)
+    assert cells(table.write(), "ours")[2] == "50.0"
+
+
 def test_every_row_is_paired_with_the_best_control(table):
     for seed, source in enumerate((0.10, 0.20, 0.30)):
         table.finish("source", seed, source)

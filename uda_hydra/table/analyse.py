@@ -41,10 +41,13 @@ class TableAnalysis:
         return estimate([*row.scores(key).values()])
 
     def gap_closed(self, row: Row) -> Estimate:
-        """Share in percent of the way from the source model to the oracle, seed by seed."""
+        """Share in percent of the way from the source model to the oracle, seed by seed.
+
+        A seed whose oracle is no better than its source has no gap.
+        """
         low, high = (self._scores(name) for name in (SOURCE, ORACLE))
         ours = row.scores(MEAN)
-        seeds = [s for s in ours if s in low and s in high and high[s] != low[s]]
+        seeds = [s for s in ours if s in low and s in high and high[s] > low[s]]
         return estimate([100 * (ours[s] - low[s]) / (high[s] - low[s]) for s in seeds])
 
     def _scores(self, name: str) -> dict[int, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import socket
 import subprocess
 
 import pytest
@@ -16,6 +17,7 @@ from uda_hydra.files import (
     move_aside,
     read_json,
     remove_leftovers,
+    write_atomically,
     write_json,
 )
 
@@ -73,15 +75,37 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
         ended = subprocess.Popen(["true"])
         ended.wait()
         gone = {f".cost.json.{ended.pid}.tmp", ".next.pt.99999999999.tmp", ".x.0.tmp"}
+        (ours,) = temporaries(tmp_path / "below/x")
+        elsewhere, old = f".x.{'0' * 8}-{ended.pid}.tmp", f".x.{'0' * 8}-{other.pid}.tmp"
+        kept |= {ours, elsewhere, "x"}
+        gone |= {ours.replace(f"-{os.getpid()}.", f"-{ended.pid}."), old}
         for name in kept | gone:
-            (tmp_path / name).touch()
-            (tmp_path / "below" / name).touch()
+            for folder in (tmp_path, tmp_path / "below"):
+                (folder / name).touch()
+                if name == old:
+                    os.utime(folder / name, (1e9, 1e9))
         remove_leftovers(tmp_path)
         assert {path.name for path in tmp_path.iterdir() if path.is_file()} == kept
         assert {path.name for path in (tmp_path / "below").iterdir()} == kept | gone
         remove_leftovers(tmp_path, below=True)
         assert {path.name for path in (tmp_path / "below").iterdir()} == kept
         other.kill()
+
+
+def test_containers_whose_processes_have_one_number_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    found = set()
+    for host in ("worker-0", "worker-1"):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        found |= {*temporaries(tmp_path / "x")}
+    assert len(found) == 2
+
+
+def temporaries(path):
+    """The names of the temporary files through which a file is written."""
+    names = []
+    write_atomically(path, lambda temporary: (names.append(temporary.name), temporary.touch()))
+    return names
 
 
 def test_what_is_moved_aside_takes_the_first_free_number(tmp_path):

@@ -10,14 +10,19 @@ import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
-"""Name of a file that the process with this number has not finished writing."""
+TEMPORARY = re.compile(r"\..+\.(?:([0-9a-f]{8})-)?(\d+)\.tmp")
+"""Name of a file that the process with this number, of this place, has not finished writing."""
+PROCESSES = Path("/proc/self/ns/pid")
+"""What distinguishes the process numbers of containers; Linux only."""
+DAY = 86400.0
+"""Seconds after which a file counts as left half-written, whoever has begun it."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], *, size: int = 0) -> None:
@@ -26,7 +31,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, size: int =
     Whatever happens, ``path`` is either the old file or the whole new one. Raises OSError naming
     the folder when the disk is full or not writable; ``size`` is about how many bytes it takes.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_place()}-{os.getpid()}.tmp")
     try:
         write(temporary)
         with temporary.open("rb+") as file:
@@ -42,14 +47,31 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, size: int =
 
 
 def remove_leftovers(folder: Path, *, below: bool = False) -> None:
-    """Remove the files in ``folder`` that killed processes of this machine left half-written.
+    """Remove the files in ``folder`` that killed processes left half-written.
 
+    Those of other machines and containers, whose processes are not known here, are left for a day.
     ``below`` includes all folders in it. Call it only as the one who writes there.
     """
     for path in folder.rglob(".*.tmp") if below else folder.glob(".*.tmp"):
         match = TEMPORARY.fullmatch(path.name)
-        if match and not _is_running(int(match[1])):
+        if match and _is_left(path, match[1], int(match[2])):
             path.unlink(missing_ok=True)
+
+
+def _is_left(path: Path, place: str | None, pid: int) -> bool:
+    """Whether nobody writes a temporary file any more; those of earlier versions name no place."""
+    if place in (None, _place()):
+        return not _is_running(pid)
+    try:
+        return time.time() - path.stat().st_mtime > DAY
+    except FileNotFoundError:
+        return False
+
+
+def _place() -> str:
+    """Where process numbers have one meaning: in containers that share a folder all may be 1."""
+    container = str(PROCESSES.readlink()) if PROCESSES.is_symlink() else ""
+    return digest_of([socket.gethostname(), container])
 
 
 def _is_running(pid: int) -> bool:

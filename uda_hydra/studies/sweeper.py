@@ -91,7 +91,8 @@ def sweep(
         print("\nEverything was checked; nothing is trained with hydra.sweeper.dry_run=true.")
         return
     launcher = _launcher(spec, config, context, task)
-    mark_folder(spec.folder, "study")
+    with storage.exclusive(spec.folder, spec.url):
+        mark_folder(spec.folder, "study")
     queue = TrialQueue(
         spec.folder,
         spec.url,

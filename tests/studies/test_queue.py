@@ -156,6 +156,20 @@ def test_a_sign_of_life_reaches_the_others_and_a_trial_taken_over_is_lost(
     assert not [*tmp_path.rglob("error.txt")]
 
 
+def test_a_silent_machine_may_record_its_trial_before_it_is_taken_for_dead(opened, monkeypatch):
+    silent, other = opened(), opened()
+    (job,) = silent.take(1)
+
+    def late(*_):
+        silent.record(job, TrialState.COMPLETE, [0.5], "")
+        return False
+
+    monkeypatch.setattr(liveness, "is_alive", late)
+    (following,) = other.take(1)
+    assert (following.continues, following.seed) == (None, 1)
+    assert other.trials()[job.number].state == TrialState.COMPLETE
+
+
 def test_a_pruned_trial_is_no_interruption_and_does_not_stop_the_sweep(opened, tmp_path):
     queue = opened()
     (job,) = queue.take(1)

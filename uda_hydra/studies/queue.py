@@ -180,9 +180,11 @@ class TrialQueue:
             if trial.state == TrialState.RUNNING and not liveness.is_alive(
                 attrs.get("owner"), attrs.get("heartbeat", 0.0)
             ):
-                self._storage.set_trial_user_attr(trial._trial_id, "interrupted", True)
-                self._storage.set_trial_user_attr(trial._trial_id, "note", "interrupted")
-                self.study.tell(trial.number, state=TrialState.FAIL)
+                # A machine that was silent for long may record its trial meanwhile.
+                with contextlib.suppress(RuntimeError):
+                    self._storage.set_trial_user_attr(trial._trial_id, "interrupted", True)
+                    self._storage.set_trial_user_attr(trial._trial_id, "note", "interrupted")
+                    self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _next(self) -> Job | None:
         trials = self.trials()

@@ -190,6 +190,13 @@ def test_a_failure_is_final_unless_it_is_to_be_tried_again_and_then_once(opened)
     assert again.failed() == ["bad luck"]
 
 
+def test_a_trial_that_another_program_failed_has_no_reason(opened):
+    queue = opened()
+    (job,) = queue.take(1)
+    queue.study.tell(job.number, state=TrialState.FAIL)
+    assert queue.failed() == ["no reason is known"]
+
+
 def test_a_failure_that_was_tried_again_is_none(opened, tmp_path):
     drain_with_failure(opened("0.1,0.001", seeds=(0,)), "not continued")
     assert study_state(tmp_path) == "1 complete, 1 failed"

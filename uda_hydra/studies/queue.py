@@ -164,7 +164,7 @@ class TrialQueue:
         """Why the trials failed that no other trial continues."""
         found = latest_attempts(self.trials()).values()
         lost = [t for t in found if t.state == TrialState.FAIL and not is_interrupted(t)]
-        return [trial.user_attrs["note"] for trial in lost]
+        return [trial.user_attrs.get("note", "no reason is known") for trial in lost]
 
     def send_heartbeat(self) -> None:
         """Show other machines that this process works on its trials."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from pathlib import Path
 
+import optuna
 import pytest
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf, open_dict
@@ -22,6 +23,7 @@ from uda_hydra.studies.spec import MINIMIZED, parse_study
 from uda_hydra.studies.trainings import check_trainings
 
 AUX = "loss.lambda_seg_aux"
+UNIT = optuna.distributions.UniformDistribution(0, 1)
 
 
 def spec_of(*overrides: str):
@@ -118,6 +120,12 @@ def test_seeds_come_from_the_command_line_the_file_or_the_run():
     assert both.design.seeds == (1, 2)
     one = spec_of(f"{AUX}=0.2,0.3", "seed=7", "hydra.sweeper.seeds=[5,6]")
     assert one.design.seeds == (7,)
+
+
+@pytest.mark.parametrize("seed", [0, 4294, 4295, 2**32 - 1])
+def test_any_seed_of_a_sampler_draws(seed):
+    spec = spec_of(f"{AUX}=0.2,0.3", f"hydra.sweeper.sampler.seed={seed}")
+    assert 0 <= optuna.create_study(sampler=spec.sampler(999)).ask({"x": UNIT}).params["x"] <= 1
 
 
 def test_what_is_less_is_better_for_time_and_entropy():

@@ -68,7 +68,8 @@ class StudySpec:
         """The sampler of ``hydra/sweeper/sampler``; its seed and ``number`` decide the draw."""
         node = OmegaConf.create(self.options.sampler)
         if "seed" in node:
-            node.seed = (node.seed or 0) * 1_000_003 + number
+            # NumPy takes no larger seed.
+            node.seed = ((node.seed or 0) * 1_000_003 + number) % 2**32
         return instantiate(node)
 
     def overrides(self, job: Job, place: int = 0) -> list[str]:

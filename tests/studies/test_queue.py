@@ -190,6 +190,18 @@ def test_a_failure_is_final_unless_it_is_to_be_tried_again_and_then_once(opened)
     assert again.failed() == ["bad luck"]
 
 
+def test_what_two_processes_try_again_is_tried_once(opened):
+    drain_with_failure(opened("0.1,0.001", seeds=(0,)))
+    one = opened("0.1,0.001", seeds=(0,), retry=True)
+    (job,) = one.take(1)
+    two = opened("0.1,0.001", seeds=(0,), retry=True)
+    one.record(job, TrialState.FAIL, None, "bad luck")
+    assert one.take(1) == two.take(1) == []
+    # A command that begins after that has a new cause to try.
+    (again,) = opened("0.1,0.001", seeds=(0,), retry=True).take(1)
+    assert again.continues == job.number
+
+
 def test_a_trial_that_another_program_failed_has_no_reason(opened):
     queue = opened()
     (job,) = queue.take(1)

@@ -82,7 +82,7 @@ class StudyOptions:
     max_failures_in_a_row: int = field(default=3, metadata=POSITIVE)
     """The sweep stops after this number of failed trainings in a row."""
     retry_failed: bool = False
-    """Try failed trainings once more."""
+    """Try trainings once more that had failed when this process began."""
     robust_within: float = field(default=1.0, metadata=NOT_NEGATIVE)
     """Points of mIoU below the best within which a value is robust."""
     sampler: Any = MISSING

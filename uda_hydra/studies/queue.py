@@ -76,7 +76,7 @@ class TrialQueue:
                 load_if_exists=True,
             )
             self._id = self._storage.get_study_id_from_name(folder.name)
-            self._first = self._next_number()
+            self._failed = {t.number for t in self.trials() if t.state == TrialState.FAIL}
         self._mine: set[int] = set()
 
     def trials(self) -> list[FrozenTrial]:
@@ -212,8 +212,7 @@ class TrialQueue:
 
     def _is_to_continue(self, trial: FrozenTrial) -> bool:
         """Whether a trial was interrupted, or has failed before this call and is to be retried."""
-        old = trial.number < self._first
-        failed = self._design.retry_failed and old and trial.state == TrialState.FAIL
+        failed = self._design.retry_failed and trial.number in self._failed
         return failed or is_interrupted(trial)
 
     def _planned(self, attempts: dict[Any, FrozenTrial]) -> list[tuple[Point, int]]:

@@ -122,6 +122,14 @@ def test_seeds_come_from_the_command_line_the_file_or_the_run():
     assert one.design.seeds == (7,)
 
 
+@pytest.mark.parametrize("more", [(), ("hydra.sweeper.n_trials=50",), ("seed=0,1",)])
+def test_no_more_is_drawn_than_there_are_listed_points(more):
+    drawn = spec_of(f"{AUX}=0.2,0.3", "hydra/sweeper/sampler=random", *more).design
+    assert drawn.total == 3 * len(drawn.seeds)
+    few = spec_of(f"{AUX}=0.2,0.3", "hydra/sweeper/sampler=random", "hydra.sweeper.n_trials=2")
+    assert few.design.total == 2
+
+
 @pytest.mark.parametrize("seed", [0, 4294, 4295, 2**32 - 1])
 def test_any_seed_of_a_sampler_draws(seed):
     spec = spec_of(f"{AUX}=0.2,0.3", f"hydra.sweeper.sampler.seed={seed}")

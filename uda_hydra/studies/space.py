@@ -41,6 +41,11 @@ class Space:
         """Whether every value is listed, so that all points can be tried."""
         return all(isinstance(d, CategoricalDistribution) for d in self.distributions.values())
 
+    @property
+    def size(self) -> int:
+        """The number of points of a listed space."""
+        return math.prod(len(d.choices) for d in self.distributions.values())
+
     def points(self) -> list[Point]:
         """All points of a listed space; the reference comes first."""
         choices = [d.choices for d in self.distributions.values()]

@@ -169,7 +169,9 @@ def parse_study(overrides: Overrides, options: StudyOptions, config: DictConfig)
     listed = None if "seed" in overrides.fixed else options.seeds
     seeds = tuple(dict.fromkeys(swept_seeds or listed or [config.seed]))
     grid = _is_grid(space, choices["hydra/sweeper/sampler"])
-    total = options.n_trials or (len(space.points()) if grid else POINTS) * len(seeds)
+    total = options.n_trials or (space.size if grid else POINTS) * len(seeds)
+    if space.listed:
+        total = min(total, space.size * len(seeds))
     fixed = [line.input_line for line in overrides.fixed.values() if not _is_set_by_us(line)]
     objectives = _objectives(config.objective, options.directions)
     goals = [[*objectives], [*objectives.values()]]

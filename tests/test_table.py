@@ -24,8 +24,9 @@ from uda_hydra.engine.interrupt import Interrupted
 from uda_hydra.errors import Unfinished, UserError
 from uda_hydra.files import write_json
 from uda_hydra.runs.results import write_result
+from uda_hydra.runs.stages import Stage
 from uda_hydra.studies.report.statistics import estimate
-from uda_hydra.table import curves, selection
+from uda_hydra.table import curves, keep, selection
 from uda_hydra.table.analyse import TableAnalysis
 from uda_hydra.table.rows import Kind, collect
 from uda_hydra.table.sheet import draw_sheet
@@ -243,6 +244,25 @@ def test_no_two_rows_of_a_long_table_are_drawn_alike():
     (axes,) = curves.draw({f"row{number}": own for number in range(40)}).axes
     looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in axes.lines]
     assert len({*looks}) == len(looks) == 40
+
+
+def test_what_cannot_be_drawn_costs_a_warning(table, monkeypatch, caplog):
+    def fail(*_):
+        raise RuntimeError("CUDA out of memory")
+
+    folder = table.finish("ours", 0, 0.2)
+    # A row that was scored before its first step alone.
+    line = {"step": 0, "time": 0, "values": {"miou/last": 0.2}}
+    (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    stages = [Stage("ours", OmegaConf.create({"output": str(folder)}))]
+    monkeypatch.setattr("uda_hydra.table.sheet.write_sheet", fail)
+    keep._draw(table.folder, stages, table.analysis()[0])
+    assert (table.folder / "curves.png").is_file()
+    assert "could not be drawn: CUDA out of memory" in caplog.text
+    monkeypatch.setattr("uda_hydra.table.curves.write", fail)
+    monkeypatch.setattr("uda_hydra.table.sheet.write_sheet", lambda path, _: path.touch())
+    keep._draw(table.folder, stages, table.analysis()[0])
+    assert (table.folder / "seed0/sheet.png").is_file()
 
 
 def test_the_sheet_shows_images_labels_and_every_row():

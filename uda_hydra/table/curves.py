@@ -65,7 +65,8 @@ def draw(curves: dict[str, Curve]) -> Figure:
         colour, line = COLOURS[number % len(COLOURS)], LINES[rounds % len(LINES)]
         # Rows that share colour and line differ in the mark.
         mark = MARKS[(number + rounds // len(LINES)) % len(MARKS)]
-        means, shares = [one.mean for one in own.values()], [100 * s / max(own) for s in own]
+        steps = max(own) or 1
+        means, shares = [one.mean for one in own.values()], [100 * s / steps for s in own]
         style = {"color": colour, "linestyle": line, "marker": mark}
         axes.plot(shares, means, label=literal(name), markersize=4, **style)
         spreads = [one.std if one.n > 1 else 0.0 for one in own.values()]

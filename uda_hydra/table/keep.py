@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from uda_hydra.errors import Stopped, UserError
+from uda_hydra.errors import Stopped
 from uda_hydra.runs.stages import Stage
 from uda_hydra.table import selection, write
 from uda_hydra.table.analyse import TableAnalysis
@@ -56,8 +56,16 @@ def _draw(folder: Path, stages: Sequence[Stage], analysis: TableAnalysis) -> Non
 
     done = {training.folder for row in analysis.rows for training in row.trainings.values()}
     finished = [stage for stage in stages if stage.folder in done]
-    try:
-        curves.write(folder, analysis)
-        sheet.write_sheet(stages[0].folder.parent / "sheet.png", finished)
-    except (UserError, OSError) as error:
-        log.warning("%s", error)
+    path = stages[0].folder.parent / "sheet.png"
+    for what, draw in (
+        ("the curves", lambda: curves.write(folder, analysis)),
+        ("the sheet", lambda: sheet.write_sheet(path, finished)),
+    ):
+        try:
+            draw()
+        except Stopped:
+            raise
+        # The table is written: whatever matplotlib or the device make of it costs a picture.
+        except Exception as error:
+            log.debug("%s", what, exc_info=True)
+            log.warning("%s could not be drawn: %s", what, error)

@@ -73,6 +73,14 @@ def test_what_makes_no_sense_is_refused(tmp_path, monkeypatch, wrong, message):
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_reference_is_a_truth_value_and_no_number_that_equals_one():
+    options = spec_of(f"{AUX}=0.2,0.3").options
+    for reference in (True, False, "auto"):
+        check_options(replace(options, reference=reference))
+    with pytest.raises(ValueError, match="reference must be true, false or auto, got 1"):
+        check_options(replace(options, reference=1))
+
+
 def test_trainings_at_once_take_the_devices_in_turn():
     spec = spec_of(f"{AUX}=0.2,0.3", "hydra.sweeper.devices=[cuda:0,cuda:1]")
     job = Job(0, 0, {AUX: 0.2}, 0, "trials/0000", None)

@@ -102,7 +102,8 @@ class StudyConfig(StudyOptions):
 def check_options(options: StudyOptions) -> None:
     """Raise ValueError for values that a key of ``hydra.sweeper`` cannot hold."""
     check_ranges("hydra.sweeper", options)
-    if options.reference not in (True, False, "auto"):
+    # Not ``in``: 1 equals true.
+    if not (isinstance(options.reference, bool) or options.reference == "auto"):
         raise ValueError(
             f"hydra.sweeper.reference must be true, false or auto, got {options.reference}"
         )

@@ -169,6 +169,11 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def is_finite(value: object) -> bool:
+    """Whether a plain value is a number that is neither nan nor infinite."""
+    return is_number(value) and math.isfinite(value)
+
+
 def printable(text: str) -> str:
     """``text`` with control characters escaped, so that no file name can command a terminal."""
     return "".join(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 import signal
 import sys
 import traceback
@@ -22,7 +21,7 @@ from optuna.trial import TrialState
 from uda_hydra.config import settings
 from uda_hydra.engine.device import free_memory
 from uda_hydra.errors import Stopped, UserError, first_line
-from uda_hydra.files import is_number, mask, printable, quoted
+from uda_hydra.files import is_finite, mask, printable, quoted
 from uda_hydra.provenance import provenance
 from uda_hydra.runs.layout import mark_folder
 from uda_hydra.studies import storage
@@ -204,7 +203,7 @@ def _record(spec: StudySpec, queue: TrialQueue, job: Job, returned: JobReturn) -
     if returned.status == JobStatus.COMPLETED:
         values = value if isinstance(value, list | tuple) else [value]
         named = zip(spec.objectives, values, strict=True)
-        missing = [name for name, v in named if not (is_number(v) and math.isfinite(v))]
+        missing = [name for name, v in named if not is_finite(v)]
         if not missing:
             ours = queue.record(job, TrialState.COMPLETE, values, "")
             return Outcome("complete", shown_values(spec, values)) if ours else TAKEN_OVER

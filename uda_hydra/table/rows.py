@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from uda_hydra.files import is_number, read_json
+from uda_hydra.files import is_finite, read_json
 from uda_hydra.runs.identity import RECORD, record
 from uda_hydra.runs.results import read_result
 from uda_hydra.runs.stages import Stage
@@ -51,7 +50,7 @@ class Row:
         """A key of the results by seed, shares in percent, where it is a finite number."""
         found = {seed: one.result.get(key) for seed, one in self.trainings.items()}
         scale = Metric(key).scale
-        return {s: scale * v for s, v in found.items() if is_number(v) and math.isfinite(v)}
+        return {s: scale * v for s, v in found.items() if is_finite(v)}
 
 
 def kinds(stages: Sequence[Stage], lists: Mapping[str, Sequence[str]]) -> list[Kind]:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.engine.scores import MEAN
-from uda_hydra.files import write_text
+from uda_hydra.files import is_finite, write_text
 from uda_hydra.studies.report.metrics import Metric
 from uda_hydra.studies.report.statistics import rank_correlation
 from uda_hydra.studies.report.tables import Rows, aligned, as_csv
@@ -79,7 +79,7 @@ def _models_of(name: str, training: Training, which: str) -> list[Model]:
 
 def choose(candidates: Sequence[Model], key: str) -> Choice | None:
     """The choice by one score among the models that have it; None for fewer than two."""
-    known = [one for one in candidates if _finite(one, key) and _finite(one, MEAN)]
+    known = [m for m in candidates if all(is_finite(m.scores.get(k)) for k in (key, MEAN))]
     if len(known) < 2:
         return None
     sign = 1 if DIRECTIONS[key] == "maximize" else -1
@@ -98,11 +98,6 @@ def choose(candidates: Sequence[Model], key: str) -> Choice | None:
         miou[best],
         sum(miou) / len(miou),
     )
-
-
-def _finite(model: Model, key: str) -> bool:
-    value = model.scores.get(key)
-    return value is not None and math.isfinite(value)
 
 
 def write(folder: Path, analysis: TableAnalysis) -> str:

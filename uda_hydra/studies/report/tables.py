@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from uda_hydra.files import csv_cell, is_number
+from uda_hydra.files import csv_cell, is_finite
 from uda_hydra.published import Curve, sensitivity
 from uda_hydra.studies.records import Trial
 from uda_hydra.studies.report.analyse import StudyAnalysis
@@ -90,7 +90,7 @@ def _point(analysis: StudyAnalysis, point: PointResults, curves: Sequence[Curve]
 def trials(analysis: StudyAnalysis) -> Rows:
     """A line per trial, with every number of its result, shares in per cent like everywhere."""
     ordered = sorted(analysis.study.trials, key=lambda trial: trial.number)
-    results = {key: None for t in ordered for key, v in t.result.items() if _is_finite(v)}
+    results = {key: None for t in ordered for key, v in t.result.items() if is_finite(v)}
     keys = [key for key in results if key not in analysis.study.objectives]
     named = [*analysis.study.objectives, *keys]
     head = ["trial", "state", "seed", *analysis.points.keys, *map(_heading, named)]
@@ -182,10 +182,6 @@ def commands(analysis: StudyAnalysis) -> dict[str, str]:
         for name, point in points.items()
         if point is not None
     }
-
-
-def _is_finite(value: object) -> bool:
-    return is_number(value) and math.isfinite(value)
 
 
 def below(path: Path, folder: Path) -> str:

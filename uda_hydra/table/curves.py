@@ -20,8 +20,8 @@ from uda_hydra.studies.report.plot_style import (
 )
 from uda_hydra.studies.report.statistics import Estimate, estimate
 from uda_hydra.studies.report.tables import as_csv
+from uda_hydra.studies.report.trainings import evaluations
 from uda_hydra.table.analyse import TableAnalysis
-from uda_hydra.table.evaluations import evaluations
 from uda_hydra.table.rows import Row
 
 Curve = dict[int, Estimate]
@@ -34,7 +34,7 @@ def curve(row: Row) -> Curve:
     """A row's curve, as far as the evaluations of its trainings were logged."""
     values: dict[int, list[float]] = {}
     for training in row.trainings.values():
-        for step in evaluations(training.folder):
+        for step in evaluations(training.folder, MEAN):
             values.setdefault(step.step, []).append(100 * step.values[MEAN])
     return {step: estimate(found) for step, found in sorted(values.items())}
 

@@ -16,8 +16,8 @@ from uda_hydra.files import is_finite, write_text
 from uda_hydra.studies.report.metrics import Metric
 from uda_hydra.studies.report.statistics import rank_correlation
 from uda_hydra.studies.report.tables import Rows, aligned, as_csv
+from uda_hydra.studies.report.trainings import evaluations
 from uda_hydra.table.analyse import ORACLE, TableAnalysis
-from uda_hydra.table.evaluations import evaluations
 from uda_hydra.table.rows import Training
 
 FINAL, ALL = "last", "every evaluation"
@@ -73,7 +73,7 @@ def models(analysis: TableAnalysis, which: str) -> list[Model]:
 def _models_of(name: str, training: Training, which: str) -> list[Model]:
     if which == FINAL:
         return [Model(name, training.result)]
-    steps = evaluations(training.folder)
+    steps = evaluations(training.folder, MEAN)
     return [Model(f"{name} step {step.step}", step.values) for step in steps]
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uda_hydra.files import is_number, read_json
+from uda_hydra.files import is_finite, is_number, read_json
 from uda_hydra.runs.identity import RECORD
 from uda_hydra.runs.layout import held_by
 from uda_hydra.runs.results import RESULT
 from uda_hydra.studies.records import Study, Trial
 from uda_hydra.studies.report.metrics import Metric
 from uda_hydra.studies.report.statistics import Estimate, estimate
-from uda_hydra.tracking.metric_log import METRICS, read
+from uda_hydra.tracking.metric_log import METRICS, LoggedStep, read
 from uda_hydra.tracking.record import RunRecord
 from uda_hydra.tracking.sender import read_notes
 from uda_hydra.tracking.view import pages_of
@@ -43,14 +42,19 @@ def stage_of(trial: Trial) -> Path:
     return trial.folder / held.stages[-1] if held and held.stages else trial.folder
 
 
+def evaluations(folder: Path, key: str) -> list[LoggedStep]:
+    """The logged steps of a training that hold a metric; none where it was not tracked."""
+    try:
+        logged = read(folder / METRICS, 0).points
+    except OSError:
+        return []
+    return [step for step in logged if is_finite(step.values.get(key))]
+
+
 def learning_curve(trial: Trial, key: str) -> dict[int, float]:
     """A metric by step, in shown units, as far as its evaluations were logged."""
-    try:
-        logged = read(stage_of(trial) / METRICS, 0).points
-    except OSError:
-        return {}
-    values = {point.step: point.values.get(key, math.nan) for point in logged}
-    return {step: Metric(key).scale * v for step, v in values.items() if math.isfinite(v)}
+    steps = evaluations(stage_of(trial), key)
+    return {one.step: Metric(key).scale * one.values[key] for one in steps}
 
 
 def run_of(trial: Trial) -> str:

@@ -14,6 +14,7 @@ from uda_hydra.studies.disk import describe_space
 from uda_hydra.studies.load import load_study
 from uda_hydra.studies.queue import Job
 from uda_hydra.studies.records import Trial
+from uda_hydra.studies.report.findings import count
 from uda_hydra.studies.space import point_key
 from uda_hydra.studies.spec import StudySpec
 
@@ -37,8 +38,8 @@ def overview(
     ``plans`` are the stages of the trainings that can be known.
     """
     space, seeds = spec.design.space, spec.design.seeds
-    points = counted(spec.design.total / len(seeds), "point") if space.written else "no swept key"
-    size = f"{points} x {counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})"
+    points = count(spec.design.total / len(seeds), "point") if space.written else "no swept key"
+    size = f"{points} x {count(len(seeds), 'seed')} ({', '.join(map(str, seeds))})"
     total = spec.design.total
     facts = [
         ("study", spec.folder.name),
@@ -107,8 +108,3 @@ def _time_left(spec: StudySpec, trials: Sequence[Trial]) -> str:
     done = sum(state in ("complete", "pruned", "failed") for state in states)
     left = max(0, spec.design.total - done)
     return f"about {left * mean / 3600:.2g} h to train, {mean / 60:.2g} min each, without starts"
-
-
-def counted(number: int | float, noun: str) -> str:
-    """A number of things, in words."""
-    return f"{number:g} {noun}{'' if number == 1 else 's'}"

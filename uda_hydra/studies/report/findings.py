@@ -115,10 +115,10 @@ def make_finding(analysis: StudyAnalysis, kind: str, /, **values: Any) -> Findin
     return Finding(kind, plain | values, metric)
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int | float, noun: str) -> str:
     """A number of things, in the plural where it is not one."""
     plural = "es" if noun.endswith("s") else "s"
-    return f"{number} {noun}{'' if number == 1 else plural}"
+    return f"{number:g} {noun}{'' if number == 1 else plural}"
 
 
 def shown_list(names: list[str], separator: str = ", ") -> str:

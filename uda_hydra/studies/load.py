@@ -13,8 +13,8 @@ from uda_hydra.files import mask, read_json
 from uda_hydra.runs.results import RESULT
 from uda_hydra.studies import liveness, storage
 from uda_hydra.studies.queue import is_interrupted, own_trials
-from uda_hydra.studies.records import Point, Study, Trial
-from uda_hydra.studies.space import bare, point_key
+from uda_hydra.studies.records import Point, Study, Trial, bare
+from uda_hydra.studies.space import point_key
 
 STATES = {
     TrialState.COMPLETE: "complete",

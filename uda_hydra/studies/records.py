@@ -6,10 +6,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from uda_hydra.files import is_number
+
 Value = float | int | str | bool | None
 """A value of a swept key."""
 Point = dict[str, Value]
 """A value for every swept key, such as ``{"loss.lambda_adv": 0.001}``."""
+
+
+def bare(value: Value) -> Value:
+    """A value without the quotes that Hydra's grammar requires."""
+    quoted = isinstance(value, str) and len(value) > 1 and value[0] == value[-1] in ("'", '"')
+    return value[1:-1] if quoted else value
+
+
+def value_key(value: Value) -> tuple[str, Any]:
+    """A value to look up: 1 and 1.0 are one number, 1 and true are two values."""
+    if is_number(value):
+        return "number", float(value)
+    return type(value).__name__, str(bare(value))
 
 
 @dataclass(frozen=True)

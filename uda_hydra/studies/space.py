@@ -20,7 +20,7 @@ from uda_hydra.config import check_values
 from uda_hydra.errors import UserError
 from uda_hydra.files import is_number
 from uda_hydra.studies.keys import Overrides, composed_value, split_line
-from uda_hydra.studies.records import Point, Value
+from uda_hydra.studies.records import Point, Value, value_key
 
 CHANCES = 200
 """Attempts of chance to draw a new point."""
@@ -58,19 +58,7 @@ class Space:
 
 def point_key(point: Mapping[str, Value]) -> tuple[tuple[str, Any], ...]:
     """A point to compare and to look up: 1 and 1.0 are one value, 1 and true are two."""
-    return tuple(sorted((name, _value_key(value)) for name, value in point.items()))
-
-
-def _value_key(value: Value) -> tuple[str, Any]:
-    if is_number(value):
-        return "number", float(value)
-    return type(value).__name__, str(bare(value))
-
-
-def bare(value: Value) -> Value:
-    """A value without the quotes that Hydra's grammar requires."""
-    quoted = isinstance(value, str) and len(value) > 1 and value[0] == value[-1] in ("'", '"')
-    return value[1:-1] if quoted else value
+    return tuple(sorted((name, value_key(value)) for name, value in point.items()))
 
 
 def draw_by_chance(space: Space, known: Container[Any], *, seed: int) -> FrozenTrial | None:
@@ -116,8 +104,8 @@ def parse_space(
             _check_swept(name, listed)
             distributions[name] = CategoricalDistribution(listed)
             if wanted:
-                key = _value_key(references[name])
-                references[name] = next(one for one in listed if _value_key(one) == key)
+                key = value_key(references[name])
+                references[name] = next(one for one in listed if value_key(one) == key)
     if reference is True and not known:
         raise UserError(
             f"hydra.sweeper.reference=true: the composed values {references} are not all inside "
@@ -135,7 +123,7 @@ def _means_something(override: Override, value: Value) -> bool:
     if override.is_interval_sweep():
         return True
     listed = _listed(override)
-    among = _value_key(value) in map(_value_key, listed)
+    among = value_key(value) in map(value_key, listed)
     return among or all(map(is_number, [value, *listed]))
 
 
@@ -161,7 +149,7 @@ def _listed(override: Override, *more: Value) -> list[Value]:
     found: dict[Any, Value] = {}
     for value in (*override.sweep_iterator(transformer=Transformer.encode), *more):
         value = None if value == "null" else value
-        found.setdefault(_value_key(value), value)
+        found.setdefault(value_key(value), value)
     return [*found.values()]
 
 

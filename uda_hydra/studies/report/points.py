@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from uda_hydra.files import is_number
-from uda_hydra.studies.records import Point, Study, Trial, Value
+from uda_hydra.studies.records import Point, Study, Trial, Value, value_key
 from uda_hydra.studies.report.metrics import Metric, shown_value
 from uda_hydra.studies.report.statistics import Estimate, estimate
 
@@ -257,11 +257,6 @@ def shown_point(params: Point) -> str:
 def same(first: Point, second: Point) -> bool:
     """Whether two points agree in the keys of the first."""
     return all(key in second and equal(value, second[key]) for key, value in first.items())
-
-
-def value_key(value: Value) -> tuple[str, Value]:
-    """A value to look up: 1 and 1.0 are one number, 1 and true are two values."""
-    return ("number", float(value)) if is_number(value) else (type(value).__name__, value)
 
 
 def equal(first: Value, second: Value) -> bool:

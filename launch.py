@@ -4,7 +4,15 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-import hydra
+try:
+    import hydra
+except ModuleNotFoundError as error:
+    if error.name != "hydra":
+        raise
+    sys.exit(
+        "error: this Python lacks Hydra; run . .venv/bin/activate, after make setup if there is "
+        "no .venv"
+    )
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig

@@ -7,50 +7,37 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import cv2
 import torch
 
 from uda_hydra import benchmark
-from uda_hydra.benchmark import (
-    class_centres,
-    confusion,
-    denoising,
-    depthwise,
-    dictionary,
-    evaluation,
-    log_cost,
-    methods,
-    mic,
-    printing,
-    prototypes,
-    pseudo_labels,
-    sample,
-    startup,
-    step,
-    sweep,
-    upsampling,
-)
+from uda_hydra.benchmark import printing
 from uda_hydra.benchmark.timing import Disagreement, Measurement, Setting
 
+NAMES = (
+    "step",
+    "methods",
+    "denoising",
+    "mic",
+    "depthwise",
+    "dictionary",
+    "prototypes",
+    "class_centres",
+    "pseudo_labels",
+    "sample",
+    "confusion",
+    "upsampling",
+    "evaluation",
+    "log_cost",
+    "startup",
+    "sweep",
+)
+"""The modules of the comparisons, in the order they run in."""
 COMPARISONS: dict[str, Callable[[Setting], list[Measurement]]] = {
-    "step": step.compare,
-    "methods": methods.compare,
-    "denoising": denoising.compare,
-    "mic": mic.compare,
-    "depthwise": depthwise.compare,
-    "dictionary": dictionary.compare,
-    "prototypes": prototypes.compare,
-    "class_centres": class_centres.compare,
-    "pseudo_labels": pseudo_labels.compare,
-    "sample": sample.compare,
-    "confusion": confusion.compare,
-    "upsampling": upsampling.compare,
-    "evaluation": evaluation.compare,
-    "log_cost": log_cost.compare,
-    "startup": startup.compare,
-    "sweep": sweep.compare,
+    name: import_module(f"{benchmark.__name__}.{name}").compare for name in NAMES
 }
 BY_NAME = ("sweep",)
 """Run only when named: it needs Hydra and Optuna, and minutes."""

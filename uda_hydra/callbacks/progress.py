@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from uda_hydra.data.counting import LIVE_PERIOD, PLAIN_PERIOD
 from uda_hydra.engine.events import Callback, Evaluation, Run
 from uda_hydra.engine.scores import heading
 from uda_hydra.files import printable
@@ -23,8 +24,6 @@ from uda_hydra.terminal import Stream
 
 log = logging.getLogger(__name__)
 
-LIVE_PERIOD, PLAIN_PERIOD = 0.1, 15.0
-"""Seconds between two lines on a terminal, and in a pipe."""
 LOGS_IN_RATE = 20
 """The rate shown is a mean over so many logs, so that it neither jumps nor lags."""
 LOG = "train.log"

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.label_spaces import numbered
+from uda_hydra.callbacks import pictures
 from uda_hydra.callbacks.confusion import MOST_WRITTEN, draw_confusion
 from uda_hydra.callbacks.panels import (
     GAP,
@@ -50,9 +51,9 @@ def evaluation(step, panels=None):
 
 
 def start(folder, step=0):
-    pictures = Pictures()
-    pictures.on_start(Run("caco", folder, 100, step, {}))
-    return pictures
+    callback = Pictures()
+    callback.on_start(Run("caco", folder, 100, step, {}))
+    return callback
 
 
 def names(folder):
@@ -166,12 +167,12 @@ def test_a_confusion_matrix_is_in_percent_of_the_truth():
 
 
 def test_the_last_twelve_panels_are_kept(tmp_path):
-    pictures = start(tmp_path, 120)
+    callback = start(tmp_path, 120)
     (tmp_path / "pictures").mkdir()
     for step in range(10, 130, 10):
         (tmp_path / f"pictures/panel_{step:07d}.png").touch()
     for step in (130, 140):
-        pictures.on_evaluate(evaluation(step))
+        callback.on_evaluate(evaluation(step))
     wanted = [f"panel_{step:07d}.png" for step in range(30, 150, 10)]
     assert names(tmp_path) == ["confusion.png", *wanted]
     with Image.open(tmp_path / "pictures" / wanted[-1]) as picture:
@@ -179,11 +180,20 @@ def test_the_last_twelve_panels_are_kept(tmp_path):
 
 
 def test_a_resume_forgets_pictures_of_steps_to_come(tmp_path):
-    pictures = start(tmp_path)
+    callback = start(tmp_path)
     for step in (10, 20, 30):
-        pictures.on_evaluate(evaluation(step))
+        callback.on_evaluate(evaluation(step))
     start(tmp_path, 20)
     assert names(tmp_path) == ["confusion.png", "panel_0000010.png", "panel_0000020.png"]
+
+
+def test_a_persons_own_pictures_are_left_alone(tmp_path):
+    own = ["panel_0000099 (copy).png", "panel_best.png"]
+    (tmp_path / "pictures").mkdir()
+    for name in own:
+        (tmp_path / "pictures" / name).touch()
+    start(tmp_path, 20).on_evaluate(evaluation(30))
+    assert names(tmp_path) == ["confusion.png", "panel_0000030.png", *own]
 
 
 def test_without_images_there_is_still_a_matrix(tmp_path):
@@ -191,12 +201,28 @@ def test_without_images_there_is_still_a_matrix(tmp_path):
     assert names(tmp_path) == ["confusion.png"]
 
 
+def test_an_image_as_flat_as_a_line_has_a_row_too():
+    flat = np.zeros((1, 2000), np.uint8)
+    image, confidence = np.zeros((1, 2000, 3), np.uint8), np.zeros((1, 2000), np.float32)
+    row = draw_row(Panel("flat", image, flat, flat, confidence), CITYSCAPES19)
+    assert row.shape == (1, 4 * TILE + 3 * GAP, 3)
+
+
+def test_a_picture_that_cannot_be_drawn_is_worth_a_line(tmp_path, monkeypatch, caplog):
+    def fail(*arguments, **options):
+        raise ValueError("no such colour\nTraceback")
+
+    monkeypatch.setattr(pictures, "draw_panels", fail)
+    start(tmp_path).on_evaluate(evaluation(10))
+    assert caplog.messages == ["pictures of step 10 are missing: no such colour"]
+
+
 @pytest.mark.parametrize("blocked", ["pictures", "pictures/confusion.png"])
 def test_a_folder_that_takes_no_picture_is_worth_a_line(tmp_path, blocked, caplog):
-    pictures = start(tmp_path)
+    callback = start(tmp_path)
     if blocked == "pictures":
         (tmp_path / blocked).write_text("a file, not a folder")
     else:
         (tmp_path / blocked).mkdir(parents=True)
-    pictures.on_evaluate(evaluation(10))
+    callback.on_evaluate(evaluation(10))
     assert "pictures" in caplog.text

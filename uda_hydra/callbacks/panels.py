@@ -115,7 +115,7 @@ def side_by_side(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[np.nda
 
 def _tile(picture: UInt8[np.ndarray, "h w 3"]) -> tuple[int, int]:
     """Width and height of a picture on the sheet."""
-    return TILE, round(TILE * picture.shape[0] / picture.shape[1])
+    return TILE, max(1, round(TILE * picture.shape[0] / picture.shape[1]))
 
 
 def heat(confidence: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from uda_hydra.callbacks.confusion import draw_confusion
 from uda_hydra.callbacks.panels import draw_panels
 from uda_hydra.engine.events import Callback, Evaluation, Run
+from uda_hydra.errors import first_line
 from uda_hydra.files import write_atomically
 
 log = logging.getLogger(__name__)
 
 FOLDER = "pictures"
+PANEL = re.compile(r"panel_(\d+)\.png")
 KEPT = 12
 """Number of panels kept of a run, the latest ones."""
 
@@ -32,7 +35,7 @@ class Pictures(Callback):
                 path.unlink()
 
     def on_evaluate(self, evaluation: Evaluation) -> None:
-        """Draw; a disk that cannot be written to costs a warning and does not stop the training."""
+        """Draw; what keeps a picture from being drawn or written costs a warning."""
         scores = evaluation.scores
         title = f"step {evaluation.step}, mIoU {100 * scores.miou:.1f} %"
         try:
@@ -46,15 +49,18 @@ class Pictures(Callback):
             self._write("confusion.png", figure.savefig)
             for path in self._panels()[:-KEPT]:
                 path.unlink()
-        except OSError as error:
-            log.warning("%s", error)
+        except Exception as error:  # no picture is worth a training
+            reason = first_line(error)
+            log.warning("pictures of step %d are missing: %s", evaluation.step, reason)
 
     def _panels(self) -> list[Path]:
-        return sorted(self._folder.glob("panel_*.png"), key=_step)
+        """Those of ours, in order; a person may keep others beside them."""
+        found = self._folder.glob("panel_*.png")
+        return sorted((path for path in found if PANEL.fullmatch(path.name)), key=_step)
 
     def _write(self, name: str, save: Callable[..., object]) -> None:
         write_atomically(self._folder / name, lambda path: save(path, format="png"))
 
 
 def _step(path: Path) -> int:
-    return int(path.stem.removeprefix("panel_"))
+    return int(PANEL.fullmatch(path.name)[1])

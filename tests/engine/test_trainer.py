@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tests.conftest import ROOT
 from tests.toys.networks import STEP
+from uda_hydra.engine import trainer as trainer_module
 from uda_hydra.engine.batches import DeviceBatches, split
 from uda_hydra.engine.events import Callback, Run
 from uda_hydra.errors import Stopped
@@ -87,6 +89,37 @@ def test_callbacks_get_how_a_training_ended_after_its_result(make_trainer, tmp_p
         with pytest.raises(Stopped):
             trainer.fit(run, lambda: ends.seen.append("result"))
         assert ends.seen == [status]
+
+
+class Speeds(Callback):
+    """Notes the speed of every log."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_log(self, step, values):
+        self.seen.append(values["speed/steps_per_second"])
+
+
+def test_speed_counts_neither_evaluations_nor_saves(make_trainer, tmp_path, monkeypatch):
+    seconds = 0.0
+
+    def lasting(duration):
+        def work(*arguments):
+            nonlocal seconds
+            seconds += duration
+            return {}
+
+        return work
+
+    speeds = Speeds()
+    often = [f"trainer.{what}_every=1" for what in ("log", "evaluate", "save")]
+    trainer = make_trainer("method=source_only", "trainer.steps=3", *often, callbacks=[speeds])
+    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=lambda: seconds))
+    for name, duration in (("step", 0.5), ("evaluate", 60.0), ("save", 60.0)):
+        monkeypatch.setattr(trainer, name, lasting(duration))
+    trainer.fit(Run("speed", tmp_path, steps=3, start=0, config={}))
+    assert speeds.seen == [2.0, 2.0, 2.0]
 
 
 def test_split_keeps_samples_together():

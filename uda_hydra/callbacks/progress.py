@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import re
+import statistics
 import sys
 import time
 from collections import deque
@@ -25,7 +26,8 @@ from uda_hydra.terminal import Stream
 log = logging.getLogger(__name__)
 
 LOGS_IN_RATE = 20
-"""The rate shown is a mean over so many logs, so that it neither jumps nor lags."""
+"""The rate shown is a mean over so many logs, so that it neither jumps nor lags. Evaluations and
+saves are left out of it."""
 LOG = "train.log"
 POSITION = re.compile(r" (\d+/\d+) ")
 TAIL = 4096
@@ -53,7 +55,7 @@ class Progress(Callback):
         self._steps = run.steps
         self._score = ""
         self._start = (self._clock(), run.start)
-        self._recent = deque([self._start], maxlen=LOGS_IN_RATE)
+        self._rates = deque(maxlen=LOGS_IN_RATE)
         self._shown = float("-inf")
         start = f"from step {run.start} " if run.start else ""
         self._print(printable(f"{run.name}: {start}to step {run.steps} in {run.folder}"))
@@ -64,7 +66,7 @@ class Progress(Callback):
     def on_log(self, step: int, values: dict[str, float]) -> None:
         """Write a line to the file, and to the stream if the last one is old enough."""
         now = self._clock()
-        self._recent.append((now, step))
+        self._rates.append(values["speed/steps_per_second"])
         losses = [
             f"{name.removeprefix('loss/')} {value:.3g}"
             for name, value in values.items()
@@ -101,7 +103,7 @@ class Progress(Callback):
         """Step, latest rate and time left, which counts evaluations in."""
         now = self._clock()
         width = len(str(self._steps))
-        rate = _rate(self._recent[0], (now, step))
+        rate = statistics.harmonic_mean(self._rates)
         overall = _rate(self._start, (now, step))
         left = duration((self._steps - step) / overall) if overall else "-"
         return (

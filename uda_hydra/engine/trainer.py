@@ -83,7 +83,6 @@ class Trainer:
         """The mean IoU of what else is scored, such as the teacher."""
         self.best, self.best_step = -math.inf, 0
         self.watch = FiniteWatch(self.checkpoints.last)
-        self._logged = time.perf_counter(), self.done
 
     def fit(self, run: Run, finish: Callable[[], object] = lambda: None) -> None:
         """Train from the last checkpoint (or from the beginning) to ``trainer.steps``.
@@ -113,7 +112,7 @@ class Trainer:
 
     def _run(self, interrupt: Interrupt) -> None:
         settings = self.settings
-        self._logged = time.perf_counter(), self.done
+        self._since, self._counted = time.perf_counter(), self.done
         for source, target in self.batches():
             torch.manual_seed(seed_of(self.seed, "step", self.done))
             values = self.step(source, target, Step(self.done, self.done / settings.steps))
@@ -124,10 +123,13 @@ class Trainer:
             finished = self.done == settings.steps
             if self.done % settings.log_every == 0 or finished:
                 self._log(values)
+            trained = time.perf_counter()
             if self.done % settings.evaluate_every == 0 or finished:
                 self.evaluate()
             if self.done % settings.save_every == 0 or finished or interrupt.received:
                 self.save()
+            # The speed is that of the training alone.
+            self._since += time.perf_counter() - trained
             # Also after the last step: a next stage must not begin.
             if interrupt.received:
                 raise Interrupted(interrupt.received, self.done)
@@ -193,9 +195,8 @@ class Trainer:
         for optimizer in self.optimizers.values():
             report |= {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
         now = time.perf_counter()
-        since, step = self._logged
-        self._logged = now, self.done
-        report["speed/steps_per_second"] = (self.done - step) / (now - since)
+        report["speed/steps_per_second"] = (self.done - self._counted) / (now - self._since)
+        self._since, self._counted = now, self.done
         report["memory/peak_gb"] = peak_memory(self.device)
         for callback in self.callbacks:
             callback.on_log(self.done, report)

@@ -11,11 +11,14 @@ from uda_hydra.engine.scores import MEAN, heading, subset_metrics
 from uda_hydra.files import mask, printable
 from uda_hydra.published import Row
 from uda_hydra.tracking.uri import is_database, is_server
+from uda_hydra.tracking.view import LOCAL
 
 Result = dict[str, Any]
 
-PAGE = "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
+PAGE = f"{LOCAL}/#/experiments?workflowType=machine_learning"
 """Without the word at its end MLflow opens its pages for language models."""
+BROWSER = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1"
+"""As in the Makefile: 2 processes, where MLflow would start 14."""
 USUAL = "sqlite:///outputs/mlflow.db"
 """The store that ``make ui`` shows."""
 
@@ -123,8 +126,10 @@ def browse(folder: Path, uri: str | None) -> str:
         lines.append(f"browse: {mask(uri)}")
     elif uri and is_database(uri):
         store = shlex.quote(mask(uri))
-        short = "   (or: make ui)" if uri == USUAL else ""
-        lines.append(f"browse: mlflow ui --workers 1 --backend-store-uri {store}{short}")
+        remark = "   (or: make ui)" if uri == USUAL else ""
+        if mask(uri) != uri:
+            remark = "   (with the password in place of ***)"
+        lines.append(f"browse: {BROWSER} --backend-store-uri {store}{remark}")
         lines.append(f"        and open {PAGE}")
     elif uri:
         lines.append(f"browse: the pages of tracking.uri={mask(uri)}")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.tracking.conftest import Store
+from uda_hydra.report import USUAL, browse
 from uda_hydra.tracking.mlflow import close_parent, open_parent
 from uda_hydra.tracking.view import link, view_of
 
@@ -42,6 +45,20 @@ def test_a_study_has_a_saved_view_of_its_trials(store: Store, tmp_path, name):
     )
     assert [run.data.tags["folder"] for run in found] == [str(folder / "trial/advent")]
     assert view["selectedColumns"] == ["metrics.`miou/last`", "params.`seed`", "tags.`state`"]
+
+
+def test_the_command_to_browse_is_the_one_of_make_ui():
+    command = (
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 "
+        "--backend-store-uri sqlite:///outputs/mlflow.db"
+    )
+    assert f"browse: {command}   (or: make ui)\n" in browse(Path("run"), USUAL)
+    for name in ("Makefile", "conf/README.md"):
+        text = (ROOT / name).read_text().replace("$(BIN)/", "").replace("\\\n", "")
+        assert command in " ".join(text.split()), name
+    uri = "postgresql://me:secret@host/runs"
+    shown = "'postgresql://me:***@host/runs'   (with the password in place of ***)\n"
+    assert shown in browse(Path("run"), uri)
 
 
 def test_a_server_is_its_own_page(store: Store, tmp_path):

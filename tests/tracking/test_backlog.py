@@ -38,6 +38,7 @@ LINES = {
     "large": json.dumps(LINE | {"step": 2**63}).encode() + b"\n",
     "values": json.dumps(LINE | {"values": [1]}).encode() + b"\n",
     "value": json.dumps(LINE | {"values": {"a": "b"}}).encode() + b"\n",
+    "local": json.dumps(LINE | {"local": {"a": "b"}}).encode() + b"\n",
 }
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import math
 
 from uda_hydra.tracking.formatting import flatten, legal
 from uda_hydra.tracking.metric_log import METRICS, MetricLog, read
@@ -38,6 +39,18 @@ def test_lines_come_back_as_they_were_logged(tmp_path):
     assert (point.step, point.values) == (2, {"loss/seg": 1e-17})
     assert read(tmp_path / METRICS, end) == ([], end, 0)
     log.close()
+
+
+def test_what_stays_in_the_folder_is_kept_apart(tmp_path):
+    log = MetricLog(tmp_path, 0)
+    for step in (1, 2):
+        log.append(step, {"a": 1.0}, {"b": float("nan")})
+    log.close()
+    # A resume writes the lines that it keeps again.
+    MetricLog(tmp_path, 1).close()
+    (point,) = read(tmp_path / METRICS, 0).points
+    assert (point.values, point.local.keys()) == ({"a": 1.0}, {"b"})
+    assert math.isnan(point.local["b"])
 
 
 def test_a_resume_forgets_what_will_be_computed_again(tmp_path):

@@ -10,14 +10,17 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from uda_hydra.engine.events import Run
 from uda_hydra.files import locked
+from uda_hydra.losses import label_shares
+from uda_hydra.methods.cfcontra import CFContra
 from uda_hydra.tracking import database, metric_log
 from uda_hydra.tracking.backlog import send, send_all
-from uda_hydra.tracking.mlflow import Tracking, close_parent, open_parent
+from uda_hydra.tracking.mlflow import LOGGED_SERIES, Tracking, close_parent, open_parent
 from uda_hydra.tracking.record import RunRecord
 from uda_hydra.tracking.sender import LOCK, NOTES, Sender
 
@@ -236,15 +239,31 @@ def test_a_run_that_a_person_deleted_stays_deleted(store, tmp_path):
     assert store.runs() == []
 
 
-def test_curves_are_bounded(store, tmp_path, caplog):
-    callback = store.tracking(series=15)  # 10 for evaluations, 3 for the system, 2 for these
-    callback.on_start(Run("many", tmp_path, 9, 0, {}))
-    for step in (1, 2):
-        callback.on_log(step, {f"loss/{name}": 1.0 for name in "abc"})
-    callback.on_end("finished")
+def test_curves_are_bounded_and_the_folder_has_all(store, tmp_path, caplog):
+    label = torch.zeros(1, 4, 4, dtype=torch.long)
+    shares = {name: share.item() for name, share in label_shares(label, 19).items()}
+    losses = {f"loss/{term}": 1.0 for term in CFContra.terms}
+    usual = dict.fromkeys(("lr/heads", "speed/steps_per_second", "memory/peak_gb"), 1.0)
+    # In the trainer's order, so that the shares come first.
+    values = losses | shares | usual
+    for start in (0, 2):
+        callback = store.tracking()
+        callback.on_start(Run("many", tmp_path, 4, start, {}))
+        for step in (start + 1, start + 2):
+            callback.on_log(step, values)
+        callback.on_end("interrupted")
     (run,) = store.runs()
-    assert {name for name in run.data.metrics if name.startswith("loss/")} == {"loss/a", "loss/b"}
-    assert caplog.text.count("loss/c") == 1
+    arrived = run.data.metrics.keys() & values.keys()
+    assert len(arrived) == LOGGED_SERIES
+    assert losses.keys() | usual.keys() <= arrived
+    assert len(store.history("lr/heads")) == 4
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
+        point = json.loads(line)
+        assert point["local"].keys() == values.keys() - arrived
+        assert (point["values"] | point["local"]).items() >= values.items()
+    warnings = [line for line in caplog.messages if "pseudo_share/" in line]
+    assert len(warnings) == 2  # one a process
+    assert all(name in warnings[0] for name in values.keys() - arrived)
 
 
 def test_logging_costs_a_training_next_to_nothing(store, tmp_path):

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,8 @@ class LoggedStep(NamedTuple):
     step: int
     time: int
     values: dict[str, float]
+    local: Mapping[str, float] = {}
+    """Values that are not sent."""
 
 
 class MetricLog:
@@ -50,9 +53,9 @@ class MetricLog:
         # Unbuffered: a line that was logged outlives the process, however it dies.
         self._file = path.open("ab", buffering=0)
 
-    def append(self, step: int, values: dict[str, float]) -> None:
+    def append(self, step: int, values: dict[str, float], local: Mapping[str, float] = {}) -> None:
         """Add a line. On a full disk, lines wait in memory until there is room."""
-        self._held += _line(LoggedStep(step, now(), values)).encode()
+        self._held += _line(LoggedStep(step, now(), values, local)).encode()
         self._write()
 
     def close(self) -> None:
@@ -108,20 +111,29 @@ def read(path: Path, offset: int) -> Part:
 
 def _line(point: LoggedStep) -> str:
     """A step as JSON, where a number that is not finite is null."""
-    values = {name: v if math.isfinite(v) else None for name, v in point.values.items()}
-    return json.dumps(point._asdict() | {"values": values}, allow_nan=False) + "\n"
+    fields: dict[str, object] = {"step": point.step, "time": point.time}
+    for kind, values in (("values", point.values), ("local", point.local)):
+        if values or kind == "values":
+            fields[kind] = {k: v if math.isfinite(v) else None for k, v in values.items()}
+    return json.dumps(fields, allow_nan=False) + "\n"
 
 
 def _point(line: bytes) -> LoggedStep | None:
     """The step in a line; None if it is damaged."""
     try:
         fields = json.loads(line)
-        step, moment, values = fields["step"], fields["time"], fields["values"]
-        numbers = {name: math.nan if v is None else v for name, v in values.items()}
-        whole = all(is_number(v) and abs(v) < LARGEST for v in (step, moment))
-        if not whole or not all(map(is_number, numbers.values())):
+        step, moment = fields["step"], fields["time"]
+        values, local = map(_numbers, (fields["values"], fields.get("local", {})))
+        if not all(is_number(v) and abs(v) < LARGEST for v in (step, moment)):
             return None
-        point = LoggedStep(int(step), int(moment), {k: float(v) for k, v in numbers.items()})
+        point = LoggedStep(int(step), int(moment), values, local)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     return point if min(point.step, point.time) >= 0 else None
+
+
+def _numbers(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Values as they were logged; raises ValueError for what is no number."""
+    if not all(value is None or is_number(value) for value in values.values()):
+        raise ValueError(values)
+    return {name: math.nan if value is None else float(value) for name, value in values.items()}

@@ -9,7 +9,7 @@ import math
 import re
 import shlex
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,18 @@ PERIOD, PATIENCE = 5.0, 10.0
 """Seconds between two uploads, and seconds that the end of a run waits for the last one."""
 WEIGHTS_PATIENCE = 600.0
 """The latter where weights are sent too."""
-EVALUATION_SERIES, SYSTEM_SERIES = 10, 3
+LOGGED_SERIES = 15
+"""Curves of a training in MLflow besides those of its evaluations and of the system, because
+MLflow's pages become slow with many."""
+USUAL = ("loss/", "lr/", "speed/", "memory/")
+"""What every training has, which is sent even where there are more."""
 
 
 class Tracking(Callback):
     """Mirrors a run in MLflow: parameters, tags, metrics, files and how it ended.
 
     ``uri`` and ``artifacts`` may be relative; ``parent`` is the folder given to ``open_parent``.
-    ``weights`` ("last", "best" or "none") are logged as a model. ``series`` bounds the curves
-    besides those of the classes, because MLflow's pages become slow with many.
+    ``weights`` ("last", "best" or "none") are logged as a model.
     """
 
     def __init__(
@@ -51,7 +54,6 @@ class Tracking(Callback):
         parent: Path | None = None,
         tags: Mapping[str, str] | None = None,
         weights: str = "none",
-        series: int = 28,
     ) -> None:
         self._store = {
             "uri": absolute(uri),
@@ -61,8 +63,8 @@ class Tracking(Callback):
         }
         self._tags = dict(tags or {})
         self._weights = weights
-        self._room = series - EVALUATION_SERIES - SYSTEM_SERIES
-        self._names: dict[str, str | None] = {}
+        self._names: dict[str, str] = {}
+        self._local: set[str] = set()
         self._system = System()
         self._uploader: Uploader | None = None
 
@@ -92,14 +94,13 @@ class Tracking(Callback):
 
     def on_log(self, step: int, values: dict[str, float]) -> None:
         """Write one line to the log."""
-        admitted = {}
+        if new := [name for name in values if name not in self._names]:
+            self._choose(new)
+        sent: dict[str, float] = {}
+        local: dict[str, float] = {}
         for name, value in values.items():
-            if name not in self._names:
-                self._admit(name)
-            legal_name = self._names[name]
-            if legal_name is not None:
-                admitted[legal_name] = float(value)
-        self._log.append(step, admitted | self._system.sample())
+            (local if name in self._local else sent)[self._names[name]] = float(value)
+        self._log.append(step, sent | self._system.sample(), local)
 
     def on_evaluate(self, evaluation: Evaluation) -> None:
         """Log means and classes as curves; a table of the classes replaces the one before."""
@@ -119,13 +120,19 @@ class Tracking(Callback):
         self._log.close()
         end(self._folder, self._record, status, self._uploader)
 
-    def _admit(self, name: str) -> None:
-        """Choose the name of a new curve, or None if there are too many already."""
-        if sum(other is not None for other in self._names.values()) < self._room:
-            self._names[name] = legal(name)
-        else:
-            self._names[name] = None
-            log.warning("MLflow gets at most %d logged curves; %s is left out", self._room, name)
+    def _choose(self, new: Sequence[str]) -> None:
+        """Leave new curves to the folder alone where there is no room for them in MLflow."""
+        others = [name for name in new if not name.startswith(USUAL)]
+        self._names |= {name: legal(name) for name in new}
+        taken = len(self._names) - len(self._local) - len(others)
+        left_out = others[max(0, LOGGED_SERIES - taken) :]
+        self._local.update(left_out)
+        if left_out:
+            shown = len(self._names) - len(self._local)
+            log.warning(
+                "MLflow gets %d curves, which its pages can show; only %s holds %s",
+                *(shown, metric_log.METRICS, ", ".join(left_out)),
+            )
 
 
 def _tags(given: Mapping[str, object], folder: Path) -> dict[str, str]:

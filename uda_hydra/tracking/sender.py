@@ -135,7 +135,7 @@ class Sender:
         if self._run.info.lifecycle_stage == "deleted":
             self._client = None
             return False
-        self._offset = 0
+        self._offset = self.damaged = 0
         if self._status == (STATUS[record.status], record.ended) and record.ended is not None:
             # The status is sent after all points.
             self._offset = metric_log.read(self.folder / metric_log.METRICS, 0).end

@@ -172,16 +172,19 @@ def test_a_parent_that_never_ended_was_killed_unless_a_part_of_it_is_trained(sto
     open_parent(store.uri, store.experiment, "a study", parent, **options)
     store.train(child, parent=parent, steps=1, status="interrupted")
 
-    def status():
-        send_all(tmp_path)
-        return {run.info.run_name: run.info.status for run in store.runs()}["a study"]
+    def status(root=tmp_path):
+        send_all(root)
+        (run,) = (run for run in store.runs() if run.info.run_name == "a study")
+        return run.info.status, run.data.tags["state"]
 
-    assert status() == "KILLED"
+    assert status() == ("KILLED", "interrupted")
+    # A part that is sent alone does not tell how the whole is.
+    assert status(child) == ("KILLED", "interrupted")
     close_parent(parent, "finished", {"miou/last": 0.25})
     open_parent(store.uri, store.experiment, "a study", parent, **options)
     with locked(child / LOCK):
-        assert status() == "RUNNING"
-    assert status() == "KILLED"
+        assert status() == ("RUNNING", "running")
+    assert status() == ("KILLED", "interrupted")
 
 
 def test_a_full_disk_at_the_end_of_a_study_is_a_warning(store, tmp_path, monkeypatch, caplog):

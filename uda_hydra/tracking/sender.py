@@ -91,18 +91,20 @@ class Sender:
         self._held.close()
         self._locked = False
 
-    def open_run(self, record: RunRecord, *, adopt: bool = False) -> str:
+    def open_run(self, record: RunRecord, *, adopt: bool = False, alive: bool = True) -> str:
         """The id of the run in the store, created if needed, with its parameters and tags.
 
-        ``adopt`` is handed to ``open_store``.
+        ``adopt`` is handed to ``open_store``. ``alive``: a record that says "running" is right.
         """
         store = mlflow_store.open_store(record, adopt=adopt)
         client = store.client
         self._notes = read_notes(self.folder)
         run = mlflow_store.find_run(client, store.experiment, self._notes["run_id"], record.key)
         tags = {mlflow_store.KEY: record.key, "mlflow.user": user_name(), **record.tags}
-        tags["state"] = record.status
-        if record.parent is not None and (parent := _open_parent(Path(record.parent))):
+        known = alive or record.status != "running"
+        if known:
+            tags["state"] = record.status
+        if record.parent is not None and (parent := _open_parent(Path(record.parent), adopt=adopt)):
             tags["mlflow.parentRunId"] = parent
         if run is None:
             run = client.create_run(
@@ -125,7 +127,7 @@ class Sender:
             mlflow_store.log_dataset(client, run, record.dataset)
         for key, state in record.views.items():
             client.set_experiment_tag(store.experiment, key, state)
-        if record.status == "running" and run.info.status != "RUNNING":
+        if known and record.status == "running" and run.info.status != "RUNNING":
             client.update_run(run.info.run_id, status="RUNNING")
         return run.info.run_id
 
@@ -263,13 +265,14 @@ def _is_sent_below(folder: Path) -> bool:
     return False
 
 
-def _open_parent(folder: Path) -> str:
+def _open_parent(folder: Path, *, adopt: bool) -> str:
     """The id of the run that ``folder`` describes, created unless its own sender has done so.
 
-    Empty if nothing is known of it: its parts are worth having without it.
+    Empty if nothing is known of it: its parts are worth having without it. Only a part that is
+    being trained (not ``adopt``) shows that the whole is.
     """
     record = RunRecord.read(folder)
     if record is None:
         return read_notes(folder)["run_id"]
     with locked(folder / LOCK):
-        return Sender(folder).open_run(record)
+        return Sender(folder).open_run(record, adopt=adopt, alive=not adopt)

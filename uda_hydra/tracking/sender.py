@@ -13,6 +13,7 @@ import logging
 import os
 import stat
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,10 @@ class Sender:
         run = mlflow_store.find_run(client, store.experiment, self._notes["run_id"], record.key)
         tags = {mlflow_store.KEY: record.key, "mlflow.user": user_name(), **record.tags}
         known = alive or record.status != "running"
+        if run is not None and run.info.experiment_id != store.experiment:
+            name = client.get_experiment(run.info.experiment_id).name
+            log.warning("%s stays in the experiment %s, where it began", self.folder, name)
+            store = mlflow_store.open_store(replace(record, experiment=name), adopt=adopt)
         if known:
             tags["state"] = record.status
         if record.parent is not None and (parent := _open_parent(Path(record.parent), adopt=adopt)):

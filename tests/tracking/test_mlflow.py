@@ -136,12 +136,25 @@ def test_a_record_of_an_earlier_version_is_sent_too(store, tmp_path):
     assert len(store.runs()) == 2
 
 
-def test_a_fresh_start_with_other_parameters_is_another_run(store, tmp_path):
-    store.train(tmp_path, steps=2, status="failed")
-    store.train(tmp_path, steps=2, status="failed")
-    assert len(store.runs()) == 1
-    store.train(tmp_path, steps=2, config={"seed": 1})
-    assert sorted(run.data.params["seed"] for run in store.runs()) == ["0", "1"]
+def test_a_fresh_start_goes_on_with_the_run_of_its_folder(store, tmp_path):
+    store.train(tmp_path, steps=2, status="failed", config={"trainer": {"workers": 2}})
+    # A key that changes no number; where one does, the folder has been moved aside.
+    store.train(tmp_path, steps=2, config={"trainer": {"workers": 0}})
+    (run,) = store.runs()
+    assert (run.info.status, run.data.tags["state"]) == ("FINISHED", "finished")
+    assert store.history("loss/seg") == STEPS[:2]
+
+
+def test_a_resumed_run_stays_in_its_experiment(store, tmp_path, caplog):
+    store.train(tmp_path, steps=6, status="interrupted")
+    (run,) = store.runs()
+    first, store.experiment = store.experiment, f"{store.experiment} renamed"
+    store.train(tmp_path, steps=8, start=4)
+    assert store.runs() == []
+    store.experiment = first
+    assert store.history("loss/seg") == STEPS
+    assert json.loads((tmp_path / NOTES).read_text())["experiment"] == run.info.experiment_id
+    assert caplog.text.count(f"stays in the experiment {first}") == 1
 
 
 def test_stages_are_children_of_one_parent(store, tmp_path):

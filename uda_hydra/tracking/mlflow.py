@@ -19,7 +19,6 @@ from uda_hydra.tracking import metric_log
 from uda_hydra.tracking.formatting import dataset, legal, parameters, source
 from uda_hydra.tracking.metric_log import MetricLog
 from uda_hydra.tracking.record import FOLDER, RECORD, RunRecord
-from uda_hydra.tracking.sender import NOTES
 from uda_hydra.tracking.system import System
 from uda_hydra.tracking.uploader import Uploader
 from uda_hydra.tracking.uri import absolute
@@ -69,20 +68,16 @@ class Tracking(Callback):
         self._uploader: Uploader | None = None
 
     def on_start(self, run: Run) -> None:
-        """Continue the folder's run if this is the same training; otherwise start a new one."""
+        """Continue the folder's run, or start one: a changed training has been moved aside."""
         self._folder = run.folder.absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
-        params = parameters(run.config)
         before = RunRecord.read(self._folder)
-        if run.start == 0 and (before is None or before.params != params):
-            (self._folder / NOTES).unlink(missing_ok=True)
-            before = None
         self._record = RunRecord(
             **self._store,
             name=run.name,
             key=before.key if before else uuid.uuid4().hex,
             tags=_tags(self._tags | run.facts, self._folder),
-            params=params,
+            params=parameters(run.config),
             started=before.started if before else metric_log.now(),
             dataset=dataset(run.facts, run.config),
             weights=self._weights,

@@ -13,8 +13,10 @@ import pytest
 
 from tests.conftest import composed
 from uda_hydra.errors import UserError
+from uda_hydra.files import locked
 from uda_hydra.tasks.sync import sync
 from uda_hydra.tracking.backlog import send_all
+from uda_hydra.tracking.sender import LOCK, Sender
 
 LINE = {"step": 9, "time": 1, "values": {"a": 1.0}}
 RECORDS = {
@@ -135,6 +137,35 @@ def test_a_store_that_fails_stops_no_other_and_is_asked_once(store, runs, tmp_pa
     assert [reasons.count(reason) for reason in reasons] == [2] * 12
     assert names(store) == ["whole"]
     assert capsys.readouterr().out.endswith(" values sent\n")
+
+
+def test_sync_says_which_runs_it_leaves_alone(store, runs, tmp_path, capsys):
+    for name in ("whole", "deleted", "busy"):
+        runs(name)
+    send_all(tmp_path / "runs")
+    for run in store.runs():
+        if run.info.run_name == "deleted":
+            store.client.delete_run(run.info.run_id)
+    config = composed(f"output={tmp_path / 'runs'}", "task=sync")
+    with locked(tmp_path / "runs/busy" / LOCK):
+        sync(config, [])
+    assert capsys.readouterr().out == (
+        "0 values sent; 1 runs are sent by their own processes; 1 runs were deleted in MLflow\n"
+    )
+
+
+def test_damaged_lines_are_counted_once(runs, monkeypatch):
+    def fail(*arguments):
+        raise OSError("no route")
+
+    sender = Sender(runs("damaged", more=LINES["list"]))
+    with monkeypatch.context() as patch:
+        patch.setattr(Sender, "_send_status", fail)
+        with pytest.raises(OSError, match="no route"):
+            sender.send()
+    sender.send()
+    sender.close()
+    assert sender.damaged == 1
 
 
 def test_a_password_reaches_no_file(store, tmp_path):

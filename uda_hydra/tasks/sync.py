@@ -26,7 +26,8 @@ def sync(config: DictConfig, overrides: list[str]) -> None:
         raise UserError(str(error)) from error
     hide(config.tracking.uri)
     done = send_all(root)
-    print(f"{done.sent} values sent")
+    left = (f"{count} runs {why}" for why, count in done.left.items())
+    print("; ".join([f"{done.sent} values sent", *left]))
     if done.failures:
         lines = [f"  {shown(folder)}: {why}" for folder, why in done.failures.items()]
         raise UserError("\n".join([f"{len(lines)} of {done.runs} runs are not sent:", *lines]))

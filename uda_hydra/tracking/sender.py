@@ -45,6 +45,8 @@ class Sender:
 
     damaged = 0
     """Lines of the metric log that cannot be read; all others are sent."""
+    deleted = False
+    """Whether a person has deleted the run in MLflow."""
     _has_weights = False
     _keeps_files = False
 
@@ -101,12 +103,12 @@ class Sender:
         client = store.client
         self._notes = read_notes(self.folder)
         run = mlflow_store.find_run(client, store.experiment, self._notes["run_id"], record.key)
-        tags = {mlflow_store.KEY: record.key, "mlflow.user": user_name(), **record.tags}
-        known = alive or record.status != "running"
         if run is not None and run.info.experiment_id != store.experiment:
             name = client.get_experiment(run.info.experiment_id).name
             log.warning("%s stays in the experiment %s, where it began", self.folder, name)
             store = mlflow_store.open_store(replace(record, experiment=name), adopt=adopt)
+        tags = {mlflow_store.KEY: record.key, "mlflow.user": user_name(), **record.tags}
+        known = alive or record.status != "running"
         if known:
             tags["state"] = record.status
         if record.parent is not None and (parent := _open_parent(Path(record.parent), adopt=adopt)):
@@ -139,7 +141,8 @@ class Sender:
     def _open(self, record: RunRecord, *, adopt: bool) -> bool:
         """Ask what the store has; return False if a person has deleted the run there."""
         run_id = self.open_run(record, adopt=adopt)
-        if self._run.info.lifecycle_stage == "deleted":
+        self.deleted = self._run.info.lifecycle_stage == "deleted"
+        if self.deleted:
             self._client = None
             return False
         self._offset = self.damaged = 0

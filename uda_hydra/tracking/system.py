@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 
 import psutil
-import torch
+
+PERIOD = 10.0
+"""Seconds between two samples."""
 
 
 class System:
-    """Load of the machine, every ``period`` seconds, at the step that is logged then.
+    """Load of the machine, every ``PERIOD`` seconds, at the step that is logged then.
 
     The axis is steps and not times, as for every other metric, so that a value sent twice is
     recognised by its step.
     """
 
-    def __init__(self, period: float = 10.0) -> None:
-        self._period = period
+    def __init__(self) -> None:
         self._due = 0.0
         self._process = psutil.Process()
         psutil.cpu_percent()  # each call reports the time since the one before
@@ -25,12 +26,9 @@ class System:
         """Metrics ``system/*``, or nothing if it is too early."""
         if time.monotonic() < self._due:
             return {}
-        self._due = time.monotonic() + self._period
-        values = {
+        self._due = time.monotonic() + PERIOD
+        # The trainer itself logs the memory of its device.
+        return {
             "system/cpu_percent": psutil.cpu_percent(),
             "system/memory_gb": self._process.memory_info().rss / 1e9,
         }
-        if torch.cuda.is_initialized():
-            free, total = torch.cuda.mem_get_info()
-            values["system/gpu_memory_gb"] = (total - free) / 1e9
-        return values

@@ -83,6 +83,8 @@ class Trainer:
         """The mean IoU of what else is scored, such as the teacher."""
         self.best, self.best_step = -math.inf, 0
         self.watch = FiniteWatch(self.checkpoints.last)
+        self._since, self._counted = time.perf_counter(), self.done
+        """From when on, and from which step, the next log counts the speed."""
 
     def fit(self, run: Run, finish: Callable[[], object] = lambda: None) -> None:
         """Train from the last checkpoint (or from the beginning) to ``trainer.steps``.

@@ -129,20 +129,13 @@ def streets(tmp_path_factory):
 
 @pytest.fixture
 def make_trainer(streets, tmp_path):
-    """A trainer as ``launch.py`` builds it: ``make_trainer("method=source_only")``.
+    """A trainer as ``launch.py`` builds it: ``make_trainer("method=source_only")``."""
 
-    With ``toy``, what it makes of the network is trained in place of the config's method.
-    """
-
-    def make(*overrides: str, folder: Path = tmp_path, callbacks=(), pair=None, toy=None):
+    def make(*overrides: str, folder: Path = tmp_path, callbacks=(), pair=None):
         config = composed(*SMALL, f"dataset.root={streets}", *overrides)
         pair = pair or build.pair(config)
         folder.mkdir(parents=True, exist_ok=True)
-        with pytest.MonkeyPatch.context() as patch:
-            if toy is not None:
-                config.loss = {f"lambda_{term}": 1.0 for term in toy.terms}
-                patch.setattr(build, "method", lambda _, network: toy(network))
-            return build.trainer(config, pair, folder, list(callbacks))
+        return build.trainer(config, pair, folder, list(callbacks))
 
     return make
 

@@ -1,4 +1,4 @@
-"""What holds for every method found in conf/method and every toy, seen through the public door."""
+"""What holds for every method found in conf/method, seen through the public door."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from tests.conftest import METHODS, SMALL, composed
-from tests.toys import TOYS, ClassMix, SelfTrained
 from uda_hydra import build
 from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.interrupt import Interrupted
@@ -37,26 +36,18 @@ LIVELY = {
         *("model=hrda_tiny", "model.window=[32,32]", "evaluation.size=[128,64]"),
     ],
     "mic/dinov2": [*CUT, "method.threshold=0.1", "model=dinov2_tiny"],
-    SelfTrained: ["augmentation=weak_strong", "augmentation.crop=[48,32]", "augmentation.width=96"],
-    ClassMix: ["augmentation=ratio_crop", *CUT],
 }
 COMBINED = "adaptsegnet extra=masked"
 """Losses of one method in addition to those of another."""
-every_method = pytest.mark.parametrize(
-    "method", [*METHODS, *TOYS], ids=lambda m: m if isinstance(m, str) else m.__name__
-)
 
 
 @pytest.fixture
 def made(make_trainer):
-    """A trainer of a method by its name, or of a toy."""
+    """A trainer of a method by its name, which may be followed by further choices."""
 
-    def make(method, *overrides: str, **options):
-        named = isinstance(method, str)
-        lively = LIVELY.get(method, [])
-        # A name may be followed by further choices.
-        choice = f"method={method if named else 'source_only'}".split()
-        return make_trainer(*choice, *lively, *overrides, toy=None if named else method, **options)
+    def make(method: str, *overrides: str, **options):
+        choice = f"method={method}".split()
+        return make_trainer(*choice, *LIVELY.get(method, []), *overrides, **options)
 
     return make
 
@@ -86,8 +77,7 @@ def in_workers(method):
 
 @pytest.mark.parametrize(
     ("method", "workers"),
-    [*((method, 0) for method in (*METHODS, *TOYS, COMBINED)), *map(in_workers, (*METHODS, *TOYS))],
-    ids=lambda value: getattr(value, "__name__", str(value)),
+    [*((method, 0) for method in (*METHODS, COMBINED)), *map(in_workers, METHODS)],
 )
 def test_no_interruption_callback_evaluation_or_target_label_changes_a_training(
     made, unlabelled, tmp_path, method, workers
@@ -175,20 +165,7 @@ def gradients(module):
     return {p: p.grad.clone() for p in module.parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("toy", TOYS)
-def test_every_player_of_a_toy_moves_and_nothing_else_does(made, toy):
-    trainer = made(toy, "trainer.steps=1")
-    trainer.prepare()
-    played = {p for parameters in trainer.players.values() for p in parameters}
-    before = {p: p.detach().clone() for p in trainer.method.parameters()}
-    trainer.step(*next(trainer.batches()), Step(0, 0.0))
-    moved = {p for p, old in before.items() if not old.equal(p)}
-    assert moved <= played
-    for parameters in trainer.players.values():
-        assert moved & {*parameters}
-
-
-@every_method
+@pytest.mark.parametrize("method", METHODS)
 def test_a_zero_weight_removes_its_term(made, method):
     trainer = made(method, "trainer.steps=2")
     if not trainer.weights:

@@ -27,7 +27,6 @@ TOYS = {
         {"teacher_checkpoint": "${stage:denoise}/last.pt", "strength": 1.0},
         ("seg", "seg_aux"),
     ),
-    "self_trained": ("methods.SelfTrained", {}, ("seg", "pseudo")),
 }
 """Class below tests' toys, arguments and terms of each method that launch.py does not know."""
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink"}
@@ -35,8 +34,8 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.syml
 
 def register_toys() -> None:
     """Let Hydra and the builder find the toys."""
-    folders = [str(ROOT / "tests/runs/toys"), str(ROOT / "tests/toys")]
-    uda_hydra.methods.__path__ = [*uda_hydra.methods.__path__, *folders]
+    folder = str(ROOT / "tests/runs/toys")
+    uda_hydra.methods.__path__ = [*uda_hydra.methods.__path__, folder]
     for name, (place, arguments, terms) in TOYS.items():
         method = {"_target_": f"uda_hydra.methods.{place}", "name": name, **arguments}
         node = {"defaults": [{"override /loss": name}], "method": method}

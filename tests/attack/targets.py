@@ -48,8 +48,8 @@ TARGETS = {
     "sweep": Target((*SWEPT, "trainer.steps=4"), together=2),
     "passes": Target(
         (
-            *(*TINY, *SHARED, *UNTRACKED, "output=run", "method=self_trained"),
-            *("augmentation=weak_strong", "augmentation.crop=[48,32]", "augmentation.width=96"),
+            *(*TINY, *SHARED, *UNTRACKED, "output=run", "method=cbst/round"),
+            "augmentation.crop=[48,32]",
         )
     ),
     # Prototypes, thresholds and labels are made by passes and handed from stage to stage.

@@ -39,6 +39,15 @@ LIVELY = {
 }
 COMBINED = "adaptsegnet extra=masked"
 """Losses of one method in addition to those of another."""
+SLOW_IN_WORKERS = (
+    *("cbst/round", "dacs", "proca/adapt", "fda/adapt", "proda/denoise"),
+    *("caco/retrain", "seg_uncertainty/rectify"),
+)
+IN_WORKERS = [
+    ("caco/contrast", 2),
+    *(pytest.param(method, 2, marks=pytest.mark.slow) for method in SLOW_IN_WORKERS),
+]
+"""Resumed with samples from other processes: one method of each kind of view and of stored map."""
 
 
 @pytest.fixture
@@ -69,15 +78,9 @@ def unlabelled(streets, tmp_path_factory):
     return root
 
 
-def in_workers(method):
-    """Resumed with samples from other processes; slow where another method has the same."""
-    fast = method == "caco/contrast"
-    return pytest.param(method, 2, marks=[] if fast else pytest.mark.slow)
-
-
 @pytest.mark.parametrize(
     ("method", "workers"),
-    [*((method, 0) for method in (*METHODS, COMBINED)), *map(in_workers, METHODS)],
+    [*((method, 0) for method in (*METHODS, COMBINED)), *IN_WORKERS],
 )
 def test_no_interruption_callback_evaluation_or_target_label_changes_a_training(
     made, unlabelled, tmp_path, method, workers

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import METHODS, SMALL, composed
+from tests.conftest import CONF, METHODS, SMALL, composed
 from uda_hydra import build
 from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.interrupt import Interrupted
@@ -37,6 +37,9 @@ LIVELY = {
     ],
     "mic/dinov2": [*CUT, "method.threshold=0.1", "model=dinov2_tiny"],
 }
+WITH_LOSSES = [
+    name for name in METHODS if "/loss: none" not in (CONF / f"method/{name}.yaml").read_text()
+]
 COMBINED = "adaptsegnet extra=masked"
 """Losses of one method in addition to those of another."""
 SLOW_IN_WORKERS = (
@@ -168,12 +171,9 @@ def gradients(module):
     return {p: p.grad.clone() for p in module.parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", WITH_LOSSES)
 def test_a_zero_weight_removes_its_term(made, method):
     trainer = made(method, "trainer.steps=2")
-    if not trainer.weights:
-        assert trainer.method.terms == ()
-        return
     last = [*trainer.weights][-1]
     trainer.weights[last] = 0
     real = trainer.method.losses

@@ -94,7 +94,9 @@ def test_what_our_networks_save_is_written_in_the_official_order():
         tensors = shapes(name)
         there = opened(tensors)
         order = on_meta(*split_name(name)).state_dict()
-        assert set(order) == set(there.tensors), name
+        assert {key: tensor.shape for key, tensor in order.items()} == {
+            key: tensor.shape for key, tensor in there.tensors.items()
+        }, name
         there = there._replace(tensors={key: there.tensors[key] for key in order})
         assert [*official(there, BY_NAME[layouts()[name]])] == [*tensors], name
 
@@ -127,9 +129,8 @@ def test_small_manifests_come_back_through_files(tmp_path, salt, name):
 
 
 @pytest.mark.slow
-def test_every_manifest_comes_back_through_files(tmp_path, salt):
-    for name in layouts():
-        round_trip(tmp_path, name, weights(name, salt))
+def test_a_network_of_full_size_comes_back_through_files(tmp_path, salt):
+    round_trip(tmp_path, "daformer_mitb5_19", weights("daformer_mitb5_19", salt))
 
 
 def any_numbers(*shape: int) -> Tensor:
@@ -292,6 +293,5 @@ def test_narrow_networks_are_filled_from_every_official_structure(tmp_path, salt
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("entry", FILES, ids=title)
-def test_networks_are_filled_from_every_official_structure(tmp_path, salt, entry):
-    check(tmp_path, salt, entry, narrow=False)
+def test_a_daformer_of_full_size_is_filled_from_its_official_structure(tmp_path, salt):
+    check(tmp_path, salt, next(entry for entry in FILES if entry not in SCALABLE), narrow=False)

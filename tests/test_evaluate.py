@@ -1,4 +1,4 @@
-"""Evaluation by every protocol, and the label statistics, through the tasks of the command line."""
+"""Evaluation and the label statistics, through the tasks of the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hydra.errors import ConfigCompositionException
 
-from tests.conftest import SMALL, choices, composed
+from tests.conftest import SMALL, composed
 from uda_hydra import build, tasks
 from uda_hydra.data.scan import Statistics
 from uda_hydra.errors import UserError, explain
@@ -36,10 +36,16 @@ def run(streets, tmp_path, weights):
     return task
 
 
-@pytest.mark.parametrize("name", choices("evaluation"))
-def test_every_protocol_scores(run, name):
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("hrda", ["evaluation.window=[24,24]", "evaluation.window_stride=[12,12]"]),
+        ("caco_retrain", []),
+    ],
+)
+def test_protocols_of_several_looks_score(run, name, changes):
     # Images of 2048x1024 show nothing more.
-    result = run("evaluate", f"evaluation={name}", "evaluation.size=[48,24]")
+    result = run("evaluate", f"evaluation={name}", "evaluation.size=[48,24]", *changes)
     assert 0 < result["pixel_accuracy"] < 1
     assert 0 <= result["miou/last"] < 1
 

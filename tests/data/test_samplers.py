@@ -9,14 +9,12 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 import torch
-from layouts import cityscapes_folder, gta5_folder
 
 from tests.conftest import composed
 from uda_hydra import build
 from uda_hydra.augment.training import AS_THEY_ARE, Augmentation, WeakStrong
 from uda_hydra.augment.warp import warp
 from uda_hydra.data import samplers
-from uda_hydra.data.pairs import from_disk
 from uda_hydra.data.samplers import (
     ClassBalanced,
     ClassBalancedOrder,
@@ -31,22 +29,10 @@ from uda_hydra.data.streams import Draw, Steps, TrainingSet
 from uda_hydra.errors import UserError
 
 
-@pytest.fixture
-def pair(tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def scans(tmp_path, monkeypatch):
+    """Scans are looked for in the folder of the test."""
     monkeypatch.setattr(samplers, "SCANS", tmp_path)
-    gta5_folder(tmp_path / "GTA5", [1, 2, 3, 4, 5])
-    for split in ("train", "val"):
-        cityscapes_folder(tmp_path / "C", split, [f"ulm_{i:06d}_000019" for i in range(3)])
-    target = {"layout": "cityscapes", "root": tmp_path / "C", "split": "train", "size": [6, 4]}
-    return from_disk(
-        name="pair",
-        classes="cityscapes19",
-        oracle=False,
-        cache=False,
-        cache_folder=str(tmp_path / "cache"),
-        source={"layout": "gta5", "root": tmp_path / "GTA5", "split": "all", "size": [4, 5]},
-        target=target | {"validation": "val"},
-    )
 
 
 @pytest.fixture

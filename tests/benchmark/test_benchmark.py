@@ -43,10 +43,8 @@ sys.meta_path.insert(0, Refuse)
 # The command line
 
 
-@pytest.fixture(scope="module")
-def bare_run(tmp_path_factory):
+def bare_run(folder: Path) -> tuple[str, dict]:
     """The whole benchmark where four packages cannot be imported, by child processes neither."""
-    folder = tmp_path_factory.mktemp("bare")
     (folder / "sitecustomize.py").write_text(REFUSE)
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(root)])}
@@ -66,8 +64,8 @@ def bare_run(tmp_path_factory):
     return process.stdout, json.loads((folder / "rows.json").read_text())
 
 
-def test_it_runs_without_hydra_omegaconf_mlflow_and_optuna(bare_run):
-    _, written = bare_run
+def test_it_runs_without_hydra_omegaconf_mlflow_and_optuna(tmp_path):
+    text, written = bare_run(tmp_path)
     demands = {row["name"]: row["demand"] for row in written["rows"]}
     assert demands == {
         "CaCo step": "at most 1.15 (ResNet-101)",
@@ -111,10 +109,7 @@ def test_it_runs_without_hydra_omegaconf_mlflow_and_optuna(bare_run):
     assert {"machine", "versions", "setting"} <= written["facts"].keys()
     logging = next(row for row in written["rows"] if row["name"] == "logging")
     assert logging["note"].endswith("no MLflow, kept on disk")
-
-
-def test_every_row_has_a_time_and_the_ratio_of_its_medians(bare_run):
-    _, written = bare_run
+    # Every row has a time and the ratio of its medians.
     for row in written["rows"]:
         assert row["ours"] > 0 and row["repetitions"] == 2
         if row["plain"] is not None:
@@ -124,10 +119,6 @@ def test_every_row_has_a_time_and_the_ratio_of_its_medians(bare_run):
                 above, below = below, above
             assert row["ratio"]["medians"] == pytest.approx(above / below)
             assert row["ratio"]["low"] <= row["ratio"]["high"]
-
-
-def test_the_table_shows_every_row_and_says_that_it_was_quick(bare_run):
-    text, written = bare_run
     assert all(f"\n{row['name']} " in text for row in written["rows"])
     assert "QUICK: the times mean nothing" in text
     assert "SHORTENED trunk" in text

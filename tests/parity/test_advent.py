@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.testing import assert_close
 
 import uda_hydra.losses as L
 from tests.conftest import composed, protocol
 from tests.label_spaces import numbered
+from tests.parity.closeness import close
 from tests.parity.official_networks import load, official_weights, renamed, small
 from uda_hydra.config import settings
 from uda_hydra.engine.evaluator import count_pixels
@@ -27,15 +29,7 @@ from uda_hydra.types import IGNORE, Normalization, Prediction, Target
 
 PRECISIONS = (torch.float32, torch.float64)
 MAPS = ("basic", "saturated", "onehot", "uniform")
-
-
-def close(actual: Tensor | float, expected: Tensor | float, *, rtol=1e-4, atol=1e-6) -> None:
-    pair = (torch.as_tensor(x).detach().double() for x in (actual, expected))
-    assert_close(*pair, rtol=rtol, atol=atol)
-
-
-def close_gradient(actual: Tensor, expected: Tensor, *, atol: float = 1e-6) -> None:
-    close(actual, expected, rtol=1e-3, atol=atol)
+close_gradient = partial(close, rtol=1e-3, atol=1e-6)
 
 
 def free(case, name: str, precision: torch.dtype = torch.float32) -> Tensor:

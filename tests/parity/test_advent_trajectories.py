@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.parity.closeness import close
 from tests.parity.official_networks import load, official_weights
 from tests.parity.trajectories import (
     Player,
     assert_state,
-    close,
     runs,
     segmenter_of,
     state,

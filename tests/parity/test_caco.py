@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.testing import assert_close
 
 import uda_hydra.losses as L
+from tests.parity.closeness import close
 from tests.parity.queue_layout import oldest_first
 from uda_hydra.engine.optimizers import RepeatedSGD
 from uda_hydra.engine.schedule import rate_factor
@@ -22,16 +23,7 @@ CONTRASTS = (
     "zero_feature", "batch", "batch_mixed", "aligned",
 )  # fmt: skip
 PRECISIONS = (torch.float32, torch.float64)
-
-
-def close(actual: Tensor, expected: Tensor | float, *, rtol: float = 1e-4, atol: float = 1e-6):
-    assert_close(
-        actual.detach(), torch.as_tensor(expected), rtol=rtol, atol=atol, check_dtype=False
-    )
-
-
-def close_gradient(actual: Tensor, expected: Tensor):
-    close(actual, expected, rtol=1e-3, atol=1e-7)
+close_gradient = partial(close, rtol=1e-3, atol=1e-7)
 
 
 def dictionary(keys: Tensor, labels: Tensor, values: Tensor, classes: int) -> list[Tensor]:

@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import uda_hydra.losses as L
+from tests.parity.closeness import close
 from tests.parity.official_networks import drawn, load, small
 from tests.parity.test_caco_trajectories import assert_state
-from tests.parity.trajectories import PRECISIONS, Player, close, state, take_step, trainer_of
+from tests.parity.trajectories import PRECISIONS, Player, state, take_step, trainer_of
 from uda_hydra.methods.caco_proda import STRIDE, LabelledWarmup
 from uda_hydra.types import IGNORE, Source, Target
 

@@ -7,9 +7,10 @@ import torch
 from torch.testing import assert_close
 
 import uda_hydra.losses as L
+from tests.parity.closeness import close
 from tests.parity.queue_layout import oldest_first
 from tests.parity.test_caco_trajectories import assert_state, initial_weights, network
-from tests.parity.trajectories import close, runs, take_step, trainer_of
+from tests.parity.trajectories import runs, take_step, trainer_of
 from uda_hydra.engine.schedule import rate_factor
 from uda_hydra.memory import CategoryQueue, ClassBalance
 from uda_hydra.methods.caco_retrain import CaCoRetrain
@@ -19,7 +20,7 @@ from uda_hydra.types import IGNORE, Source, Target
 TRAJECTORIES = ("traj_stage2", "traj_stage2_misaligned")
 
 
-def rare_share(labels: Tensor) -> float:
+def rare_share(labels: torch.Tensor) -> float:
     """The official 4096 pixels as a share of an image."""
     return 4096 / (labels.shape[-2] * labels.shape[-1])
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 import uda_hydra.losses as L
+from tests.parity.closeness import close
 from tests.parity.fill import fill_tensor
 from tests.parity.queue_layout import oldest_first
-from tests.parity.trajectories import PRECISIONS, close, runs, take_step, trainer_of
+from tests.parity.trajectories import PRECISIONS, runs, take_step, trainer_of
 from uda_hydra.methods.caco import CaCo
 from uda_hydra.methods.source_only import SourceOnly
 from uda_hydra.models.deeplabv2 import deeplabv2

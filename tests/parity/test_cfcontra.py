@@ -5,20 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.testing import assert_close
 
 import uda_hydra.losses as L
 from tests.parity.cfcontra_methods import cfcontra, noted
+from tests.parity.closeness import close
 from uda_hydra.memory import ClassMemory, class_centres, fill_missing, image_means, whole_centres
 from uda_hydra.methods.cfcontra import margin_at
 from uda_hydra.types import IGNORE, Prediction, Source, Step, Target, shrink_label
 
 PRECISIONS = (torch.float32, torch.float64)
-
-
-def close(actual: Tensor, expected: object, *, rtol: float = 1e-4, atol: float = 1e-6) -> None:
-    expected = torch.as_tensor(expected)
-    assert_close(actual.detach(), expected, rtol=rtol, atol=atol, check_dtype=False)
 
 
 def nearest(features: Tensor, centres: Tensor, threshold: float | None) -> Tensor:

@@ -6,16 +6,9 @@ import pytest
 import torch
 
 from tests.parity.cfcontra_methods import cfcontra, noted
+from tests.parity.closeness import close
 from tests.parity.official_networks import fill, small
-from tests.parity.trajectories import (
-    Player,
-    assert_state,
-    close,
-    runs,
-    state,
-    take_step,
-    trainer_of,
-)
+from tests.parity.trajectories import Player, assert_state, runs, state, take_step, trainer_of
 from uda_hydra.types import IGNORE, SUFFIX, Source, Target
 
 TERMS = {

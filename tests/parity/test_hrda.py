@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 import uda_hydra.losses as L
+from tests.parity.closeness import close
 from tests.parity.fusing import fusing_head, named_in_head
 from tests.parity.official_networks import drawn
-from tests.parity.trajectories import close
 from uda_hydra.models import hrda
 from uda_hydra.models.backbone import Backbone
 from uda_hydra.models.hrda import TwoScales, cover, draw_box, fuse, merged, places

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from tests.conftest import protocol
 from tests.label_spaces import numbered
+from tests.parity import closeness
 from uda_hydra.data.labels import CITYSCAPES19, SYNTHIA13, SYNTHIA16
 from uda_hydra.engine.evaluator import count_pixels
 from uda_hydra.engine.protocols import Look, label_map
 from uda_hydra.engine.scores import Scores
 
 CASES = ("m19", "m19_absent", "m19_all_ignored", "m19_neg1", "m16", "m13")
+close = partial(closeness.close, rtol=0, atol=1e-12)
 
 
 def scores(case, average: str = "defined") -> Scores:
@@ -43,10 +47,6 @@ def test_scores_equal_the_official_ones(reference, name):
     }
     for key, value in values.items():
         np.testing.assert_allclose(value, case.out[key], rtol=0, atol=1e-12, err_msg=key)
-
-
-def close(ours: float, official: float) -> None:
-    assert ours == pytest.approx(official, rel=0, abs=1e-12)
 
 
 def test_a_19_class_model_scored_on_the_subsets(reference):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import uda_hydra.losses as L
-from tests.parity.trajectories import close
+from tests.parity.closeness import close
 from uda_hydra.augment.margins import Margins, inside_margins
 from uda_hydra.augment.mask import block_cells, block_mask
 from uda_hydra.augment.mix import choose_half, class_mask, mix, present_values

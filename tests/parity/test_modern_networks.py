@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.conftest import composed
+from tests.parity.closeness import close
 from tests.parity.fusing import fusing_head, named, named_in_head
 from tests.parity.official_networks import drawn, on_meta, renamed
-from tests.parity.trajectories import close
 from uda_hydra.config import settings
 from uda_hydra.engine.optimizers import segmenter_groups
 from uda_hydra.models.hrda import hrda_mix_transformer

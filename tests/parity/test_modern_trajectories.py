@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.parity.closeness import close
 from tests.parity.fusing import fusing_head, named
 from tests.parity.official_networks import drawn
-from tests.parity.trajectories import close, take_step, trainer_of
+from tests.parity.trajectories import take_step, trainer_of
 from uda_hydra.augment.margins import inside_margins
 from uda_hydra.augment.mask import block_mask
 from uda_hydra.augment.mix import choose_half

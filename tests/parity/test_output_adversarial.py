@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.testing import assert_close
 
 import uda_hydra.losses as L
+from tests.parity.closeness import close
 from tests.parity.official_networks import fill
 from uda_hydra.methods.maxsquare import MaxSquare
 from uda_hydra.methods.output_adversarial import OutputAdversarial
@@ -17,15 +18,7 @@ from uda_hydra.types import IGNORE
 
 PRECISIONS = (torch.float32, torch.float64)
 KINDS = {"bce": "vanilla", "vanilla": "vanilla", "ls": "ls"}
-
-
-def close(actual: Tensor | float, expected: Tensor | float, *, rtol=1e-4, atol=1e-6) -> None:
-    pair = (torch.as_tensor(x).detach().double() for x in (actual, expected))
-    assert_close(*pair, rtol=rtol, atol=atol)
-
-
-def close_gradient(actual: Tensor, expected: Tensor) -> None:
-    close(actual, expected, rtol=1e-3, atol=1e-8)
+close_gradient = partial(close, rtol=1e-3, atol=1e-8)
 
 
 def free(case, name: str, precision: torch.dtype) -> Tensor:

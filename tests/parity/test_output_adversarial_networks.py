@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from tests.label_spaces import numbered
+from tests.parity import closeness
 from tests.parity.official_networks import NETWORKS, drawn, load, small
 from tests.parity.test_metrics import share
 from uda_hydra.data.labels import CITYSCAPES19, SYNTHIA13, SYNTHIA16
@@ -21,6 +24,7 @@ from uda_hydra.types import upsample
 
 SCORES = ("eval19", "eval19_absent", "eval13_absent", "eval19_empty")
 SUBSETS = ("eval16", "eval16_absent", "eval19_sub16_13")
+close = partial(closeness.close, rtol=1e-3, atol=1e-4)
 
 
 def network(group, case, name: str) -> Segmenter:
@@ -31,11 +35,6 @@ def network(group, case, name: str) -> Segmenter:
     load(segmenter, weights, NETWORKS[name].layout)
     segmenter.keep_stages = True
     return segmenter
-
-
-def close(ours: torch.Tensor | float, official: torch.Tensor | float) -> None:
-    pair = (torch.as_tensor(x).detach().float() for x in (ours, official))
-    assert_close(*pair, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])

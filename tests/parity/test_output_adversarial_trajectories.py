@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import uda_hydra.losses as L
+from tests.parity.closeness import close
 from tests.parity.official_networks import drawn, load
 from tests.parity.trajectories import (
     Player,
     assert_state,
-    close,
     runs,
     segmenter_of,
     state,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import uda_hydra.losses as L
-from tests.parity.trajectories import close
+from tests.parity.closeness import close
 from uda_hydra.engine.schedule import rate_factor
 from uda_hydra.memory import Gaussians, PixelBank, Prototypes, sample_anchors
 from uda_hydra.memory.cells import Anchors

@@ -7,8 +7,9 @@ import torch
 
 import uda_hydra.losses as L
 from tests.conftest import protocol
+from tests.parity.closeness import close
 from tests.parity.official_networks import official_weights
-from tests.parity.trajectories import close, segmenter_of
+from tests.parity.trajectories import segmenter_of
 from uda_hydra.engine.protocols import look, probability_map
 from uda_hydra.types import upsample
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.parity.closeness import close
 from tests.parity.official_networks import drawn, load, official_weights
 from tests.parity.trajectories import (
     PRECISIONS,
     Player,
-    close,
     runs,
     segmenter_of,
     state,

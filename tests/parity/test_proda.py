@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.testing import assert_close
 
 import uda_hydra.losses as L
+from tests.parity.closeness import close
 from tests.parity.official_networks import drawn, load
 from tests.parity.test_augment import OFFICIAL_IGNORE, strong_view
 from uda_hydra.augment.warp import warp_batch
@@ -19,13 +19,6 @@ from uda_hydra.types import IGNORE, View
 
 PRECISIONS = (torch.float32, torch.float64)
 in_both = pytest.mark.parametrize("precision", PRECISIONS)
-
-
-def close(
-    actual: Tensor, expected: Tensor | float, *, rtol: float = 1e-4, atol: float = 1e-6
-) -> None:
-    expected = torch.as_tensor(expected)
-    assert_close(actual.detach().double(), expected.double(), rtol=rtol, atol=atol)
 
 
 def ours(label: Tensor) -> Tensor:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.parity.closeness import close
 from tests.parity.official_networks import drawn, load, small
 from tests.parity.test_augment import OFFICIAL_IGNORE, strong_view
-from tests.parity.trajectories import Player, close, runs, state, take_step, trainer_of
+from tests.parity.trajectories import Player, runs, state, take_step, trainer_of
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.methods.base import Method
 from uda_hydra.methods.output_adversarial import OutputAdversarial

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.testing import assert_close
 
 from tests.conftest import composed
+from tests.parity.closeness import close
 from tests.parity.official_networks import NETWORKS, load, small
 from uda_hydra.config import settings
 from uda_hydra.data.pair import Pair
@@ -35,12 +35,6 @@ class Player(NamedTuple):
 
     network: nn.Module
     names: dict[str, str]
-
-
-def close(actual: object, expected: object, *, rtol: float, atol: float = 1e-6) -> None:
-    """Equal within the bounds, whatever the types."""
-    pair = (torch.as_tensor(x, dtype=torch.float64) for x in (actual, expected))
-    assert_close(*pair, rtol=rtol, atol=atol)
 
 
 def trainer_of(method: Method, folder: Path, *overrides: str, weights: dict[str, float]) -> Trainer:

@@ -127,6 +127,12 @@ def streets(tmp_path_factory):
     return tmp_path_factory.mktemp("streets")
 
 
+@pytest.fixture(scope="session")
+def data(streets):
+    """Where the scenes and the decoded images of trainings are, for the command line."""
+    return (f"dataset.root={streets}", f"dataset.cache_folder={streets}/cache")
+
+
 @pytest.fixture
 def make_trainer(streets, tmp_path):
     """A trainer as ``launch.py`` builds it: ``make_trainer("method=source_only")``."""

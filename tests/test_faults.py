@@ -41,12 +41,6 @@ from uda_hydra.errors import reported
 
 
 @pytest.fixture(scope="module")
-def data(streets):
-    """Where the scenes and the decoded images of these tests are."""
-    return (f"dataset.root={streets}", f"dataset.cache_folder={streets}/cache")
-
-
-@pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
     """Folder of the run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("whole")

@@ -20,12 +20,6 @@ from uda_hydra.models.discriminators import FcPix2pix
 from uda_hydra.models.mit import PatchEmbedding
 
 
-@pytest.fixture
-def data(streets):
-    """Where the scenes and the decoded images of these tests are."""
-    return (f"dataset.root={streets}", f"dataset.cache_folder={streets}/cache")
-
-
 @pytest.mark.parametrize(
     ("rate", "blamed"), [("1e9", r"step \d: loss/seg is "), ("3e38", "step 1: largest weight is ")]
 )

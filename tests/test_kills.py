@@ -74,13 +74,12 @@ def answers(port: int) -> bool:
         return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_what_a_dead_server_missed_reaches_it_when_it_lives(tmp_path, streets):
+def test_what_a_dead_server_missed_reaches_it_when_it_lives(tmp_path, data):
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         port = holder.getsockname()[1]
     uri = f"http://127.0.0.1:{port}"
-    command = [*SHORT, f"dataset.root={streets}", f"dataset.cache_folder={streets}/cache"]
-    command += ["method=source_only", f"tracking.uri={uri}"]
+    command = [*SHORT, *data, "method=source_only", f"tracking.uri={uri}"]
     done = launch(tmp_path, *command)
     assert done.returncode == 0, done.stderr
     assert "task=sync" in done.stderr

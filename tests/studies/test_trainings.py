@@ -143,15 +143,14 @@ def test_one_start_serves_all_and_mlflow_shows_study_trial_and_stage(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_an_interrupted_trial_goes_on_from_its_own_checkpoint(tmp_path, number):
+def test_an_interrupted_trial_goes_on_from_its_own_checkpoint(tmp_path):
     long = [*TINY, "trainer.steps=40", "method=source_only", "loss.lambda_seg_aux=0.2,0.3"]
     process = start(tmp_path, "-m", *long)
     first = tmp_path / "outputs/studies"
     until(lambda: any(len(logged(p.parent)) > 9 for p in first.rglob("metrics.jsonl")), process)
-    process.send_signal(number)
+    process.kill()
     process.communicate(timeout=100)
-    assert process.returncode == (-9 if number == signal.SIGKILL else 143)
+    assert process.returncode == -9
     (folder,) = first.iterdir()
     assert "running" not in {trial.state for trial in load_study(folder).trials}
     done = launch(tmp_path, "-m", *long)

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from uda_hydra.errors import Unfinished, reported
 from uda_hydra.schema import help_text, register
-from uda_hydra.studies.plugin import print_space
+from uda_hydra.studies.plugin import check_single, print_space
 from uda_hydra.terminal import labelled, outlast_terminal, written_to
 
 
@@ -36,6 +36,8 @@ def main(config: DictConfig) -> float | list[float] | None:
         _printing(config, job),
         reported(leave=(Exception,) if in_study else (Unfinished,)),
     ):
+        if job.mode == RunMode.RUN and config.task == "train":
+            check_single(job.overrides.hydra)
         return tasks.run(config, [*job.overrides.task])
 
 

@@ -140,7 +140,7 @@ def test_a_wrong_ensemble_is_refused(run, value, message):
 def test_a_misspelt_key_of_a_member_is_told():
     with pytest.raises(ConfigCompositionException) as caught:
         composed("ensemble=[{init: a.pt, wieght: 1}]")
-    assert explain(caught.value) == "ensemble: Key 'wieght' not in 'MemberSettings'"
+    assert explain(caught.value) == "ensemble: there is no key wieght; did you mean weight?"
 
 
 def test_a_training_scores_by_its_protocol(make_trainer):

@@ -57,6 +57,7 @@ MISTAKES = {
         "images",
     ],
     "init=epoch=3.ckpt": ["quotes", "init='epoch=3.ckpt'"],
+    "hydra.sweeper.dry_run=true": ["hydra.sweeper.dry_run", "single run", "-m or sweep="],
     "task=report": ["task=report needs the study", "sweep=..."],
     "dataset.height=3": ["dataset.height", "64"],
     "tracking.weights=lats": ["tracking.weights", "last, best, none"],

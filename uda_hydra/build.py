@@ -167,10 +167,16 @@ def check_init(config: DictConfig) -> None:
     """The weights to begin with must be there."""
     if config.init is not None and not (file := weights_file(config)).is_file():
         found = "this is a folder" if file.is_dir() else "there is no such file"
-        raise UserError(
-            f"init={config.init}: {found}. Give the file with the weights to begin with, or "
-            "init=null for random ones; uda_hydra/models/README.md says who publishes which."
+        ours = sorted([*file.glob("last.pt"), *file.glob("*/last.pt")])
+        remedy = (
+            f"Choose init={' or init='.join(map(str, ours))}."
+            if ours
+            else (
+                "Give the file with the weights to begin with, or init=null for random ones; "
+                "uda_hydra/models/README.md says who publishes which."
+            )
         )
+        raise UserError(f"init={config.init}: {found}. {remedy}")
 
 
 def segmenter(config: DictConfig, *, whole: bool = False) -> Segmenter:

@@ -23,7 +23,15 @@ def options(group: str) -> dict[str, str]:
     """Each option of a group and the first sentence of its file; parts of others are left out."""
     folder, pattern = (SWEEPS, "*.yaml") if group == "sweep" else (CONF / group, "**/*.yaml")
     names = {path.relative_to(folder).with_suffix(""): path for path in folder.glob(pattern)}
-    return {str(n): first_sentence(names[n]) for n in sorted(names) if n.parts[0] != "base"}
+    own = (name for name in sorted(names) if not _is_part(name, folder))
+    return {str(name): first_sentence(names[name]) for name in own}
+
+
+def _is_part(name: Path, folder: Path) -> bool:
+    """Whether only other options read this one: it is a base, or one of them for one data set."""
+    whole = (folder / name.parent).with_suffix(".yaml")
+    of_data = whole.is_file() and (CONF / "dataset" / name.name).with_suffix(".yaml").is_file()
+    return name.parts[0] == "base" or of_data
 
 
 def first_sentence(path: Path) -> str:

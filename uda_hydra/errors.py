@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from uda_hydra.files import flat, mask, printable
@@ -122,7 +123,7 @@ def no_worker_left() -> Iterator[None]:
 def explain(error: BaseException) -> str | None:
     """The message for an error that the user can correct; None for a fault of ours."""
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error.missing_cfg_file, error.options or ())
@@ -160,7 +161,11 @@ def explain(error: BaseException) -> str | None:
     key = re.search(r"Could not override '([\w.@/]+)'", text)
     if key and key[1] in _valid_keys():
         # It is there, but not what was written into it.
-        return f"{key[1]}: {str(error.__cause__).splitlines()[0]}"
+        wrong = error.__cause__
+        if isinstance(wrong, ConfigKeyError) and is_dataclass(wrong.object_type):
+            names = [one.name for one in fields(wrong.object_type)]
+            return f"{key[1]}: there is no key {wrong.key}{nearest(str(wrong.key), names)}"
+        return f"{key[1]}: {str(wrong).splitlines()[0]}"
     if key:
         # An addressed stage is the one kind of key that a config does not hold from the start.
         hint = f"; write +{key[1]}=..." if key[1].startswith("stage.") else ""

@@ -118,6 +118,7 @@ def test_the_folder_is_named_by_everything_that_decides_the_numbers():
     assert len({folder(), *others}) == 7
     assert str(folder()).startswith("outputs/studies/grid-source_only-streets-")
     assert folder("output='my study'") == Path("my study")
+    assert spec_of("method=minent,advent").folder.name.startswith("grid-streets-")
 
 
 def test_seeds_come_from_the_command_line_the_file_or_the_run():

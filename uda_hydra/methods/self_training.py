@@ -295,4 +295,7 @@ class SelfTraining(Method):
 def _check_host(host: Method, added: Sequence[str]) -> None:
     shared = ", ".join(sorted({*added} & {*host.terms}))
     if shared:
-        raise ValueError(f"extra must be null: the method has terms of its own called {shared}")
+        raise ValueError(
+            f"extra must be null: the method has terms of its own called {shared}; MIC on DAFormer "
+            "is method=mic/daformer"
+        )

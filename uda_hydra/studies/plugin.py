@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -129,6 +131,16 @@ def _check_none_given(options: StudyOptions) -> None:
         raise UserError(
             f"a table is no study and does not heed {', '.join(given)}; seed=7 or seed=0,1 chooses "
             "its seeds, and --cfg job shows its config without training"
+        )
+
+
+def check_single(overrides: Sequence[str]) -> None:
+    """Raise UserError for options of a study among the overrides of a single run."""
+    given = [line for line in overrides if re.match(r"[+~]*hydra[./]sweeper\b", line)]
+    if given:
+        raise UserError(
+            f"{given[0]} is for a study, and this is a single run: leave it out, or add -m or "
+            "sweep=...; --cfg job shows the config without training"
         )
 
 

@@ -178,8 +178,8 @@ def parse_study(overrides: Overrides, options: StudyOptions, config: DictConfig)
     pruner = choices["hydra/sweeper/pruner"]
     without = ["no reference"] if space.reference is None else []
     recipe = digest_of([_recipe(bare, fixed), space.written, *goals, pruner, *without])
-    name = [choices.get("sweep") or "grid", choices["method"], choices["dataset"]]
-    label = "-".join(name).replace("/", "-")
+    shared = [choices[group] for group in ("method", "dataset") if group not in space.written]
+    label = "-".join([choices.get("sweep") or "grid", *shared]).replace("/", "-")
     return StudySpec(
         folder=Path(bare.output or f"outputs/studies/{label}-{recipe}"),
         fixed=fixed,

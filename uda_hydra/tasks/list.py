@@ -20,7 +20,17 @@ from uda_hydra.studies.display import print_facts
 from uda_hydra.studies.load import load_study
 from uda_hydra.studies.space import point_key
 
-GROUPS = ("method", "dataset", "model", "experiment", "sweep")
+GROUPS = (
+    "method",
+    "dataset",
+    "model",
+    "augmentation",
+    "sampler",
+    "evaluation",
+    "experiment",
+    "sweep",
+)
+"""What users choose themselves; the options of other groups are chosen by these."""
 
 
 def show_all(config: DictConfig, overrides: list[str]) -> None:

@@ -221,7 +221,8 @@ def train_stage(stage: Stage, layout: RunLayout, pair: Pair, overrides: list[str
     write_text(folder / "config.yaml", OmegaConf.to_yaml(masked(plain(stage.config))))
     trainer.prepare()
     note = trainer.restore()
-    print(f"{stage.name}: {note or 'starting'}, in {folder}")
+    start = "starting" if stage.config.init else "starting with random weights"
+    print(f"{stage.name}: {note or start}, in {folder}")
     facts = _facts(stage, pair, overrides)
     result: Result = {}
 

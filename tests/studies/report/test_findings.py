@@ -46,6 +46,8 @@ def test_an_interval_that_contains_zero_is_not_significant():
     assert "Not significant." in text and ". Significant" not in text
     assert "loss.lambda_adv has no significant effect" in text
     assert "None of 2 other points differ significantly from the reference" in text
+    two = {value: FLAT[value] for value in (0.001, 0.002)}
+    assert "The other point does not differ significantly from the reference." in said(curve(two))
     assert "may extend beyond the smallest and the largest value" in text
 
 

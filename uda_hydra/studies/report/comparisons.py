@@ -54,6 +54,9 @@ def compare_others(analysis: StudyAnalysis) -> list[Finding]:
         for point, gap in gaps.items()
         if gap.differs
     ]
+    if len(others) == 1:
+        kind = "other differs" if shown else "other is alike"
+        return [make_finding(analysis, kind, names=shown_list(shown))]
     names = f": {shown_list(shown)}" if shown else ""
     return [
         make_finding(

@@ -31,6 +31,8 @@ SENTENCES = {
     "best, chosen": "Best minus reference ({reference}): {gap:+}{step}, {level} % CI [{low:+}, "
     "{high:+}], paired over {seeds:seed}; corrected for choosing the best of {others}: "
     "[{wide_low:+}, {wide_high:+}]. {verdict}.",
+    "other differs": "The other point differs significantly from the reference: {names}.",
+    "other is alike": "The other point does not differ significantly from the reference.",
     "others": "{different} of {others:other point} {verb} significantly from the reference, "
     "corrected for {others:comparison}{names}.",
     "effect": "{key} affects the {metric} ({chance}, F-test with seeds as blocks).",

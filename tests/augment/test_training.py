@@ -1,5 +1,6 @@
 """Augmentations drawn by hand."""
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -75,13 +76,15 @@ def test_a_size_of_no_pixel_has_one(sample):
 def test_the_strong_view_is_a_view_of_the_weak_one(sample, seed):
     """A stored label, warped by both views, lies on what the strong image shows."""
     augmentation = WeakStrong(
-        width=20, scale_range=[1.0, 1.5], crop=[12, 9], mirror=0.5, whole=True
+        width=20, scale_range=[1.0, 1.5], crop=[12, 9], mirror=0.5, whole=True, strong=True
     )
     weak = augmentation.target(sample[0], (20, 12), Random(seed))
     assert weak.view == augmentation.source(*sample, (20, 12), Random(seed)).view
     assert weak.strong_view.size == output_size(weak.view) == (12, 9)
     assert isinstance(weak.strong_view.operations[-1], CutOut)
     assert torch.equal(weak.whole, sample[0])
+    alone = replace(augmentation, strong=False).target(sample[0], (20, 12), Random(seed))
+    assert torch.equal(alone.image, weak.image) and alone.strong is alone.strong_view is None
     label = torch.arange(108, dtype=torch.uint8).reshape(9, 12)
     shown = warp(label, weak.strong_view, kind="label")
     cut = weak.strong_view.operations[-1]

@@ -146,7 +146,9 @@ def test_what_is_stored_is_seen_as_the_image_is(pair):
     """No label of the target exists, and strong views, whole images and stores come along."""
     for file in (pair.target.images.root / "gtFine" / "train").rglob("*.png"):
         file.unlink()
-    weak = WeakStrong(width=6, scale_range=[1.0, 2.0], crop=[4, 3], mirror=0.5, whole=True)
+    weak = WeakStrong(
+        width=6, scale_range=[1.0, 2.0], crop=[4, 3], mirror=0.5, whole=True, strong=True
+    )
     stored = {"positions": Positions((6, 4)), "soft": Soft()}
     for workers in (0, 1):
         for _, target in batches(pair.augmented(weak), range(3), workers=workers, stored=stored):

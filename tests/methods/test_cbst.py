@@ -98,9 +98,9 @@ def test_mining_without_its_other_half_is_refused(half):
 
 
 def test_rounds_follow_each_other_with_growing_portions():
-    stages = planned("method=cbst", "output=run", "loss.lambda_reg=0.01")
+    stages = planned("method=cbst", "output=run", "method.regularizer=mrkld")
     assert [*stages] == ["source", "round1", "round2", "round3"]
     rounds = [stage.config for stage in [*stages.values()][1:]]
     assert [c.init for c in rounds] == [f"run/{n}/last.pt" for n in ("source", "round1", "round2")]
     assert [c.method.portion for c in rounds] == [0.2, 0.25, 0.3]
-    assert [c.loss.lambda_reg for c in rounds] == [0.01] * 3
+    assert [c.method.regularizer for c in rounds] == ["mrkld"] * 3

@@ -164,6 +164,8 @@ class WeakStrong:
     """How often a view is mirrored, 0 to 1."""
     whole: bool
     """Keep the target's whole image at its training size too, for a teacher."""
+    strong: bool
+    """Make the strong view."""
     from_file = False
 
     def __post_init__(self) -> None:
@@ -189,10 +191,11 @@ class WeakStrong:
         """The weak view, its strong variation, and the whole image on request."""
         view = self._draw(size_of(image), size, random)
         weak = warp(image, view, kind="image", filter="bilinear")
+        whole = image if self.whole else None
+        if not self.strong:
+            return TargetView(weak, view, whole=whole)
         strong, strong_view = rand_augment(to_pillow(weak), random)
-        return TargetView(
-            weak, view, from_pillow(strong), strong_view, image if self.whole else None
-        )
+        return TargetView(weak, view, from_pillow(strong), strong_view, whole)
 
     def uncropped(self, domain: str, size: tuple[int, int]) -> tuple[int, int]:
         """The largest random size."""

@@ -38,7 +38,9 @@ def compare(setting: Setting) -> list[Measurement]:
         scale = Scale(*sizes, blocks, width=64, batch_size=4 if gpu else 1)
         width, crop = 2200 // part, (896 // part, 512 // part)
         repetitions = 10 if gpu else 5
-    views = WeakStrong(width=width, scale_range=[1.0, 1.0], crop=[*crop], mirror=0.5, whole=True)
+    views = WeakStrong(
+        width=width, scale_range=[1.0, 1.0], crop=[*crop], mirror=0.5, whole=True, strong=True
+    )
     pair = streets_pair(setting.folder, scale, height=64 if setting.quick else 1024)
     trainer = trainer_of(
         lambda _: denoising(scale),

@@ -39,13 +39,14 @@ class CBST(Method):
         segmenter: nn.Module,
         *,
         portion: float,
-        regularizer: str,
+        regularizer: str | None,
         soft_alpha: float | None,
         rare_share: float | None,
     ) -> None:
         super().__init__(segmenter)
         require("portion", portion, "in (0, 1]", 0 < portion <= 1)
-        require_choice("regularizer", regularizer, *L.REGULARIZERS)
+        if regularizer is not None:
+            require_choice("regularizer", regularizer, *L.REGULARIZERS)
         require_positive(soft_alpha=soft_alpha, rare_share=rare_share)
         self.portion = portion
         self.regularizer = regularizer
@@ -126,8 +127,9 @@ class CBST(Method):
             )
             supervised = L.segmentation(known, source.label)
             terms[name] = pooled((supervised, source.label), (learnt, label))
-        logits = upsample(L.full_precision(prediction.main), tuple(label.shape[-2:]))
-        terms["reg"] = L.REGULARIZERS[self.regularizer](logits, label)
+        if self.regularizer is not None:
+            logits = upsample(L.full_precision(prediction.main), tuple(label.shape[-2:]))
+            terms["reg"] = L.REGULARIZERS[self.regularizer](logits, label)
         yield Update("segmenter", **terms)
         self.seen = L.label_shares(label, len(self.thresholds))
 

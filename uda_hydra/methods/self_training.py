@@ -112,7 +112,6 @@ class SelfTraining(Method):
         self.align_corners = align_corners
         self.teacher = EmaTeacher(segmenter, drops=False)
         self.initial = Frozen(segmenter.backbone) if distance_classes else None
-        self.register_buffer("confident", torch.zeros(()))
 
     def players(self) -> dict[str, Player]:
         """Those of the host, if there is one."""
@@ -143,8 +142,6 @@ class SelfTraining(Method):
         """The source, then the target with pasted classes, then the target with hidden blocks."""
         if self.host is not None:
             yield from self.host.losses(source, target, step)
-            if not self.host.players():
-                return  # A stage that only makes labels or centres.
 
         # The source, and how far its features are from those of the initial network (DAFormer).
         if self.host is None or self.initial is not None:
@@ -195,7 +192,7 @@ class SelfTraining(Method):
             probability = (probability + mirrored) / 2
         confidence, label = probability.max(dim=1)
         share = L.confident_share(confidence, self.threshold, over=self.confidence)
-        self.confident.copy_(share.mean())
+        self.seen = {"pseudo/confident": share.mean()}
         weight = share.expand_as(confidence)
         if self.margins is not None:
             inside = [inside_margins(v, self.margins, weight.device) for v in target.view]
@@ -275,8 +272,7 @@ class SelfTraining(Method):
 
     def monitor(self) -> dict[str, Tensor]:
         """How sure the teacher is of the target; near 0, only what is pasted teaches."""
-        own = {"pseudo/confident": self.confident}
-        return own if self.host is None else self.host.monitor() | own
+        return self.seen if self.host is None else self.host.monitor() | self.seen
 
     def diagnose(self, image: Tensor) -> dict[str, Tensor]:
         """What the host draws."""
@@ -293,6 +289,10 @@ class SelfTraining(Method):
 
 
 def _check_host(host: Method, added: Sequence[str]) -> None:
+    if not host.players():
+        raise ValueError(
+            "extra must be null: the method makes labels or centres and trains nothing"
+        )
     shared = ", ".join(sorted({*added} & {*host.terms}))
     if shared:
         raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from dataclasses import replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def batches(pair, steps, *, workers=0, stored=MappingProxyType({})):
 def sampler_of(kind, file):
     if kind == "balanced":
         return ClassBalanced(statistics=file, skip_first=True)
-    return RareClass(statistics=file, temperature=0.1, min_pixels=0, min_crop_ratio=0.0)
+    return RareClass(statistics=file, temperature=0.1, min_pixels=0, min_crop_share=0.0)
 
 
 @pytest.mark.parametrize("kind", ["balanced", "rare"])
@@ -94,10 +95,10 @@ def test_classes_without_a_file_over_the_threshold_are_named():
 
 
 def test_a_class_is_drawn_then_one_of_its_files(pair, counted):
-    sampler = RareClass(statistics=counted, temperature=1.0, min_pixels=0, min_crop_ratio=0.5)
+    sampler = RareClass(statistics=counted, temperature=1.0, min_pixels=0, min_crop_share=0.5)
     order = sampler.order(pair.source.images, scan=pair.scan_file)
     draws = [order.draw(0, position) for position in range(200)]
-    assert {draw.pixels for draw in draws} == {0}
+    assert {draw.share for draw in draws} == {0.5}
     for draw in draws:
         assert draw.index in order.files[draw.category]
     assert draws != [order.draw(1, position) for position in range(200)]
@@ -116,18 +117,25 @@ def test_views_of_a_wanted_class_are_drawn_again(pair, counted):
         def label(self, index):
             return torch.tensor([[1, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.uint8)
 
-    class Wanting:
+    class Wanting(NamedTuple):
+        share: float
+
         def draw(self, seed, position):
-            return Draw(0, category=1, pixels=0)
+            return Draw(0, category=1, share=self.share)
 
     sets = TrainingSet(One(), (4, 2)), TrainingSet(One(), (4, 2))
     shared = {"seed": 0, "batch_size": 1, "augmentation": replace(AS_THEY_ARE, crop=[1, 1])}
     shown = [
         np.mean([int(Steps(*sets, **shared, source_order=o)[i][0].label) for i in range(100)])
-        for o in (UniformOrder("source", 1), Wanting())
+        for o in (UniformOrder("source", 1), Wanting(0.0), Wanting(0.99), Wanting(1.0))
     ]
-    # 1/8 against 1 - (7/8)^11 = 0.77.
-    assert shown[0] < 0.3 < 0.6 < shown[1]
+    # 1/8 against 1 - (7/8)^11 = 0.77; more than the whole view is not to be had.
+    assert shown[0] < 0.3 < 0.6 < shown[1] == shown[2] and shown[3] < 0.3
+
+
+def test_the_share_of_a_crop_is_the_releases_count():
+    share = composed("sampler=rare_class", "dataset=gta2city").sampler.min_crop_share
+    assert [int(share * side * side) for side in (512, 1024)] == [1500, 6000]
 
 
 class Positions:

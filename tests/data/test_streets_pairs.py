@@ -18,6 +18,10 @@ def dataset(name):
 def test_the_full_name_of_streets_is_streets():
     assert dataset("streets_gta2city") == dataset("streets")
     assert composed().dataset == composed("dataset=streets").dataset
+    rare, same = (
+        composed(f"dataset={n}", "sampler=rare_class") for n in ("streets_gta2city", "streets")
+    )
+    assert rare.sampler == same.sampler and rare.sampler.min_pixels == 54
 
 
 @pytest.mark.parametrize("name", ["streets_synthia2city", "streets_city2city"])

@@ -80,8 +80,8 @@ class RareClass(_Counted):
     temperature: float
     min_pixels: int
     """A file shows a class if it has more than so many pixels of it."""
-    min_crop_ratio: float
-    """A view is drawn again while it shows no more than this share of ``min_pixels``."""
+    min_crop_share: float
+    """A view is drawn again while the class covers no more than this share of it."""
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
@@ -102,7 +102,7 @@ class RareClass(_Counted):
         probability = rare_class_probability(
             found.frequency, temperature=self.temperature, allowed=shown
         )
-        return RareClassOrder(probability, files, int(self.min_pixels * self.min_crop_ratio))
+        return RareClassOrder(probability, files, self.min_crop_share)
 
 
 @dataclass(frozen=True)
@@ -187,13 +187,13 @@ class RareClassOrder(NamedTuple):
 
     probability: Float64[np.ndarray, " k"]
     files: list[np.ndarray]
-    pixels: int
+    share: float
 
     def draw(self, seed: int, position: int) -> Draw:
         """The sample at ``position``, and the class that its view has to show."""
         random = Random(seed_of(seed, "rare class", position))
         (chosen,) = random.choices(range(len(self.files)), self.probability.tolist())
-        return Draw(int(random.choice(self.files[chosen])), chosen, self.pixels)
+        return Draw(int(random.choice(self.files[chosen])), chosen, self.share)
 
 
 def files_by_class(

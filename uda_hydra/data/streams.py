@@ -58,11 +58,11 @@ def order(*, seed: int, domain: str, size: int, position: int) -> int:
 
 
 class Draw(NamedTuple):
-    """The sample to show; its view has more than ``pixels`` of class ``category``, if possible."""
+    """The sample to show; ``category`` covers more than ``share`` of its view, if possible."""
 
     index: int
     category: int | None = None
-    pixels: int = 0
+    share: float = 0.0
 
 
 @runtime_checkable
@@ -160,7 +160,8 @@ class Steps(Dataset):
             self.augmentation.source(image, label, size, random) for _ in range(1 + _VIEW_REDRAWS)
         )
         return first_accepted(
-            tries, lambda seen: int((seen.label == draw.category).sum()) > draw.pixels
+            tries,
+            lambda seen: int((seen.label == draw.category).sum()) > draw.share * seen.label.numel(),
         )
 
     def _target_batch(self, step: int) -> Target:

@@ -219,9 +219,13 @@ def test_what_idda_does_not_have_is_refused(rendered):
         ("synthia2camvid", 1280 / 760, 320 / 240),
     ],
 )
-@pytest.mark.parametrize(("scale", "rows"), [((), 180), (["scale=paper"], 360)])
-def test_training_sizes_keep_the_ratios(dataset, source, target, scale, rows):
-    config = composed(f"dataset={dataset}", *scale)
+@pytest.mark.parametrize(
+    ("chosen", "rows", "block"),
+    [(["method=mic/daformer"], 180, 11), (["method=dacs", "scale=paper"], 360, 32)],
+)
+def test_sizes_keep_the_ratios_and_teachers_follow(dataset, source, target, chosen, rows, block):
+    config = composed(f"dataset={dataset}", *chosen)
+    assert (config.method.ema_momentum, config.method.mask_block) == (0.9, block)
     for side, ratio in ((config.dataset.source, source), (config.dataset.target, target)):
         assert plain(side.size) == [round(ratio * rows), rows]
     assert plain(config.augmentation.crop) == [round(4 / 3 * rows), rows]

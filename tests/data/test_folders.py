@@ -337,6 +337,18 @@ def test_keys_that_are_missing_are_named(own):
         build.pair(composed(*own, "dataset.oracle=true"))
 
 
+def test_label_maps_are_no_images(own):
+    """Neither those that are scored nor those of the target that adaptation does not read."""
+    town = next(line for line in own if "target.images" in line).removesuffix("/images")
+    labels = town.replace("images=", "labels=")
+    scored = town[:-1] + "C"
+    with pytest.raises(UserError, match=r"dataset\.target takes 2 label files .*C/labels/drive"):
+        build.pair(composed(*own, scored))
+    with pytest.raises(UserError, match=r"dataset\.target: labels=.*B/labels lies in images=.*B,"):
+        build.pair(composed(*own, town, f"{labels}/labels"))
+    build.pair(composed(*own, town, f"{labels}/labels", "dataset.target.image_name='{}.jpg'"))
+
+
 def test_colours_that_were_smoothed_are_no_label(one):
     noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
     Image.fromarray(noise).save(one / "labels/a.png")

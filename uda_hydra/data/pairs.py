@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from uda_hydra.data.pair import Pair, Validation
 from uda_hydra.data.readers import ImageSet
 from uda_hydra.data.samples import ResizedImages
 from uda_hydra.errors import nearest
+from uda_hydra.inputs import shown
 
 FOLDERS = {"gta5": "GTA5", "synthia": "SYNTHIA", "cityscapes": "Cityscapes"}
 """The folder of each layout in a generated data set."""
@@ -164,6 +166,11 @@ class _Assembly:
         unlabelled = target.images(self.label_space, labelled=False)
         scored = target.scored(self.label_space)
         _check_apart(scored, trained, target.key, labelled.key)
+        source_validation = self._held_out(held_out or source, trained)
+        truths = [trained, scored] + ([source_validation.truth] if source_validation else [])
+        labels = _places(sample.label for truth in truths for sample in truth.samples)
+        _check_no_label(trained, labels, labelled.key)
+        _check_no_label(unlabelled, labels, target.key)
         return Pair(
             name=self.name,
             label_space=self.label_space,
@@ -171,7 +178,7 @@ class _Assembly:
             target=self._samples(unlabelled, target.size, labels=False),
             validation=self._validation(scored, target.size),
             oracle=self.oracle,
-            source_validation=self._held_out(held_out or source, trained),
+            source_validation=source_validation,
         )
 
     def _held_out(self, source: Domain, trained: ImageSet) -> Validation | None:
@@ -216,3 +223,20 @@ def _check_apart(scored: ImageSet, trained: ImageSet, key: str, trained_key: str
             f"{key}.validation scores; choose other images for one of them, such as "
             f"{trained_key}.split=train with {key}.validation=val"
         )
+
+
+def _check_no_label(images: ImageSet, labels: set[tuple[str, str]], key: str) -> None:
+    """No image of training may be a label file, as where its folder holds those of labels too."""
+    taken = _places(sample.image for sample in images.samples) & labels
+    if taken:
+        some = shown("/".join(min(taken)))
+        raise ValueError(
+            f"{key} takes {len(taken)} label files for images, such as {some}; set {key}.images to "
+            f"a folder without labels, or tell their names apart with {key}.image_name"
+        )
+
+
+def _places(files: Iterable[Path | None]) -> set[tuple[str, str]]:
+    """The folder of each file, wherever links lead, and its name. No file is looked at."""
+    real = cache(os.path.realpath)
+    return {(real(folder), name) for folder, name in map(os.path.split, filter(None, files))}

@@ -40,6 +40,8 @@ def folders(
     name = f"the data set {_folder(images, 'images')}"
     image_pattern = _pattern("image_name", image_name, IMAGES)
     found = _files(name, images, image_pattern)
+    if labels and list_file is None:
+        _check_apart(images, labels, found)
     partners = None
     if labelled:
         if labels is None:
@@ -91,6 +93,15 @@ def _folder(path: Path, key: str) -> Path:
     if path.is_dir():
         return path
     raise FileNotFoundError(f"{path} is not a folder; set {key} to one")
+
+
+def _check_apart(images: Path, labels: Path, found: dict[str, Path]) -> None:
+    """No file of ``labels`` may be among the images."""
+    if images in labels.parents and any(labels in path.parents for path in found.values()):
+        raise ValueError(
+            f"labels={labels} lies in images={images}, all of whose files count as images; set "
+            "images to a folder without labels, or tell their names apart with image_name"
+        )
 
 
 def _pattern(key: str, template: str, endings: tuple[str, ...]) -> re.Pattern[str]:

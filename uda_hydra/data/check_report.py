@@ -58,10 +58,11 @@ class Report:
         In a published data set they should not occur; in a user's own a class may lack them.
         """
         known = set(self.image_set.layout.known_ids)
-        return {
-            raw: [key for key, facts in self.facts.items() if raw in facts.ids]
-            for raw in sorted(self.pixels.keys() - known)
-        }
+        holding: dict[int, list[str]] = {}
+        for key, facts in self.facts.items():
+            for raw in facts.ids.keys() - known:
+                holding.setdefault(raw, []).append(key)
+        return dict(sorted(holding.items()))
 
     @property
     def other_size(self) -> list[str]:

@@ -127,9 +127,20 @@ def test_a_drawn_domain_has_images(streets, part):
         opened(streets, f"dataset.counts.{part}=0")
 
 
-def test_only_what_is_drawn_is_counted(streets):
-    with pytest.raises(UserError, match=r"no key dataset\.counts\.targt; did you mean target"):
-        opened(streets, "+dataset.counts.targt=3")
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("+dataset.counts.targt=3", r"no key dataset\.counts\.targt; did you mean target"),
+        (
+            "dataset.target.layout=camvid",
+            r"^dataset\.target\.layout=camvid cannot be drawn, as gta5",
+        ),
+        ("dataset.source.layout=idda", r"^dataset\.source\.layout=idda cannot be drawn, as gta5"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(streets, line, complaint):
+    with pytest.raises(UserError, match=complaint):
+        opened(streets, line)
 
 
 def test_a_default_that_cannot_hold_gives_way(streets, tmp_path, capsys):

@@ -91,15 +91,18 @@ def streets(
     for values, key in ((source, "dataset.source"), (target, "dataset.target")):
         domains.append(Domain.read({**values, "root": values.get("root") or root}, key))
         drawn.append(values.get("root") is None)
-        needed = [_COUNTS.get(domains[-1].layout)]
-        if values.get("validation") == "val":
-            needed.append("validation")
-        empty = [part for part in needed if part and not counts.get(part)]
-        if drawn[-1] and empty:
-            raise ValueError(f"dataset.counts.{empty[0]} must be positive, for {key} is drawn")
+        # What is not there must be known before half a minute of drawing.
         if not drawn[-1]:
-            # What is not there must be known before half a minute of drawing.
             domains[-1].images(assembly.label_space, labelled=False)
+            continue
+        if (layout := domains[-1].layout) not in FOLDERS:
+            raise ValueError(
+                f"{key}.layout={layout} cannot be drawn, as {', '.join(FOLDERS)} can; set "
+                f"{key}.root to the folder of its files"
+            )
+        for part in (_COUNTS[layout], *["validation"] * (values.get("validation") == "val")):
+            if not counts.get(part):
+                raise ValueError(f"dataset.counts.{part} must be positive, for {key} is drawn")
     recipe = {"seed": seed, "gap": read_gap(gap), "height": height, "workers": os.cpu_count() or 1}
     if any(drawn):
         folder = generate(Path(root), **recipe, **counts)

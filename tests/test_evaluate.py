@@ -172,11 +172,11 @@ def test_published_rows_stand_beside_and_in_the_result(run, capsys, monkeypatch)
 
 def test_a_scan_counts_the_source_and_goes_on(streets, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    values = [f"dataset.root={streets}", "output=run", "trainer.workers=0"]
+    values = [f"dataset.root={streets}", "output=run", "trainer.workers=0", "dataset.name=a/b"]
     config = composed(*SMALL, *values, "task=scan")
     tasks.run(config, [])
     images = build.pair(config).source.images
-    text = (tmp_path / "outputs/scan/streets-cityscapes19.json").read_text()
+    text = (tmp_path / "outputs/scan/a-b-cityscapes19.json").read_text()
     found = Statistics.from_json(text).of(images)
     label = images.read_label(images.samples[0])
     assert found.pixels[0].tolist() == np.bincount(label[label < 19], minlength=19).tolist()

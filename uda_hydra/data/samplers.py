@@ -211,7 +211,7 @@ def files_by_class(
 
 def scan_file(pair: str, classes: str) -> Path:
     """Where ``task=scan`` keeps what it counts of a pair's source in a label space."""
-    return SCANS / f"{pair}-{classes}.json"
+    return SCANS / f"{pair}-{classes}.json".replace("/", "-")
 
 
 def check_scan(path: Path | None) -> None:

@@ -26,7 +26,7 @@ def scan(config: DictConfig, overrides: list[str]) -> None:
     found = count(
         pair.source.images,
         workers=config.trainer.workers,
-        journal=path.with_name(f"{pair.name}.jsonl"),
+        journal=path.with_name(f"{pair.name}.jsonl".replace("/", "-")),
         progress=Count("scan"),
     )
     if not found.pixels.any():

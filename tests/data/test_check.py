@@ -1,14 +1,18 @@
 import json
 import os
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
 from layouts import SIZE, cityscapes_folder, gta5_folder, write_image, write_palette_label
 
+from uda_hydra.data import pool
 from uda_hydra.data.check import check
 from uda_hydra.data.labels import CITYSCAPES19
 from uda_hydra.data.readers.cityscapes import cityscapes
 from uda_hydra.data.readers.gta5 import gta5
+from uda_hydra.errors import UserError
 
 
 @pytest.fixture
@@ -30,6 +34,18 @@ def test_counts_by_hand(five):
 
 def test_processes_find_the_same(five):
     assert check(five, workers=2).facts == check(five, workers=0).facts
+
+
+def test_a_killed_process_names_what_needs_less_memory(five, monkeypatch):
+    class Killed(ProcessPoolExecutor):
+        def map(self, *_, **__):
+            raise BrokenProcessPool
+
+    monkeypatch.setattr(pool, "ProcessPoolExecutor", Killed)
+    with pytest.raises(UserError, match=r"use fewer at once \(trainer\.workers=0\)"):
+        check(five, workers=2)
+    with pytest.raises(UserError, match=r"use fewer at once \(taskset"):
+        [*pool.shared_out(len, [[]], workers=pool.cores() + 1)]
 
 
 def test_broken_files_are_named_and_the_others_still_counted(five):

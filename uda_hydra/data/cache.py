@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from uda_hydra.data.counting import Count
-from uda_hydra.data.pool import shared_out
+from uda_hydra.data.pool import cores, shared_out
 from uda_hydra.data.readers import ImageSet
 from uda_hydra.data.samples import ResizedImages
 from uda_hydra.data.store import Store
@@ -163,7 +162,7 @@ def _make(missing: list[Store]) -> None:
         for start in range(0, len(store.files), _JOB_FILES)
     ]
     total = sum(len(job.files) for job in jobs)
-    workers = min(len(os.sched_getaffinity(0)), total // _WORKER_FILES)
+    workers = min(cores(), total // _WORKER_FILES)
     done, count = 0, Count("cache")
     for made in shared_out(_build_all, jobs, workers=workers):
         done += made

@@ -53,7 +53,7 @@ def _examine_all(
 ) -> Iterator[Facts]:
     """Facts in the order of ``samples``, each as soon as it and those before it are known."""
     examine = partial(_examine, image_set.layout, pictures)
-    yield from shared_out(examine, samples, workers=workers, chunk=4)
+    yield from shared_out(examine, samples, workers=workers, chunk=4, fewer="trainer.workers=0")
 
 
 def _examine(layout: Layout, pictures: bool, sample: Sample) -> Facts:

@@ -14,6 +14,7 @@ from uda_hydra.data.domain import Domain
 from uda_hydra.data.label_space import LabelSpace
 from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair, Validation
+from uda_hydra.data.pool import cores
 from uda_hydra.data.readers import ImageSet
 from uda_hydra.data.samples import ResizedImages
 from uda_hydra.errors import nearest
@@ -103,7 +104,7 @@ def streets(
         for part in (_COUNTS[layout], *["validation"] * (values.get("validation") == "val")):
             if not counts.get(part):
                 raise ValueError(f"dataset.counts.{part} must be positive, for {key} is drawn")
-    recipe = {"seed": seed, "gap": read_gap(gap), "height": height, "workers": os.cpu_count() or 1}
+    recipe = {"seed": seed, "gap": read_gap(gap), "height": height, "workers": cores()}
     if any(drawn):
         folder = generate(Path(root), **recipe, **counts)
         domains = [

@@ -19,12 +19,23 @@ _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 
 
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def shared_out(
-    work: Callable[[_Job], _Result], jobs: Sequence[_Job], *, workers: int, chunk: int = 1
+    work: Callable[[_Job], _Result],
+    jobs: Sequence[_Job],
+    *,
+    workers: int,
+    chunk: int = 1,
+    fewer: str = "taskset -c 0 before the command",
 ) -> Iterator[_Result]:
     """``work`` of every job, in order; with fewer than two ``workers`` in this process.
 
-    ``chunk`` jobs are handed over at a time.
+    ``chunk`` jobs are handed over at a time. ``fewer`` says how a person gets fewer workers, if not
+    by fewer ``cores``.
     """
     if workers < 2:
         yield from map(work, jobs)
@@ -35,8 +46,8 @@ def shared_out(
         yield from pool.map(work, jobs, chunksize=chunk)
     except BrokenProcessPool as error:
         raise UserError(
-            "a process that reads the data was killed, most likely for want of memory; use fewer "
-            "at once (trainer.workers=0), then start the same command again"
+            "a process that reads or draws the data was killed, most likely for want of memory; "
+            f"use fewer at once ({fewer}), then start the same command again"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

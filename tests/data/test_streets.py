@@ -306,7 +306,9 @@ def test_a_killed_run_takes_its_workers_along_and_is_redone(small: Path, tmp_pat
     assert not list(tmp_path.glob(".*.partial-*"))
 
 
-def test_calls_at_once_make_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_calls_at_once_make_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
     make, made = generator._make, []
 
     def counted(*arguments: object) -> None:
@@ -318,6 +320,7 @@ def test_calls_at_once_make_one_folder(tmp_path: Path, monkeypatch: pytest.Monke
         calls = [pool.submit(generate, tmp_path, workers=1, **SMALL) for _ in range(3)]
         assert len({call.result() for call in calls}) == 1
     assert len(made) == 1
+    assert f"streets: waiting for {calls[0].result()} (another" in capsys.readouterr().out
 
 
 def test_nothing_asked_for_is_nothing_written(tmp_path: Path):

@@ -21,6 +21,7 @@ from uda_hydra.data.streets.appearance import photograph
 from uda_hydra.data.streets.gap import WHOLE_GAP, Gap, domain
 from uda_hydra.data.streets.scene import compose
 from uda_hydra.files import locked
+from uda_hydra.inputs import shown
 
 GENERATOR_VERSION = 2
 """To be raised with every change of what is drawn or written; old folders stay as they are."""
@@ -108,7 +109,8 @@ def generate(
         return final
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with locked(root / f".{recipe.folder}.lock"):
+        lock = root / f".{recipe.folder}.lock"
+        with locked(lock, waiting=f"streets: waiting for {shown(final)}"):
             if not final.is_dir():
                 _make(recipe, final, workers)
     except OSError as error:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from uda_hydra.augment.checks import check
 from uda_hydra.augment.resize import resize_image
 from uda_hydra.augment.training import RandomView
 from uda_hydra.models.adain import AdainDecoder, AdainEncoder, recolour, transfer
@@ -36,25 +37,17 @@ class AdainRestyle(RandomView):
     size: list[int] | None
     """Width and height at which images are transferred; None: their own. The result is always of
     the content's size, as its label is."""
-    active = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("encoder", "decoder"):
             path = getattr(self, name)
-            if path is None or not Path(path).is_file():
-                raise ValueError(
-                    f"augmentation.{name} must be a file of weights, got {path}; "
-                    "augmentation=restyle needs none"
-                )
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"augmentation.alpha must be in [0, 1], got {self.alpha}")
-        if self.styles < 1:
-            raise ValueError(f"augmentation.styles must be 1 or more, got {self.styles}")
-        if self.size is not None and not (len(self.size) == 2 and min(self.size) >= 16):
-            raise ValueError(
-                f"augmentation.size must be [width, height], 16 or more, or null, got {self.size}"
-            )
+            there = path is not None and Path(path).is_file()
+            check(name, there, "a file of weights", f"{path}; augmentation=restyle needs none")
+        check("alpha", 0 <= self.alpha <= 1, "in [0, 1]", self.alpha)
+        check("styles", self.styles >= 1, "1 or more", self.styles)
+        fits = self.size is None or (len(self.size) == 2 and min(self.size) >= 16)
+        check("size", fits, "[width, height], 16 or more, or null", self.size)
 
     @cached_property
     def networks(self) -> tuple[AdainEncoder, AdainDecoder]:

@@ -1,19 +1,17 @@
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
 
-from uda_hydra.data.class_balanced import BLOCK, class_balanced_list, rare_class_probability
+from uda_hydra.data.class_balanced import BLOCK, class_balanced_draws, rare_class_probability
 
 
-def drawn(holds, *, wanted=1, seed=0, skip_first=True):
-    random = np.random.RandomState(seed)
-    return class_balanced_list(holds, wanted=wanted, random=random, skip_first=skip_first)
-
-
-def test_whole_blocks_are_drawn():
-    holds = np.ones((4, 2), bool)
-    assert [len(drawn(holds, wanted=n)) for n in (1, BLOCK - 1, BLOCK)] == [BLOCK, BLOCK, 2 * BLOCK]
+def drawn(holds, *, skip_first=True):
+    """A block of draws."""
+    random = np.random.RandomState(0)
+    draws = class_balanced_draws(holds, random=random, skip_first=skip_first)
+    return np.array([*islice(draws, BLOCK)])
 
 
 def test_a_rare_class_comes_as_often_as_a_common_one():

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import count
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64
 
 BLOCK = 3000
 """Draws after which ProCA forgets what it has shown."""
-
-
-def class_balanced_list(
-    holds: Bool[np.ndarray, "files k"],
-    *,
-    wanted: int,
-    random: np.random.RandomState,
-    skip_first: bool,
-) -> Int64[np.ndarray, " n"]:
-    """``wanted`` of ``class_balanced_draws``, rounded up to whole blocks as in the release."""
-    draws = class_balanced_draws(holds, random=random, skip_first=skip_first)
-    return np.array([*islice(draws, (wanted // BLOCK + 1) * BLOCK)])
 
 
 def class_balanced_draws(

@@ -1,9 +1,10 @@
 """All constants of a domain: its camera's look, the layout of its streets, families of its things.
 
-``domain(name, gap)`` moves every number of this file from ``NEUTRAL`` (gap 0: all domains are one)
-in a straight line towards the domain's own (gap 1), and beyond. The three parts of a gap differ in
-what an adaptation can do about them: statistics of batch norm undo much of a look, and little of
-houses, trees and pavings that the source does not have.
+``domain(name, gap)`` moves every number of this file from ``NEUTRAL`` (gap 0: all domains are one,
+but for the three classes that SYNTHIA lacks) in a straight line towards the domain's own (gap 1),
+and beyond. The three parts of a gap differ in what an adaptation can do about them: statistics of
+batch norm undo much of a look, and little of houses, trees and pavings that the source does not
+have.
 """
 
 from __future__ import annotations
@@ -184,9 +185,9 @@ _DOMAINS = {
 
 
 def domain(name: str, gap: Gap) -> StreetDomain:
-    """The domain ``name`` (GTA5, SYNTHIA or Cityscapes) at ``gap``; 0 makes all of them equal.
+    """The domain ``name`` (GTA5, SYNTHIA or Cityscapes) at ``gap``.
 
-    Raises ValueError for a negative gap.
+    0 makes all of them equal but for what is ``absent``. Raises ValueError for a negative gap.
     """
     for key, value in gap._asdict().items():
         if value < 0:

@@ -324,9 +324,7 @@ def test_calls_at_once_make_one_folder(
 
 
 def test_nothing_asked_for_is_nothing_written(tmp_path: Path):
-    folder = generate(
-        tmp_path, seed=0, height=64, source=0, synthia=0, target=1, validation=0, workers=2
-    )
+    folder = generate(tmp_path, seed=0, height=64, target=1, workers=2)
     assert sorted(path.name for path in folder.iterdir()) == ["Cityscapes", "streets.json"]
 
 

@@ -43,7 +43,7 @@ def plain_sample(
 
 def frame(folder: Path, height: int) -> Path:
     """Cityscapes root with one generated image of ``height``."""
-    root = generate(folder, seed=0, height=height, source=0, target=1, validation=0, workers=1)
+    root = generate(folder, seed=0, height=height, target=1, workers=1)
     return root / "Cityscapes"
 
 

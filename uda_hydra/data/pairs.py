@@ -113,9 +113,8 @@ def streets(
         ]
     held_out = None
     if drawn_apart and not oracle:
-        nothing = dict.fromkeys(("source", "synthia", "target", "validation"), 0)
         recipe["seed"] = seed ^ HELD_OUT_SEED
-        folder = generate(Path(root), **recipe, **(nothing | drawn_apart))
+        folder = generate(Path(root), **recipe, **drawn_apart)
         held_out = replace(_drawn_into(domains[0], folder), validation={"split": "all"})
     return assembly.pair(*domains, held_out)
 

@@ -90,18 +90,19 @@ def generate(
     *,
     seed: int,
     gap: Gap = WHOLE_GAP,
-    height: int = 128,
-    source: int = 400,
+    height: int,
+    source: int = 0,
     synthia: int = 0,
-    target: int = 400,
-    validation: int = 100,
+    target: int = 0,
+    validation: int = 0,
     workers: int,
 ) -> Path:
     """Folder below ``root`` with GTA5, SYNTHIA and Cityscapes as their readers expect them.
 
     The first call with these parameters makes it, later ones return at once. ``height`` is the
     target's; the other domains get the same width. Each image depends on the seed, its domain,
-    its number, the gap and the size alone, not on ``workers`` or the other counts.
+    its number, the gap and the size alone, not on ``workers`` or the other counts. A part without
+    a count is not drawn.
     """
     recipe = Recipe(seed, gap, height, source, synthia, target, validation)
     final = root / recipe.folder

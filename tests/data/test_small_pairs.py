@@ -220,12 +220,14 @@ def test_what_idda_does_not_have_is_refused(rendered):
     ],
 )
 @pytest.mark.parametrize(
-    ("chosen", "rows", "block"),
-    [(["method=mic/daformer"], 180, 11), (["method=dacs", "scale=paper"], 360, 32)],
+    ("chosen", "rows", "momentum", "block"),
+    [(["method=mic/daformer"], 180, 0.9, 11), (["method=dacs", "scale=paper"], 360, 0.99, 32)],
 )
-def test_sizes_keep_the_ratios_and_teachers_follow(dataset, source, target, chosen, rows, block):
+def test_sizes_keep_the_ratios_and_teachers_follow(
+    dataset, source, target, chosen, rows, momentum, block
+):
     config = composed(f"dataset={dataset}", *chosen)
-    assert (config.method.ema_momentum, config.method.mask_block) == (0.9, block)
+    assert (config.method.ema_momentum, config.method.mask_block) == (momentum, block)
     for side, ratio in ((config.dataset.source, source), (config.dataset.target, target)):
         assert plain(side.size) == [round(ratio * rows), rows]
     assert plain(config.augmentation.crop) == [round(4 / 3 * rows), rows]

@@ -290,9 +290,7 @@ class SelfTraining(Method):
 
 def _check_host(host: Method, added: Sequence[str]) -> None:
     if not host.players():
-        raise ValueError(
-            "extra must be null: the method makes labels or centres and trains nothing"
-        )
+        raise ValueError("extra must be null: the method trains nothing")
     shared = ", ".join(sorted({*added} & {*host.terms}))
     if shared:
         raise ValueError(

@@ -1,17 +1,19 @@
 """One function that applies a view to images, labels, soft labels and feature maps.
 
-Images change as Pillow changes them. Everything else is an index map (nearest neighbour) or a pair
-of matrices, one for rows and one for columns, so no map at full resolution is ever made of a soft
-label or of features.
+Images change as Pillow changes them. Of everything else, resizing, crops and mirrors are carried
+out at once, on the lines of the result: each row and column is one of the map (nearest neighbour)
+or a weighted sum of them. So no map at full resolution is made on the way to a crop.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby, takewhile
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int64, Shaped
+from jaxtyping import Float, Int, Real, Shaped
 from torch import Tensor
 
 from uda_hydra.augment.picture import warp_picture
@@ -30,6 +32,8 @@ from uda_hydra.types import (
 
 FILL = {"image": 0, "label": IGNORE, "soft": 0, "feature": 0}
 """What lies outside a picture, by the kind of the map."""
+_SEPARABLE = Resize | Crop | Mirror
+"""Operations that treat rows and columns apart."""
 
 
 def warp(
@@ -64,9 +68,10 @@ def warp(
     if kind == "image":
         return warp_picture(map, view, filter, fill)
     if kind == "label":
-        index = _index(view.operations, *_stretch(map.shape[-2:], view.size, map.device))
-        height, width = (side // stride * stride for side in index.shape)
-        return _gather(map, index[:height:stride, :width:stride], fill)
+        own = (Resize(*view.size),) if map.shape[-2:] != view.size[::-1] else ()
+        map = _nearest(map, (*own, *view.operations), fill)
+        height, width = (side // stride * stride for side in map.shape[-2:])
+        return map[..., :height:stride, :width:stride]
     return _smooth(map, view, kind, stride, fill)
 
 
@@ -83,66 +88,37 @@ def warp_batch(
     return torch.stack([warp(m, v, kind=kind, stride=stride, fill=fill) for m, v in pairs])
 
 
-# Nearest neighbours: for each pixel of the result the flat index of the pixel it shows, or -1.
+# Nearest neighbours: each pixel of the result shows one of the map, or lies outside.
 
 
-def _stretch(
-    shape: torch.Size, size: tuple[int, int], device: torch.device
-) -> tuple[Int[Tensor, "_ _"]]:
-    index = torch.arange(math.prod(shape), device=device).reshape(shape)
-    return (_resized(index, *size),)
-
-
-def _index(
-    operations: tuple[Operation, ...], index: Int[Tensor, "h w"], stride: int = 1
-) -> Int[Tensor, "_ _"]:
-    for operation in operations:
-        index = _moved(index, operation, stride)
-    return index
-
-
-def _moved(index: Int[Tensor, "h w"], operation: Operation, stride: int) -> Int[Tensor, "_ _"]:
-    match operation:
-        case Resize(width, height):
-            return _resized(index, width // stride, height // stride)
-        case Mirror():
-            return index.flip(-1)
-        case CutOut(x0, y0, x1, y1):
-            index = index.clone()
-            index[y0 // stride : y1 // stride, x0 // stride : x1 // stride] = -1
-            return index
-        case Crop(x, y, width, height):
-            rows = torch.arange(height // stride, device=index.device) + y // stride
-            columns = torch.arange(width // stride, device=index.device) + x // stride
-            return _at(index, rows[:, None], columns)
-    return _at(index, *_origin(index, operation, stride))
-
-
-def _resized(index: Int[Tensor, "h w"], width: int, height: int) -> Int[Tensor, "_ _"]:
-    if index.shape == (height, width):
-        return index
-    rows, columns = (
-        torch.from_numpy(_centres(old, new)).to(index.device, non_blocking=True)
-        for old, new in zip(index.shape, (height, width), strict=True)
-    )
-    return index[rows[:, None], columns]
-
-
-def _centres(old: int, new: int) -> Int64[np.ndarray, " new"]:
-    """Which of ``old`` pixels lies under the centre of each of ``new`` ones."""
-    # Added up and not multiplied: at a centre between two pixels Pillow's rounding decides.
-    steps = np.full(new, old / new)
-    steps[0] /= 2
-    return np.add.accumulate(steps).astype(np.int64).clip(max=old - 1)
+def _nearest(
+    map: Shaped[Tensor, "*c h w"], operations: Sequence[Operation], fill: int, stride: int = 1
+) -> Shaped[Tensor, "*c _ _"]:
+    for separable, group in groupby(operations, lambda one: isinstance(one, _SEPARABLE)):
+        if separable:
+            sides = (torch.arange(side, device=map.device)[:, None] for side in map.shape[-2:])
+            rows, columns = _lines(group, *sides, _centres, stride, outside=-1)
+            map = map.index_select(-2, rows.clamp(min=0)[:, 0])
+            map = map.gather(-1, columns.clamp(min=0)[:, 0].expand(*map.shape[:-1], -1))
+            map = map.masked_fill_((rows < 0) | (columns < 0).T, fill)
+            continue
+        for operation in group:
+            if isinstance(operation, CutOut):
+                x0, y0, x1, y1 = (side // stride for side in operation)
+                map = map.clone()
+                map[..., y0:y1, x0:x1] = fill
+            else:
+                map = _at(map, *_origin(map, operation, stride), fill)
+    return map
 
 
 def _origin(
-    index: Int[Tensor, "h w"], operation: Operation, stride: int
+    map: Shaped[Tensor, "*c h w"], operation: Operation, stride: int
 ) -> tuple[Int[Tensor, ...], Int[Tensor, ...]]:
     """Row and column that each pixel shows, which may lie outside."""
-    height, width = index.shape
-    y = torch.arange(height, device=index.device, dtype=torch.float64)[:, None] + 0.5
-    x = torch.arange(width, device=index.device, dtype=torch.float64) + 0.5
+    height, width = map.shape[-2:]
+    y = torch.arange(height, device=map.device, dtype=torch.float64)[:, None] + 0.5
+    x = torch.arange(width, device=map.device, dtype=torch.float64) + 0.5
     match operation:
         case Rotate(degrees):
             cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -158,19 +134,23 @@ def _origin(
 
 
 def _at(
-    index: Int[Tensor, "h w"], rows: Int[Tensor, ...], columns: Int[Tensor, ...]
-) -> Int[Tensor, "_ _"]:
-    """The entries at these places; -1 outside."""
-    height, width = index.shape
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    return index[rows.clamp(0, height - 1), columns.clamp(0, width - 1)].where(inside, -1)
+    map: Shaped[Tensor, "*c h w"], rows: Int[Tensor, ...], columns: Int[Tensor, ...], fill: int
+) -> Shaped[Tensor, "*c _ _"]:
+    """What lies at these places; ``fill`` outside."""
+    height, width = map.shape[-2:]
+    outside = (rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)
+    index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    seen = map.flatten(-2).index_select(-1, index.flatten()).unflatten(-1, index.shape)
+    return seen.masked_fill_(outside, fill)
 
 
-def _gather(
-    map: Shaped[Tensor, "*c h w"], index: Int[Tensor, "h2 w2"], fill: int
-) -> Shaped[Tensor, "*c h2 w2"]:
-    seen = map.flatten(-2)[..., index.clamp(min=0).flatten()].unflatten(-1, index.shape)
-    return torch.where(index >= 0, seen, torch.as_tensor(fill, dtype=map.dtype))
+def _centres(lines: Int[Tensor, "old 1"], new: int) -> Int[Tensor, "new 1"]:
+    """Those of the lines that lie under the centre of each of ``new`` ones."""
+    # Added up and not multiplied: at a centre between two pixels Pillow's rounding decides.
+    steps = np.full(new, len(lines) / new)
+    steps[0] /= 2
+    chosen = torch.from_numpy(np.add.accumulate(steps).astype(np.int64).clip(max=len(lines) - 1))
+    return lines[chosen.to(lines.device, non_blocking=True)]
 
 
 # Bilinear maps: one matrix for rows, one for columns, as long as the operations are separable.
@@ -179,61 +159,21 @@ def _gather(
 def _smooth(
     map: Float[Tensor, "*c h w"], view: View, kind: str, stride: int, fill: int
 ) -> Float[Tensor, "*c _ _"]:
-    step = 1 if kind == "soft" else stride
-    separable = _separable(view)
-    width, height = view.size
+    operations = [*takewhile(lambda one: isinstance(one, _SEPARABLE), view.operations)]
+    rest = view.operations[len(operations) :]
+    if any(isinstance(later, Resize) for later in rest):
+        raise ValueError("soft maps cannot be resized after a rotation or shear of them")
     if kind == "soft":
-        operations = (Resize(width, height), *view.operations[:separable])
-    else:
-        operations = view.operations[:separable]
-    rows = columns = None
-    for operation in operations:
-        columns, rows = _lines(operation, columns, rows, map, step)
-    if kind == "soft" and stride > 1:
-        rows, columns = (_bilinear(lines, len(lines) // stride) for lines in (rows, columns))
-    if rows is not None:
+        operations.insert(0, Resize(*view.size))
+    if operations:
+        sides = (torch.eye(n, device=map.device, dtype=torch.float64) for n in map.shape[-2:])
+        step = 1 if kind == "soft" else stride
+        rows, columns = _lines(operations, *sides, _bilinear, step, outside=0)
+        if kind == "soft" and stride > 1:
+            rows, columns = (_bilinear(lines, len(lines) // stride) for lines in (rows, columns))
         with torch.autocast(map.device.type, enabled=False):
             map = (rows.to(map.dtype) @ map) @ columns.to(map.dtype).T
-    rest = view.operations[separable:]
-    if not rest:
-        return map
-    shape = map.shape[-2:]
-    index = torch.arange(math.prod(shape), device=map.device).reshape(shape)
-    return _gather(map, _index(rest, index, stride), fill)
-
-
-def _separable(view: View) -> int:
-    """How many operations come before the first that is neither resizing, crop nor mirror."""
-    for number, operation in enumerate(view.operations):
-        if not isinstance(operation, Resize | Crop | Mirror):
-            if any(isinstance(later, Resize) for later in view.operations[number:]):
-                raise ValueError("soft maps cannot be resized after a rotation or shear of them")
-            return number
-    return len(view.operations)
-
-
-def _lines(
-    operation: Operation,
-    columns: Float[Tensor, "_ _"] | None,
-    rows: Float[Tensor, "_ _"] | None,
-    map: Tensor,
-    stride: int,
-) -> tuple[Float[Tensor, "_ _"], Float[Tensor, "_ _"]]:
-    """The matrices with one operation more."""
-    if rows is None or columns is None:
-        rows, columns = (
-            torch.eye(side, device=map.device, dtype=torch.float64) for side in map.shape[-2:]
-        )
-    match operation:
-        case Resize(width, height):
-            rows = _bilinear(rows, height // stride)
-            columns = _bilinear(columns, width // stride)
-        case Crop(x, y, width, height):
-            rows = _window(rows, y // stride, height // stride)
-            columns = _window(columns, x // stride, width // stride)
-        case Mirror():
-            columns = columns.flip(0)
-    return columns, rows
+    return _nearest(map, rest, fill, stride)
 
 
 def _bilinear(lines: Float[Tensor, "old k"], new: int) -> Float[Tensor, "new k"]:
@@ -247,8 +187,34 @@ def _bilinear(lines: Float[Tensor, "old k"], new: int) -> Float[Tensor, "new k"]
     return (1 - weight) * lines[before] + weight * lines[(before + 1).clamp(max=last)]
 
 
-def _window(lines: Float[Tensor, "n k"], start: int, length: int) -> Float[Tensor, "m k"]:
-    """Lines ``start`` to ``start + length``; those outside are zero."""
+# The lines of both: for each line of the result the number of one of the map, or its weights.
+
+
+def _lines(
+    operations: Iterable[Operation],
+    rows: Real[Tensor, "_ _"],
+    columns: Real[Tensor, "_ _"],
+    resized: Callable[[Tensor, int], Tensor],
+    stride: int,
+    *,
+    outside: int,
+) -> tuple[Real[Tensor, "_ _"], Real[Tensor, "_ _"]]:
+    for operation in operations:
+        match operation:
+            case Resize(width, height):
+                rows, columns = resized(rows, height // stride), resized(columns, width // stride)
+            case Crop(x, y, width, height):
+                rows = _window(rows, y // stride, height // stride, outside)
+                columns = _window(columns, x // stride, width // stride, outside)
+            case Mirror():
+                columns = columns.flip(0)
+    return rows, columns
+
+
+def _window(
+    lines: Real[Tensor, "n k"], start: int, length: int, outside: int
+) -> Real[Tensor, "m k"]:
+    """Lines ``start`` to ``start + length``, and ``outside`` where there are none."""
     before, after = max(0, -start), max(0, start + length - len(lines))
-    lines = torch.nn.functional.pad(lines, (0, 0, before, after))
+    lines = torch.nn.functional.pad(lines, (0, 0, before, after), value=outside)
     return lines[start + before : start + before + length]

@@ -13,6 +13,7 @@ import torch
 
 from tests.conftest import composed
 from uda_hydra import build
+from uda_hydra.augment import training
 from uda_hydra.augment.training import AS_THEY_ARE, Augmentation, WeakStrong
 from uda_hydra.augment.warp import warp
 from uda_hydra.data import samplers
@@ -105,8 +106,18 @@ def test_a_class_is_drawn_then_one_of_its_files(pair, counted):
     assert len({draw.category for draw in draws}) > 1
 
 
-def test_views_of_a_wanted_class_are_drawn_again(pair, counted):
-    """Of a label with one pixel of class 1, crops of a pixel show it more often if wanted."""
+def test_views_of_a_wanted_class_are_drawn_again(monkeypatch):
+    """Of a label with one pixel of class 1, crops of a pixel show it more often if wanted.
+
+    Labels alone decide, so the image is warped once, as the target's.
+    """
+    kinds = []
+
+    def noted(map, view, *, kind):
+        kinds.append(kind)
+        return warp(map, view, kind=kind)
+
+    monkeypatch.setattr(training, "warp", noted)
 
     class One:
         keys = ("a",)
@@ -131,6 +142,7 @@ def test_views_of_a_wanted_class_are_drawn_again(pair, counted):
     ]
     # 1/8 against 1 - (7/8)^11 = 0.77; more than the whole view is not to be had.
     assert shown[0] < 0.3 < 0.6 < shown[1] == shown[2] and shown[3] < 0.3
+    assert kinds.count("image") == 800
 
 
 def test_the_share_of_a_crop_is_the_releases_count():

@@ -254,7 +254,7 @@ def test_blur_of_proca(reference, monkeypatch):
     image = case.inputs["image"].permute(2, 0, 1)
     height, width = image.shape[1:]
     seen = view.source(image, torch.zeros_like(image[0]), (width, height), Random(0))
-    found = seen.image.permute(1, 2, 0)
+    found = seen.image().permute(1, 2, 0)
     assert (found.int() - case.out["image"].int()).abs().max() <= 1
 
 

@@ -173,7 +173,7 @@ def test_training_views_of_maxsquare(reference, shared, sample, number):
     augmentation = RandomView(mirror=0.5, blur=0.5, scale_range=[0.5, 2.0], scale_base=crop)
     random = Random(case.args["python_random_seed"])
     seen = augmentation.source(*sample, tuple(crop), random)
-    assert_equal(name, case, seen.image, seen.label)
+    assert_equal(name, case, seen.image(), seen.label)
 
 
 def test_validation_view_of_maxsquare(reference, sample):

@@ -92,7 +92,7 @@ def test_training_views(reference, sample, name):
     seen = augmentation.source(*sample(case), crop, random)
     assert not random.numbers
     family = "torchvision" if name.endswith("rgb") else "caffe"
-    assert_equal(case, seen.image, seen.label, family)
+    assert_equal(case, seen.image(), seen.label, family)
 
 
 def test_validation_view(reference, sample):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 import torchvision.transforms.functional as vision
@@ -65,9 +67,7 @@ class ColourView:
     ) -> SourceView:
         """Image and label in the same view; only the image changes its colours."""
         view = self._draw(size_of(image), size, random)
-        seen = warp(image, view, kind="image")
-        if self.colours in ("source", "both"):
-            seen = self._recoloured(seen, random)
+        seen = self._shown(image, view, "source", random)
         return SourceView(seen, warp(label, view, kind="label"), view)
 
     def target(
@@ -75,10 +75,7 @@ class ColourView:
     ) -> TargetView:
         """One view of the image."""
         view = self._draw(size_of(image), size, random)
-        seen = warp(image, view, kind="image")
-        if self.colours in ("target", "both"):
-            seen = self._recoloured(seen, random)
-        return TargetView(seen, view)
+        return TargetView(self._shown(image, view, "target", random)(), view)
 
     def uncropped(self, domain: str, size: tuple[int, int]) -> tuple[int, int] | None:
         """The training size; random sizes are parts of the files' own."""
@@ -96,16 +93,25 @@ class ColourView:
             view = padded_crop(view, crop, random)
         return extend(view, Mirror()) if random.random() < self.mirror else view
 
-    def _recoloured(self, image: UInt8[Tensor, "3 h w"], random: Random) -> UInt8[Tensor, "3 h w"]:
+    def _shown(
+        self, image: UInt8[Tensor, "3 h w"], view: View, domain: str, random: Random
+    ) -> Callable[[], UInt8[Tensor, "3 h w"]]:
         """Jitter in a random order, grey, blur: each as torchvision does it."""
+        if self.colours not in (domain, "both"):
+            return partial(warp, image, view, kind="image")
         factors = [random.uniform(1 - self.jitter, 1 + self.jitter) for _ in range(3)]
         hue = random.uniform(-self.hue, self.hue)
-        image = jittered(image, Jitter(*factors, hue, tuple(random.sample(range(4), 4))))
-        if random.random() < self.grey:
-            image = from_pillow(vision.to_grayscale(to_pillow(image), num_output_channels=3))
-        if self.blur is not None:
-            image = vision.gaussian_blur(image, [3, 3], [random.uniform(*self.blur)] * 2)
-        return image
+        chosen = Jitter(*factors, hue, tuple(random.sample(range(4), 4)))
+        grey = random.random() < self.grey
+        sigma = random.uniform(*self.blur) if self.blur is not None else None
+
+        def shown() -> UInt8[Tensor, "3 h w"]:
+            seen = jittered(warp(image, view, kind="image"), chosen)
+            if grey:
+                seen = from_pillow(vision.to_grayscale(to_pillow(seen), num_output_channels=3))
+            return seen if sigma is None else vision.gaussian_blur(seen, [3, 3], [sigma] * 2)
+
+        return shown
 
 
 def jittered(image: UInt8[Tensor, "3 h w"], chosen: Jitter) -> UInt8[Tensor, "3 h w"]:

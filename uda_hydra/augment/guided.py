@@ -170,7 +170,7 @@ class MinedCrop(RandomView):
         view = self.draw(size_of(image), size, random)
         if random.random() < self.chance:
             view = mined(view, label, random)
-        return TargetView(self._blurred(warp(image, view, kind="image"), random), view)
+        return TargetView(self._shown(image, view, random)(), view)
 
 
 def mined(view: View, label: UInt8[Tensor, "h w"], random: Random) -> View:

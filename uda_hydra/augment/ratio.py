@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 import torch
@@ -69,7 +70,8 @@ class RatioCrop:
             return is_varied(crop(view), self.max_share)
 
         view = self._turned(first_accepted(tries(), accept), random)
-        return SourceView(warp(image, view, kind="image", filter="opencv"), crop(view), view)
+        seen = partial(warp, image, view, kind="image", filter="opencv")
+        return SourceView(seen, crop(view), view)
 
     def target(
         self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random

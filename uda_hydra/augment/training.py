@@ -6,7 +6,9 @@ Validation images are never varied.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -28,7 +30,8 @@ from uda_hydra.types import Mirror, Resize, View
 class SourceView(NamedTuple):
     """A labelled image as a training sees it."""
 
-    image: UInt8[Tensor, "3 h w"]
+    image: Callable[[], UInt8[Tensor, "3 h w"]]
+    """Makes the image, whose draws are made: a view may be rejected by its label alone."""
     label: UInt8[Tensor, "h w"]
     view: View
 
@@ -110,15 +113,14 @@ class RandomView:
     ) -> SourceView:
         """Image and label in the same view; only the image is blurred."""
         view = self.draw(size_of(image), size, random)
-        seen = self._blurred(warp(image, view, kind="image"), random)
-        return SourceView(seen, warp(label, view, kind="label"), view)
+        return SourceView(self._shown(image, view, random), warp(label, view, kind="label"), view)
 
     def target(
         self, image: UInt8[Tensor, "3 h w"], size: tuple[int, int], random: Random
     ) -> TargetView:
         """One view of the image."""
         view = self.draw(size_of(image), size, random)
-        return TargetView(self._blurred(warp(image, view, kind="image"), random), view)
+        return TargetView(self._shown(image, view, random)(), view)
 
     def uncropped(self, domain: str, size: tuple[int, int]) -> tuple[int, int]:
         """The largest random size, or the training size."""
@@ -141,10 +143,16 @@ class RandomView:
             view = extend(view, Resize(*wanted))
         return view if crop == wanted else random_crop(view, crop, random)
 
-    def _blurred(self, image: UInt8[Tensor, "3 h w"], random: Random) -> UInt8[Tensor, "3 h w"]:
-        if random.random() >= self.blur:
-            return image
-        return from_pillow(soften(to_pillow(image), random.random()))
+    def _shown(
+        self, image: UInt8[Tensor, "3 h w"], view: View, random: Random
+    ) -> Callable[[], UInt8[Tensor, "3 h w"]]:
+        radius = random.random() if random.random() < self.blur else None
+
+        def shown() -> UInt8[Tensor, "3 h w"]:
+            seen = warp(image, view, kind="image")
+            return seen if radius is None else from_pillow(soften(to_pillow(seen), radius))
+
+        return shown
 
 
 @dataclass(frozen=True)
@@ -182,7 +190,7 @@ class WeakStrong:
     ) -> SourceView:
         """The weak view."""
         view = self._draw(size_of(image), size, random)
-        seen = warp(image, view, kind="image", filter="bilinear")
+        seen = partial(warp, image, view, kind="image", filter="bilinear")
         return SourceView(seen, warp(label, view, kind="label"), view)
 
     def target(

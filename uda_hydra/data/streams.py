@@ -144,7 +144,7 @@ class Steps(Dataset):
             for place, draw in enumerate(draws)
         ]
         return Source(
-            image=torch.stack([one.image for one in seen]),
+            image=torch.stack([one.image() for one in seen]),
             label=torch.stack([one.label for one in seen]),
             key=tuple(samples.keys[draw.index] for draw in draws),
             view=tuple(one.view for one in seen),

@@ -11,6 +11,7 @@ import torch
 
 from tests.conftest import SMALL, composed
 from uda_hydra import build
+from uda_hydra.augment.guided import VariedCrop
 from uda_hydra.augment.resize import resize_label
 from uda_hydra.augment.training import AS_THEY_ARE
 from uda_hydra.augment.view import extend, random_crop, random_scale
@@ -122,6 +123,24 @@ def test_scale_and_crop_take_the_file_and_keep_nothing(pair, tmp_path, base, mea
     assert target.image.shape == (1, 3, 4, 6)
     # Validation images alone are worth keeping then.
     assert not [path for path in tmp_path.glob("cache/*/*") if "GTA5" in str(path)]
+
+
+@pytest.mark.parametrize("cached", [True])
+def test_a_source_that_is_shown_as_it_is_comes_from_the_cache(pair, decoded):
+    chosen = {
+        "base": 1.0,
+        "scale_range": [1.0, 1.5],
+        "crop": [3, 2],
+        "min_values": 0,
+        "mirror": 0.0,
+    }
+    off = dict.fromkeys(("recolour", "plain", "whole"), False)
+    varied = pair.augmented(VariedCrop(**chosen, **off))
+    varied.prepare()
+    decoded.clear()
+    ((source, target),) = batches(varied, range(1), batch_size=1)
+    assert decoded == [f"{target.key[0]}_leftImg8bit.png"]
+    assert torch.equal(source.image, batches(pair, range(1), batch_size=1)[0][0].image)
 
 
 @in_both_ways

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -54,9 +54,9 @@ class ColourView:
         check_sizes(crop=self.crop)
 
     @property
-    def from_file(self) -> bool:
+    def from_file(self) -> Collection[str]:
         """Random sizes are taken from the files themselves."""
-        return self.scale_range is not None
+        return () if self.scale_range is None else ("source", "target")
 
     def source(
         self,

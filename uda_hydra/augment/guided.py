@@ -68,7 +68,7 @@ class VariedCrop(Unvaried):
     whole: bool
     """Also the whole image at its training size."""
     guide = "labels"
-    from_file = True
+    from_file = ("target",)
 
     def __post_init__(self) -> None:
         check_sizes(crop=self.crop)

@@ -41,7 +41,7 @@ class RatioCrop:
     """Width and height, for both domains."""
     max_share: float
     mirror: float
-    from_file = True
+    from_file = ("source", "target")
 
     def __post_init__(self) -> None:
         check_sizes(crop=self.crop)

@@ -6,7 +6,7 @@ Validation images are never varied.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -51,8 +51,8 @@ class TargetView(NamedTuple):
 class Augmentation(Protocol):
     """What ``augmentation`` may name."""
 
-    from_file: bool
-    """Whether it is given images as they are in the files, and not at the training size."""
+    from_file: Collection[str]
+    """Domains whose images it is given as they are in the files, and not at the training size."""
 
     def uncropped(self, domain: str, size: tuple[int, int]) -> tuple[int, int] | None:
         """The largest width and height that crops of a domain of training size ``size`` are from.
@@ -100,9 +100,9 @@ class RandomView:
         check_sizes(scale_base=self.scale_base, crop=self.crop)
 
     @property
-    def from_file(self) -> bool:
+    def from_file(self) -> Collection[str]:
         """Random sizes are taken from the files themselves."""
-        return self.scale_range is not None
+        return () if self.scale_range is None else ("source", "target")
 
     def source(
         self,
@@ -174,7 +174,7 @@ class WeakStrong:
     """Keep the target's whole image at its training size too, for a teacher."""
     strong: bool
     """Make the strong view."""
-    from_file = False
+    from_file = ()
 
     def __post_init__(self) -> None:
         check_ranges(scale_range=self.scale_range)

@@ -115,11 +115,19 @@ class Pair:
 
     def prepare(self) -> None:
         """Decode what the cache lacks: first, where waiting for it and stopping it are easy."""
-        files = self.augmentation.from_file
-        kept = [] if files else [*self.source.stores, *self.target.stores]
+        source, target = self._trained()
+        kept = [*source.stores, *target.stores]
         if self.source_validation is not None:
             kept += self.source_validation.stores
         fill([*kept, *self.validation.stores])
+
+    def _trained(self) -> list[ResizedImages | CachedImages]:
+        """Source and target as the augmentation is given them."""
+        files = self.augmentation.from_file
+        return [
+            part.decoded.at(None) if domain in files else part
+            for domain, part in (("source", self.source), ("target", self.target))
+        ]
 
     def streams(
         self,
@@ -136,13 +144,10 @@ class Pair:
         What is ``stored`` of the target images is joined to their batches, seen as they are.
         """
         self.prepare()
-        source, target = (
-            TrainingSet(part.decoded.at(None) if self.augmentation.from_file else part, part.size)
-            for part in (self.source, self.target)
-        )
+        source, target = self._trained()
         batches = Steps(
-            source,
-            target,
+            TrainingSet(source, self.source.size),
+            TrainingSet(target, self.target.size),
             seed=seed,
             batch_size=batch_size,
             augmentation=self.augmentation,

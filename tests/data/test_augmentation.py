@@ -181,11 +181,12 @@ def test_mirroring_what_is_resized_is_mirroring_first(shape, size):
         ("augmentation.scale_range=[2.0,0.5]", "augmentation.scale_range must be"),
         ("augmentation.scale_range=[0.5]", "augmentation.scale_range must be"),
         ("augmentation.scale_base=[0,512]", "augmentation.scale_base must be"),
+        ("augmentation=ratio_crop augmentation.max_share=2.0", "max_share must be a share, 0 to 1"),
     ],
 )
 def test_a_value_out_of_range_is_told_with_its_key(override, complaint):
     with pytest.raises(UserError, match=complaint):
-        check_training(composed(override))
+        check_training(composed(*override.split()))
 
 
 def test_the_preset_is_the_release_and_belongs_to_the_identity():

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from uda_hydra.augment.checks import check_probabilities, check_sizes
+from uda_hydra.augment.checks import check, check_probabilities, check_sizes
 from uda_hydra.augment.resize import resize_label_by_corners
 from uda_hydra.augment.training import SourceView, TargetView, size_of
 from uda_hydra.augment.view import (
@@ -45,7 +45,8 @@ class RatioCrop:
 
     def __post_init__(self) -> None:
         check_sizes(crop=self.crop)
-        check_probabilities(max_share=self.max_share, mirror=self.mirror)
+        check("max_share", 0 <= self.max_share <= 1, "a share, 0 to 1", self.max_share)
+        check_probabilities(mirror=self.mirror)
 
     def source(
         self,

@@ -298,7 +298,7 @@ def test_five_steps(training, name):
                 loss = values[f"loss/{ours}"] * run.weights[ours]
                 detail = out[f"loss_{official}_hr"][step] if f"loss_{official}_hr" in out else 0
                 close(loss, out[f"loss_{official}"][step] + detail, rtol=5e-5)
-        close(run.method.confident, out["q"][step], rtol=0, atol=1e-3)
+        close(run.method.seen["pseudo/confident"], out["q"][step], rtol=0, atol=1e-3)
         rates = {g["lr"] for o in run.trainer.optimizers.values() for g in o.param_groups}
         close(sorted(rates), out["lr"][step], rtol=1e-9, atol=0)
         if step == 0:

@@ -56,7 +56,8 @@ def folders(
         found,
         partners,
         listed,
-        looked_for=f"{image_name} ({listing.choices(IMAGES)}), labels {label_name} (.png)",
+        looked_for=f"{image_name} ({listing.choices(IMAGES)}), labels {label_name} (.png), as "
+        "image_name and label_name say",
         folders=(images, labels),
     )
     root = Path(os.path.commonpath([images, labels or images]))

@@ -145,6 +145,12 @@ def test_views_of_a_wanted_class_are_drawn_again(monkeypatch):
     assert kinds.count("image") == 800
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.0, 3.5])
+def test_a_share_that_no_view_can_exceed_is_refused(share):
+    with pytest.raises(ValueError, match=rf"sampler\.min_crop_share must be .* got {share}"):
+        RareClass(statistics=None, temperature=1.0, min_pixels=0, min_crop_share=share)
+
+
 def test_the_share_of_a_crop_is_the_releases_count():
     share = composed("sampler=rare_class", "dataset=gta2city").sampler.min_crop_share
     assert [int(share * side * side) for side in (512, 1024)] == [1500, 6000]

@@ -101,7 +101,8 @@ def streets(
                 f"{key}.layout={layout} cannot be drawn, as {', '.join(FOLDERS)} can; set "
                 f"{key}.root to the folder of its files"
             )
-        for part in (_COUNTS[layout], *["validation"] * (values.get("validation") == "val")):
+        scored = ["validation"] if values.get("validation") == "val" else []
+        for part in (_COUNTS[layout], *scored):
             if not counts.get(part):
                 raise ValueError(f"dataset.counts.{part} must be positive, for {key} is drawn")
     recipe = {"seed": seed, "gap": read_gap(gap), "height": height, "workers": cores()}

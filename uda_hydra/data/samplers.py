@@ -86,6 +86,10 @@ class RareClass(_Counted):
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ValueError(f"sampler.temperature must be positive, got {self.temperature}")
+        if not 0 <= self.min_crop_share < 1:
+            raise ValueError(
+                f"sampler.min_crop_share must be a share below 1, got {self.min_crop_share}"
+            )
 
     def order(self, images: ImageSet, *, scan: Path) -> Order:
         """Prints the classes that no file shows well enough, which are never drawn."""

@@ -18,6 +18,7 @@ from uda_hydra.errors import UserError
         ("method.anything", math.nan),
         ("dataset.gap", -math.inf),
         ("model.blocks", [1, [2, math.inf]]),
+        ("model.head_channels", -3),
         ("seed", -1),
         ("dataset.seed", 99_999_999_999_999_999_999_999),
         ("trainer.steps", 10**400),

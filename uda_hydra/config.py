@@ -14,6 +14,7 @@ from uda_hydra.errors import UserError, nearest
 from uda_hydra.files import flat
 from uda_hydra.settings import (
     NOT_NEGATIVE,
+    POSITIVE,
     SCALE,
     EvaluationSettings,
     OptimizerSettings,
@@ -50,8 +51,8 @@ def check_values(values: DictConfig | Mapping[str, Any]) -> None:
     Of a config the keys of the groups with a type are checked too, which a "+" may have added.
 
     Whatever the key: numbers are finite, whole ones of at most 64 bits, seeds and weights of losses
-    not negative, pictures have at most ``MOST_PIXELS``, and no path begins with ~/, which only a
-    shell expands. Ranges that only a constructor knows are left to it.
+    not negative, widths of layers positive, pictures have at most ``MOST_PIXELS``, and no path
+    begins with ~/, which only a shell expands. Ranges that only a constructor knows are left to it.
     """
     if isinstance(values, DictConfig):
         _check_keys(values, "")
@@ -91,6 +92,8 @@ def _ranges_of(key: str) -> Iterator[Range]:
     group, _, name = key.rpartition(".")
     if name in ("seed", "seeds") or group == "loss":
         yield NOT_NEGATIVE["range"]
+    if name.endswith(("channels", "width", "_dim")):
+        yield POSITIVE["range"]
     if key in RANGES:
         yield RANGES[key]
 

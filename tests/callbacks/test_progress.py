@@ -53,7 +53,7 @@ def test_a_line_tells_step_rate_time_left_losses_and_score(tmp_path):
     clock.now = 5.0  # 50 steps in 5 s: 10 a second, 150 left
     progress.on_log(50, speed(10.0) | {"loss/seg": 0.51234, "loss/contrast": 2.0, "lr/heads": 0.1})
     assert stream.getvalue().splitlines() == [
-        f"caco: to step 200 in {tmp_path}",
+        "caco: to step 200",
         "step 0: mIoU 37.50 % (best 40.00), pixel accuracy 75.00 %",
         " 50/200  25 %  10 it/s  ETA 15s  seg 0.512  contrast 2  mIoU 37.5",
     ]
@@ -190,8 +190,8 @@ def test_a_resumed_run_appends(tmp_path):
         progress.on_end("interrupted")
     lines = (tmp_path / "train.log").read_text().splitlines()
     assert [line[21:] for line in lines[::2]] == [
-        f"caco: to step 200 in {tmp_path}",
-        f"caco: from step 120 to step 200 in {tmp_path}",
+        "caco: to step 200",
+        "caco: from step 120 to step 200",
     ]
 
 

@@ -49,7 +49,7 @@ class Progress(Callback):
         self._file: Path | None = None
 
     def on_start(self, run: Run) -> None:
-        """Print which steps will be trained, and where their files are."""
+        """Print which steps will be trained."""
         run.folder.mkdir(parents=True, exist_ok=True)
         self._file = run.folder / LOG
         self._steps = run.steps
@@ -58,7 +58,7 @@ class Progress(Callback):
         self._rates = deque(maxlen=LOGS_IN_RATE)
         self._shown = float("-inf")
         start = f"from step {run.start} " if run.start else ""
-        self._print(printable(f"{run.name}: {start}to step {run.steps} in {run.folder}"))
+        self._print(printable(f"{run.name}: {start}to step {run.steps}"))
         if self._console.is_interactive:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()

@@ -22,7 +22,7 @@ LAYERS = [
     ["models"],
     ["losses", "memory", "data"],
     ["augment"],
-    ["config", "types"],
+    ["config", "types", "signature"],
     ["settings"],
     ["errors"],
     ["inputs"],

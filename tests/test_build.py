@@ -16,6 +16,7 @@ from uda_hydra.engine.device import THREADS, configure, find_device, without_mem
 from uda_hydra.errors import UserError
 from uda_hydra.runs.checks import check_training
 from uda_hydra.runs.identity import identity
+from uda_hydra.signature import check_signature
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,14 @@ def test_what_the_presets_name_is_found():
         assert build.locate(target, group).__name__ == target.rpartition(".")[2]
 
 
-def sample(*, size: int, rate: float, name: str | None, flag: bool = False) -> None:
+def sample(
+    *,
+    size: int,
+    rate: float,
+    name: str | None,
+    flag: bool = False,
+    sides: tuple[int, int] | None = None,
+) -> None:
     """Stands for anything that a config builds."""
 
 
@@ -68,14 +76,18 @@ def sample(*, size: int, rate: float, name: str | None, flag: bool = False) -> N
             {"size": 1, "rate": 1.0, "name": None, "flag": 1},
             r"thing.flag must be true or false, got 1",
         ),
+        (
+            {"size": 1, "rate": 1.0, "name": None, "sides": [96.5, 48]},
+            r"thing.sides must be a list, .*\[<a whole number>, ...\].* or null, got \[96.5, 48\]",
+        ),
     ],
 )
 def test_a_signature_is_a_schema(values, complaint):
     if complaint is None:
-        build.check_signature(sample, values, "thing")
+        check_signature(sample, values, "thing")
         return
     with pytest.raises(UserError, match=complaint):
-        build.check_signature(sample, values, "thing")
+        check_signature(sample, values, "thing")
 
 
 @pytest.mark.parametrize(

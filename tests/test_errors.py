@@ -38,7 +38,7 @@ from uda_hydra.runs.checks import check_training
         ("loss.lambda_ent=1", "this method has loss.lambda_consistency, loss.lambda_con"),
         ("+stages.a=[method=advent]", """quotes within quotes: "+stages.a=['...','...']\""""),
         ("seed=0,1", "seed=0,1: add -m to run each value"),
-        ("extra=null", "a config group has no option null: leave it out"),
+        ("extra=null", "one of its options, not null or a number: leave it"),
         ("trainer.steps=many", "trainer.steps must be a whole number, got 'many'"),
         ("loss.lambda_seg=null", "loss.lambda_seg must not be null"),
     ],

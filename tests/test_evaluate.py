@@ -137,6 +137,11 @@ def test_a_wrong_ensemble_is_refused(run, value, message):
         run("evaluate", "init=null", f"ensemble={value}")
 
 
+def test_the_teacher_of_a_training_is_not_scored_silently(run):
+    with pytest.raises(UserError, match="network=teacher is what a training scores"):
+        run("evaluate", "evaluation.network=teacher")
+
+
 def test_a_misspelt_key_of_a_member_is_told():
     with pytest.raises(ConfigCompositionException) as caught:
         composed("ensemble=[{init: a.pt, wieght: 1}]")

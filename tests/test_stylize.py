@@ -65,6 +65,14 @@ def test_a_missing_image_alone_is_made_again(stylize):
         stylize("augmentation.beta=0.2")
 
 
+def test_files_of_others_are_not_taken_for_restyled_ones(stylize, tmp_path):
+    shutil.copytree(stylize.pair.source.images.root / "images", tmp_path / "copy/images")
+    with pytest.raises(UserError, match="copy holds other files; choose a new folder"):
+        stylize(f"output={tmp_path / 'copy'}")
+    with pytest.raises(UserError, match="is not apart from the data set"):
+        stylize(f"output={stylize.pair.source.images.root.parent}")
+
+
 def test_ones_own_images_are_restyled_alone(stylize, tmp_path):
     target = Path(stylize.pair.target.images.root)
     source = Path(stylize.pair.source.images.root)
@@ -111,7 +119,7 @@ def test_linked_labels_and_hidden_styles(streets, tmp_path):
         (["augmentation=none"], "needs augmentation=restyle"),
         (["augmentation=adain"], "augmentation.encoder must be a file of weights"),
         (["augmentation.beta=0.5"], "augmentation.beta must be in"),
-        (["input=nowhere"], r"input=nowhere: there is no such folder"),
+        (["input=nowhere"], r"input=nowhere is not a folder"),
         (["output=null"], "needs output=FOLDER"),
     ],
 )

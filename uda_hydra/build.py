@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -20,22 +19,17 @@ from uda_hydra.engine.device import configure, find_device, uses_bfloat16
 from uda_hydra.engine.events import Callback
 from uda_hydra.engine.protocols import input_sizes
 from uda_hydra.engine.trainer import Trainer
-from uda_hydra.errors import UserError, nearest
-from uda_hydra.files import is_number
+from uda_hydra.errors import UserError
 from uda_hydra.methods.base import Method
 from uda_hydra.models import pretrained
 from uda_hydra.models.checkpoints.loading import LoadReport, load_weights
 from uda_hydra.models.ensemble import Ensemble
 from uda_hydra.models.segmenter import Segmenter
+from uda_hydra.signature import check_signature
 from uda_hydra.tracking.mlflow import Tracking
 
 ALLOWED = ("models", "methods", "data", "augment", "callbacks")
 """Subpackages of uda_hydra that a ``_target_`` may name things of; nothing else can be built."""
-
-MAPPINGS = (dict, Mapping)
-SEQUENCES = (list, tuple, Sequence)
-WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-"""Types of values, for people."""
 
 
 def locate(target: str, key: str) -> Callable[..., Any]:
@@ -79,9 +73,10 @@ def buildable(
     positional: int = 0,
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
     """What ``node._target_`` names, and the rest of the node, which are arguments that it takes."""
-    values = dict(plain(node))
-    if "_target_" not in values:
+    values = plain(node)
+    if not isinstance(values, Mapping) or "_target_" not in values:
         raise UserError(f"{key} has no _target_: which class or function should be built?")
+    values = dict(values)
     target = locate(values.pop("_target_"), key)
     check_signature(target, values, key, given=given, positional=positional)
     return target, values
@@ -93,69 +88,6 @@ def call(target: Callable[..., Any], /, *extra: Any, **values: Any) -> Any:
         return target(*extra, **values)
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
-
-
-def check_signature(
-    target: Callable[..., Any],
-    values: Mapping[str, Any],
-    key: str,
-    *,
-    given: Mapping[str, Any] = {},
-    positional: int = 0,
-) -> None:
-    """Raise UserError unless ``values`` are arguments of ``target``, complete and of its types."""
-    parameters = dict([*inspect.signature(target).parameters.items()][positional:])
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    known = [name for name in parameters if name not in given]
-    for name in values:
-        if name not in known and not open_ended:
-            raise UserError(f"there is no key {key}.{name}{nearest(name, known)}")
-    for name in known:
-        parameter = parameters[name]
-        needed = (
-            parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
-        )
-        if needed and name not in values:
-            raise UserError(f"{key}.{name} is missing; {target.__qualname__} needs it")
-    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    for name, value in values.items():
-        if name in hints and not _fits(value, hints[name]):
-            raise UserError(
-                f"{key}.{name} must be {_wanted(f'{key}.{name}', hints[name])}, "
-                f"got {'null' if value is None else value!r}"
-            )
-
-
-def _wanted(key: str, hint: Any) -> str:
-    """What a value of a type is, and how a container is written on the command line."""
-    origin = get_origin(hint) or hint
-    if origin in (Union, UnionType):
-        return " or ".join(_wanted(key, option) for option in get_args(hint))
-    if origin is NoneType:
-        return "null"
-    if origin in MAPPINGS:
-        return f'a mapping, in quotes for the shell ("{key}={{name: value, ...}}")'
-    if origin in SEQUENCES:
-        return f'a list, in quotes for the shell ("{key}=[value, ...]")'
-    return WORDS.get(hint, getattr(hint, "__name__", str(hint)))
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value from YAML is of a type; what is in a container is left to who receives it."""
-    origin = get_origin(hint)
-    if origin in (Union, UnionType):
-        return any(_fits(value, option) for option in get_args(hint))
-    if origin in MAPPINGS:
-        return isinstance(value, Mapping)
-    if origin in SEQUENCES:
-        return isinstance(value, list | tuple)
-    if hint is float:
-        return is_number(value)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (bool, str, NoneType):
-        return isinstance(value, hint)
-    return value is not None or hint is Any
 
 
 def weights_file(config: DictConfig) -> Path:
@@ -209,6 +141,11 @@ def check_predictor(config: DictConfig) -> None:
         raise UserError(
             f"task={config.task} needs init=FILE: the weights of the network; "
             "or ensemble=[{init: FILE}, ...]"
+        )
+    if (network := config.evaluation.network) not in (None, "student"):
+        raise UserError(
+            f"evaluation.network={network} is what a training scores; task={config.task} takes the "
+            "student's weights: leave it out"
         )
     for member in map(settings, config.ensemble):
         if not Path(member.init).is_file():

@@ -152,7 +152,10 @@ def explain(error: BaseException) -> str | None:
     if str(error).startswith("Only one of --run, --multirun, --cfg"):
         return "--cfg shows the config of one run; leave out -m and give swept keys one value"
     if str(error).startswith("Config group override must be a string or a list"):
-        return "a config group has no option null: leave it out, and every <group>=null with it"
+        return (
+            "a config group takes the name of one of its options, not null or a number: leave it "
+            "out, and every <group>=null with it"
+        )
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     if isinstance(error, OverrideParseException):

@@ -148,7 +148,7 @@ def test_source_score_is_the_miou_of_the_held_out_images(make_trainer):
         trainer.method.eval()
         confusion = torch.zeros(19, 19)
         for one in held_out.stream(workers=0):
-            logits = trainer.method.predict(trainer.normalize(one.image[None]))
+            logits = trainer.method.predict(trainer.method.normalization(one.image[None]))
             guess = upsample(logits, tuple(one.label.shape)).argmax(dim=1)[0]
             pixels = zip(one.label.flatten().tolist(), guess.flatten().tolist(), strict=True)
             for truth, other in pixels:

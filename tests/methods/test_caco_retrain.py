@@ -40,8 +40,17 @@ def test_labels_of_a_stage_are_those_that_the_next_one_trains_with(make_trainer,
     assert method.monitor()["queue/fill"] > 0
 
     next(folder.rglob("*.item")).unlink()
+    reader = ("method=caco/retrain", *CROP)
     with pytest.raises(UserError, match="lacks 1 of 6 items"):
-        make_trainer("method=caco/retrain", *CROP, f"method.labels={folder}").prepare()
+        make_trainer(*reader, f"method.labels={folder}").prepare()
+    # In another label space the numbers stand for other classes.
+    identity = folder / "identity.json"
+    identity.write_text(identity.read_text().replace('"terrain"', '"lawn"'))
+    with pytest.raises(UserError, match=r"is of 19 classes \(road, .*, lawn, .* not the 19 of"):
+        make_trainer(*reader, f"method.labels={folder}").prepare()
+    (folder.parent / "identity.json").write_text('{"a training": "has one too"}')
+    with pytest.raises(UserError, match="labels are in the folder labels of the stage"):
+        make_trainer(*reader, f"method.labels={folder.parent}").prepare()
 
 
 def test_dense_labels_are_the_mean_over_sizes_and_mirrors(make_trainer):

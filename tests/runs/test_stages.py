@@ -60,7 +60,11 @@ def test_a_data_set_may_give_source_models_a_length_of_their_own():
         assert [stage.config.trainer.steps for stage in later] == [400] * len(later)
     source, caco = planned("dataset=idda2camvid", "trainer.steps=7").values()
     assert source.config.trainer.steps == caco.config.trainer.steps == 7
-    smoke = planned("dataset=idda2camvid", "method=proca", "experiment=smoke")
+    smoke = planned(
+        *("dataset=idda2camvid", "method=proca", "experiment=smoke"),
+        "+stage.source.optimizer.lr=0.5",
+    )
+    assert smoke["source"].config.optimizer.lr == 0.5
     steps = {name: stage.config.trainer.steps for name, stage in smoke.items()}
     assert steps == dict.fromkeys(steps, 6) | {"prototype_init": 1, "pseudo_label": 1}
 

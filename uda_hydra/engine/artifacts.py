@@ -162,7 +162,8 @@ class Artifact:
 def reopened(folder: Path, *, kind: str, stride: int) -> Artifact | None:
     """The artifact in a folder, to be read; None if there is none. See ``Stored``."""
     identity = read_json(folder / "identity.json")
-    if identity is None:
+    # A training's folder has a file of this name too.
+    if identity is None or "encoding" not in identity:
         return None
     stored = Stored(identity["encoding"], kind, stride)
     return Artifact(folder, identity=identity, stored=stored)

@@ -93,7 +93,7 @@ def count_pixels(
 ) -> Int64[Tensor, "k k"]:
     """Pixels per truth (row) and prediction (column); truth outside the classes is left out.
 
-    Predictions are classes; that they are is not checked, which would wait for the device.
+    That every prediction is a class is not checked.
     """
     if label.device.type == "cpu":
         return _count_on_cpu(label.reshape(1, -1), prediction.reshape(1, -1), num_classes)

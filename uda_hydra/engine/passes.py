@@ -94,6 +94,7 @@ class Passes:
             "train": train,
             "depends_on": dict(depends_on or {}),
             "data": self.pair.fingerprint()[over],
+            "classes": self.classes,
             "trained_at": self._sizes(),
             "weights": weights_digest(self.method),
             "normalization": self.to_device.normalization._asdict(),
@@ -147,12 +148,23 @@ class Passes:
         """The artifact in ``folder``, which an earlier stage has made; it is only read.
 
         Raises UserError, naming the folder, unless it has an intact item of every image of the
-        domain ``over``.
+        domain ``over``, for the classes of this training.
         """
         found = reopened(Path(folder), kind=kind, stride=stride)
+        if found is None:
+            raise UserError(
+                f"{folder} holds nothing that a pass has stored; labels are in the folder labels "
+                "of the stage that made them"
+            )
+        # Earlier versions did not note the classes.
+        classes = tuple(found.identity.get("classes", self.classes))
+        if classes != self.classes:
+            raise UserError(
+                f"{folder} is of {len(classes)} classes ({', '.join(classes)}), which are not the "
+                f"{len(self.classes)} of dataset.classes"
+            )
         keys = (self.pair.source if over == "source" else self.pair.target).keys
-        missing = keys if found is None else found.keys_missing(keys)
-        if missing:
+        if missing := found.keys_missing(keys):
             raise UserError(
                 f"{folder} lacks {len(missing)} of {len(keys)} items, such as {missing[0]}, or "
                 "they are damaged. If a stage of this run has made it, delete that stage's folder "

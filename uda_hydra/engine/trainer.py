@@ -60,13 +60,12 @@ class Trainer:
         self.settings = settings
         self.optimization = optimizer
         self.protocol = evaluation
-        self.normalize = method.normalization
         self.seed = seed
         self.device = device
         self.bfloat16 = bfloat16
         self.folder = folder
         self.callbacks = callbacks
-        self.to_device = DeviceBatches(self.normalize, device, layout)
+        self.to_device = DeviceBatches(method.normalization, device, layout)
         players = method.players()
         self.players = {
             name: [p for p in player.module.parameters() if p.requires_grad]

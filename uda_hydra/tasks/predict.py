@@ -48,7 +48,7 @@ def predict(config: DictConfig, overrides: list[str]) -> None:
     The same command again replaces its own results.
     """
     build.check_predictor(config)
-    if config.input is None:
+    if not config.input:
         raise UserError("task=predict needs input=FOLDER: the images to predict")
     source = Path(config.input)
     folder = Path(config.output or f"outputs/predictions/{source.resolve().name}")
@@ -60,13 +60,13 @@ def predict(config: DictConfig, overrides: list[str]) -> None:
     mark_folder(folder, "prediction")
     remove_leftovers(folder, below=True)
     _record(folder, source, names, former)
+    write_json(folder / "classes.json", dict(enumerate(space.names)))
     failed, count = [], Count("predict")
     for done, (path, name) in enumerate(names.items(), 1):
         problem = _predict(path, folder, name, label_image, space)
         if problem is not None:
             failed.append(problem)
         count(done, len(names))
-    write_json(folder / "classes.json", dict(enumerate(space.names)))
     print(f"{len(names) - len(failed)} of {len(names)} images predicted, in {shown(folder)}")
     if failed:
         raise UserError("\n".join([f"no prediction for {len(failed)} images:", *failed]))
@@ -78,7 +78,7 @@ def find_images(source: Path, folder: Path) -> list[Path]:
     Prints how many files were left out and why, so that none is missed.
     """
     if not source.is_dir():
-        raise UserError(f"input={shown(source)}: there is no such folder")
+        raise UserError(f"input={shown(source)} is not a folder; give the one with the images")
     written = [(folder / part).resolve() for part in PARTS]
     images, hidden, others = [], [], []
     for path in files_below(source, leaving_out=written):

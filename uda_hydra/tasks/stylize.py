@@ -54,8 +54,9 @@ def stylize(config: DictConfig, overrides: list[str]) -> None:
     source = pair.source.images
     key = "images" if "images" in config.dataset.source else "root"
     root = Path(source.root) if key == "root" else Path(config.dataset.source.images).absolute()
-    if folder.resolve().is_relative_to(root.resolve()):
-        raise UserError(f"output={shown(folder)} lies in the data set itself; choose another one")
+    inside = folder.resolve().is_relative_to(root.resolve())
+    if inside or root.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"output={shown(folder)} is not apart from the data set; choose another")
     styles = _styles(config.input, pair, restyling.styles, folder)
     _record(folder, config, pair)
 
@@ -102,9 +103,12 @@ def _record(folder: Path, config: DictConfig, pair: Pair) -> None:
         raise UserError(
             f"output={shown(folder)} holds images of another {changed}; choose another folder"
         )
+    if former is None and folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"output={shown(folder)} holds other files; choose a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RECORD, values)
     mark_folder(folder, "stylized data set")
     remove_leftovers(folder, below=True)
-    write_json(folder / RECORD, values)
 
 
 def _read(path: Path) -> UInt8[Tensor, "3 h w"]:

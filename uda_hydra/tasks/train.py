@@ -15,10 +15,11 @@ from uda_hydra.config import plain, settings
 from uda_hydra.data.labels import label_space
 from uda_hydra.data.pair import Pair
 from uda_hydra.engine.checkpoint import Checkpoints
+from uda_hydra.engine.device import free_memory
 from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.lock import locked
 from uda_hydra.engine.trainer import Trainer
-from uda_hydra.errors import Stopped, Unfinished, UserError, print_error
+from uda_hydra.errors import Stopped, Unfinished, UserError, explain, first_line, print_error
 from uda_hydra.files import (
     digest_of,
     masked,
@@ -190,15 +191,17 @@ def _train_in_turn(
                 found = finished_result(stage, open_pair)
                 if found is None:
                     found = train_stage(stage, layout, open_pair(stage.config), overrides)
+                    free_memory()
                     keep = kept_of(stage, stages, stage.config.trainer.keep)
                     Checkpoints(stage.folder).thin_out(keep)
                 results[stage.name] = found
         except FAILURES as error:
             if stage.config.table is None:
                 raise
-            failed[stage.name] = str(error)
-            print_error(f"{stage.name} failed: {error}")
-            if not isinstance(error, UserError | OSError):
+            message = explain(error)
+            failed[stage.name] = message or first_line(error)
+            print_error(f"{stage.name} failed: {failed[stage.name]}")
+            if message is None:
                 print_error("".join(traceback.format_exception(error)))
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import multiprocessing
 import signal
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tests.conftest import CONF, METHODS, SMALL, STAGES, composed
 from tests.processes import start, until
 from tests.runs.test_stages import planned
 from tests.test_launch import launch
-from uda_hydra import tasks
+from uda_hydra import build, tasks
 from uda_hydra.data.labels import label_space
 from uda_hydra.engine.events import Panel
 from uda_hydra.engine.interrupt import Interrupted
@@ -324,6 +325,18 @@ def run(streets, tmp_path):
         return (tmp_path / "table/table.md").read_text()
 
     return train
+
+
+def test_no_worker_outlives_a_failed_training(run, tmp_path, capsys):
+    """At its end Python would wait for it for ever."""
+    read = [f"dataset.root={tmp_path}", "dataset.cache=false", "trainer.workers=1"]
+    for sample in build.pair(composed(*TINY, *read)).source.images.samples:
+        sample.image.write_bytes(sample.image.read_bytes()[:500])
+    with pytest.raises(Unfinished, match=r"3 of 3 trainings.*source: .*png is cut short"):
+        run(*WITHOUT, *read)
+    assert not multiprocessing.active_children()
+    # Where it came from in the worker says nothing to the user.
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_failed_training_costs_only_those_that_need_it(run, capsys, tmp_path):

@@ -20,6 +20,7 @@ from uda_hydra.engine.events import Callback
 from uda_hydra.engine.protocols import input_sizes
 from uda_hydra.engine.trainer import Trainer
 from uda_hydra.errors import UserError
+from uda_hydra.files import digest_of
 from uda_hydra.methods.base import Method
 from uda_hydra.models import pretrained
 from uda_hydra.models.checkpoints.loading import LoadReport, load_weights
@@ -185,6 +186,20 @@ def pair(config: DictConfig) -> Pair:
     found = found.augmented(build(config.augmentation, "augmentation"))
     found = found.sampled(build(config.sampler, "sampler"))
     return found.seen_at(sizes, filter=protocol.filter, labels=labels)
+
+
+def pair_opener() -> Callable[[DictConfig], Pair]:
+    """A function that opens the domain pair of a stage's config, each pair once."""
+    opened: dict[str, Pair] = {}
+
+    def open_pair(config: DictConfig) -> Pair:
+        groups = ("dataset", "augmentation", "sampler", "evaluation")
+        read = digest_of([plain(config[key]) for key in groups])
+        if read not in opened:
+            opened[read] = pair(config)
+        return opened[read]
+
+    return open_pair
 
 
 def trainer(config: DictConfig, data: Pair, folder: Path, callbacks: list[Callback]) -> Trainer:

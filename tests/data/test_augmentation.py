@@ -16,12 +16,12 @@ from uda_hydra.augment.resize import resize_label
 from uda_hydra.augment.training import AS_THEY_ARE
 from uda_hydra.augment.view import extend, random_crop, random_scale
 from uda_hydra.augment.warp import warp
+from uda_hydra.build import pair_opener
 from uda_hydra.data.streams import seed_of
 from uda_hydra.errors import UserError
 from uda_hydra.runs.checks import check_training
 from uda_hydra.runs.identity import identity
 from uda_hydra.runs.stages import Stage
-from uda_hydra.tasks.train import pair_opener
 from uda_hydra.types import Mirror, Resize, View
 
 NONE = AS_THEY_ARE

@@ -19,9 +19,16 @@ from uda_hydra.engine.device import free_memory
 from uda_hydra.engine.events import Callback, Run
 from uda_hydra.engine.lock import locked
 from uda_hydra.engine.trainer import Trainer
-from uda_hydra.errors import Stopped, Unfinished, UserError, explain, first_line, print_error
+from uda_hydra.errors import (
+    Stopped,
+    Unfinished,
+    UserError,
+    explain,
+    first_line,
+    no_worker_left,
+    print_error,
+)
 from uda_hydra.files import (
-    digest_of,
     masked,
     read_json,
     remove_leftovers,
@@ -92,7 +99,7 @@ def train(config: DictConfig, overrides: list[str]) -> float | list[float]:
 
 def train_stages(stages: list[Stage], layout: RunLayout, overrides: list[str]) -> dict[str, Result]:
     """Every stage's result, by training what is not finished; the last one's is the run's."""
-    open_pair = pair_opener()
+    open_pair = build.pair_opener()
     results = {stage.name: finished_result(stage, open_pair) for stage in stages}
     if None in results.values():
         unfinished = [stage for stage in stages if results[stage.name] is None]
@@ -118,20 +125,6 @@ def train_stages(stages: list[Stage], layout: RunLayout, overrides: list[str]) -
     if read_json(layout.top / RESULT) != results[stages[-1].name]:
         write_json(layout.top / RESULT, results[stages[-1].name])
     return results
-
-
-def pair_opener() -> Callable[[DictConfig], Pair]:
-    """A function that opens the domain pair of a stage's config, each pair once."""
-    opened: dict[str, Pair] = {}
-
-    def open_pair(config: DictConfig) -> Pair:
-        groups = ("dataset", "augmentation", "sampler", "evaluation")
-        read = digest_of([plain(config[key]) for key in groups])
-        if read not in opened:
-            opened[read] = build.pair(config)
-        return opened[read]
-
-    return open_pair
 
 
 @contextmanager
@@ -187,11 +180,12 @@ def _train_in_turn(
             failed[stage.name] = f"needs {missing[0]}"
             continue
         try:
-            with layout.held(stage):
+            with no_worker_left(), layout.held(stage):
                 found = finished_result(stage, open_pair)
                 if found is None:
-                    found = train_stage(stage, layout, open_pair(stage.config), overrides)
+                    # That of the stage before, which may have failed.
                     free_memory()
+                    found = train_stage(stage, layout, open_pair(stage.config), overrides)
                     keep = kept_of(stage, stages, stage.config.trainer.keep)
                     Checkpoints(stage.folder).thin_out(keep)
                 results[stage.name] = found

@@ -8,7 +8,7 @@ import torch
 
 from uda_hydra.augment.guided import MinedCrop, VariedCrop, around, moved_crop
 from uda_hydra.augment.warp import warp
-from uda_hydra.types import IGNORE, Crop
+from uda_hydra.types import IGNORE, Crop, Resize
 
 OPTIONS = {
     "base": 2.0,
@@ -41,6 +41,13 @@ def test_both_crops_show_the_same_place(image):
         centres = [float(one.image.float().mean()) for one in (seen, seen.plain)]
         # Columns are two grey values apart, and the scaled crop shows 16 to 25 of them.
         assert abs(centres[0] - centres[1]) <= 10
+
+
+def test_a_random_size_is_rounded(image):
+    crops = VariedCrop(**{**OPTIONS, "base": 1.0, "scale_range": [0.94, 0.94]})
+    # 37.6 by 18.8 pixels.
+    view = crops.target(image, (40, 20), Random(0)).view
+    assert view.operations[0] == Resize(38, 19)
 
 
 def test_a_crop_is_drawn_again_until_it_shows_enough_classes(image):
@@ -80,6 +87,8 @@ def test_a_place_is_moved_in_proportion_to_what_is_free():
     # 40 of 60 free columns are 20 of 30; 5 of 10 rows are all of 0.
     assert moved_crop(Crop(40, 5, 20, 10), (80, 20), (50, 10)) == Crop(20, 0, 20, 10)
     assert moved_crop(Crop(0, 0, 20, 10), (20, 10), (50, 10)) == Crop(0, 0, 20, 10)
+    # 11 * (15 / 11) is just below 15.
+    assert moved_crop(Crop(11, 0, 10, 10), (21, 10), (25, 10)).x == 14
 
 
 @pytest.mark.parametrize(

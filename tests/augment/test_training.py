@@ -13,7 +13,7 @@ from uda_hydra.augment.ratio import RatioCrop
 from uda_hydra.augment.training import RandomView, WeakStrong
 from uda_hydra.augment.view import is_varied, output_size, random_scale
 from uda_hydra.augment.warp import warp
-from uda_hydra.types import IGNORE, CutOut, Mirror
+from uda_hydra.types import IGNORE, CutOut, Mirror, Resize
 
 
 @pytest.fixture
@@ -95,6 +95,15 @@ def test_the_strong_view_is_a_view_of_the_weak_one(sample, seed):
         expected = label.flip(1) if mirrored else label
         inside = shown != IGNORE
         assert torch.equal(shown[inside], expected[inside])
+
+
+def test_the_height_of_a_random_width_is_rounded_down():
+    augmentation = WeakStrong(
+        width=20, scale_range=[1.25, 1.25], crop=[12, 9], mirror=0.0, whole=False, strong=False
+    )
+    # 25 of 20 columns, and 18.75 of 15 rows.
+    view = augmentation.target(torch.zeros(3, 15, 20, dtype=torch.uint8), (20, 15), Random(0)).view
+    assert view.operations[0] == Resize(25, 18)
 
 
 def test_a_crop_shows_more_than_one_class_where_there_is_one():

@@ -92,7 +92,7 @@ def test_ignored_cells_count_but_pull_nothing():
     assert query.grad[0, :, 0, 2:].abs().sum() > 0
 
 
-def test_what_lies_in_an_empty_slot_does_not_matter():
+def test_how_many_empty_slots_there_are_does_not_matter():
     query, label, keys, weight = problem(DICTIONARIES["partial"])
     before = L.category_contrast(query, label, keys, weight, **SHARP)
     assert before.isfinite()
@@ -177,6 +177,17 @@ def test_centre_contrast_is_the_releases(temperature):
     torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-6)
     one, other = (torch.autograd.grad(loss, features)[0] for loss in (ours, plain))
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_pixel_far_from_all_centres_is_damped_as_in_the_release():
+    """All exponentials of the last one are small beside the 1e-6."""
+    x = torch.tensor([1.0, 1, 1, 1, 1, 1, -1])
+    y = torch.tensor([0, 0.1, 0.2, 0, -0.1, 0.3, 0.05])
+    features, label = torch.stack([x, y]).view(1, 2, 1, 7), torch.tensor([[[0, 1, 2, 0, 1, 2, 0]]])
+    centres = F.normalize(torch.tensor([[1, 0.1], [1, -0.1], [1, 0.3]]), dim=1)
+    ours = L.centre_contrast(cosines(features, centres), label, 0.07)
+    torch.testing.assert_close(ours, centre_terms(features, label, centres, 0.07))
+    assert ours > 2 * L.centre_contrast(cosines(features, centres), label, 0.07, stable=True)
 
 
 def test_centre_contrast_is_finite_where_the_release_overflows():

@@ -62,6 +62,8 @@ def test_entropy_ranking_takes_the_least_certain_pixels_of_every_image():
     pixels = L.normalized_entropy(probability.movedim(1, -1)).flatten(1)
     slow = sum(sorted(image.tolist())[-6:][i] for image in pixels for i in range(6)) / 12
     assert L.entropy(probability, hardest=0.3).item() == pytest.approx(slow, rel=1e-5)
+    most = sum(max(image.tolist()) for image in pixels) / 2
+    assert L.entropy(probability, hardest=0.01).item() == pytest.approx(most, rel=1e-5)
 
 
 def test_class_prior_by_hand():

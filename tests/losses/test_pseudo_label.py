@@ -16,6 +16,12 @@ def test_a_probability_on_the_threshold_is_confident_where_it_is_inclusive():
         assert label.flatten().tolist() == expected
 
 
+def test_a_pixel_on_its_class_threshold_is_labelled():
+    confidence, thresholds = torch.tensor([0.5, 0.9]), torch.tensor([0.9])
+    label = L.sure_label(confidence, torch.tensor([0, 0]), thresholds)
+    assert label.tolist() == [IGNORE, 0]
+
+
 def test_either_head_may_be_the_confident_one_and_both_vote():
     main = torch.tensor([[0.6, 0.9, 0.6], [0.4, 0.1, 0.4]]).view(1, 2, 1, 3)
     aux = torch.tensor([[0.6, 0.5, 0.05], [0.4, 0.5, 0.95]]).view(1, 2, 1, 3)
@@ -33,6 +39,10 @@ def test_nearest_centre_by_hand():
     assert nearest(features, centres, None).flatten().tolist() == [0, 0, 0]
     assert nearest(features, centres, 1.16).flatten().tolist() == [0, IGNORE, IGNORE]
     assert nearest(features, centres, 1.17).flatten().tolist() == [IGNORE] * 3
+    # Distances of 1/4 and 5/4: a second that is exactly so much farther is far enough.
+    assert nearest(torch.tensor([0.75, 0.0]).view(1, 2, 1, 1), centres, 1.0).item() == 0
+    # So is one at the same distance, where none is asked for.
+    assert nearest(torch.ones(1, 2, 1, 1), torch.ones(2, 2), 0.0).item() == 0
 
 
 def test_a_missing_centre_is_never_the_nearest():

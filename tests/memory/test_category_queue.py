@@ -85,6 +85,10 @@ def test_full_when_every_slot_of_every_counted_class_is():
     assert first.full and first.open and not (everything.full or everything.open)
     assert CategoryQueue(2, 2, 1, gate="none").open
     assert everything.complete.item() == 1
+    # What is not counted fills nothing.
+    other = CategoryQueue(2, 2, 1, classes=[0])
+    other.push(*image([1], [1]))
+    assert other.fill == 0
 
     for _ in range(2):
         everything.push(*image([1], [1]))

@@ -25,9 +25,9 @@ def test_every_subset_is_as_likely():
 
 
 def test_anchors_are_hard_cells_first_and_of_a_class_with_enough():
-    label = torch.tensor([[[0] * 6 + [1] * 3]])
-    predicted = torch.tensor([[[0, 0, 0, 1, 1, 1, 1, 1, 1]]])
-    embedding = torch.arange(9.0).view(1, 1, 1, 9)
+    label = torch.tensor([[[0] * 6 + [1] * 4]])
+    predicted = torch.tensor([[[0, 0, 0, 1, 1, 1, 1, 1, 1, 1]]])
+    embedding = torch.arange(10.0).view(1, 1, 1, 10)
     found = sample_anchors(
         embedding,
         label,

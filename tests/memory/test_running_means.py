@@ -43,6 +43,10 @@ def test_by_hand():
         assert table.count == 8
     # Two new cells of eight; of two kept and two new ones; a quarter whatever their number.
     assert (cumulative.mean, window.mean, momentum.mean) == (0.25, 0.5, 0.25)
+    # A class that has seen less than the window has no older cells to weigh.
+    new = Prototypes(1, 1, window=100.0)
+    new.update(3 * one, label)
+    assert new.mean == 3
 
 
 def test_half_precision_is_summed_in_single():

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from uda_hydra.augment.checks import check, check_probabilities, check_ranges, check_sizes
-from uda_hydra.augment.photometric import Jitter
+from uda_hydra.augment.photometric import Jitter, draw_jitter
 from uda_hydra.augment.picture import from_pillow, to_pillow
 from uda_hydra.augment.training import SourceView, TargetView, size_of
 from uda_hydra.augment.view import extend, output_size
@@ -99,9 +99,7 @@ class ColourView:
         """Jitter in a random order, grey, blur: each as torchvision does it."""
         if self.colours not in (domain, "both"):
             return partial(warp, image, view, kind="image")
-        factors = [random.uniform(1 - self.jitter, 1 + self.jitter) for _ in range(3)]
-        hue = random.uniform(-self.hue, self.hue)
-        chosen = Jitter(*factors, hue, tuple(random.sample(range(4), 4)))
+        chosen = draw_jitter(self.jitter, self.hue, random)
         grey = random.random() < self.grey
         sigma = random.uniform(*self.blur) if self.blur is not None else None
 

@@ -28,11 +28,11 @@ class Jitter(NamedTuple):
     """In which order they act: 0 brightness, 1 contrast, 2 saturation, 3 hue."""
 
 
-def draw_jitter(strength: float, random: Random) -> Jitter:
-    """Factors in 1 - ``strength`` to 1 + ``strength``, hue in -``strength`` to ``strength``."""
+def draw_jitter(strength: float, hue: float, random: Random) -> Jitter:
+    """Factors in 1 - ``strength`` to 1 + ``strength``, a hue in -``hue`` to ``hue``, any order."""
     factors = [random.uniform(1 - strength, 1 + strength) for _ in range(3)]
-    hue = random.uniform(-strength, strength)
-    return Jitter(*factors, hue, tuple(random.sample(range(4), 4)))
+    turn = random.uniform(-hue, hue)
+    return Jitter(*factors, turn, tuple(random.sample(range(4), 4)))
 
 
 def brighten(image: Float[Tensor, "b 3 h w"], factor: float) -> Float[Tensor, "b 3 h w"]:
@@ -113,7 +113,9 @@ def blur(image: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b c h 
         weights = blur_kernel(length, sigma)[length // 2 - reach : length // 2 + reach + 1]
         pad = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
         wide, side = F.pad(image, pad, mode="reflect"), image.shape[axis]
-        image = sum(weight * wide.narrow(axis, i, side) for i, weight in enumerate(weights))
+        image = weights[0] * wide.narrow(axis, 0, side)
+        for i, weight in enumerate(weights[1:], start=1):
+            image.add_(wide.narrow(axis, i, side), alpha=weight)
     return image
 
 

@@ -43,7 +43,7 @@ def draw_variation(count: int, chances: Chances, random: Random, *, alike: bool)
     """
     jitters, sigmas = [], []
     if happens(random.random(), chances.jitter):
-        jitters = [draw_jitter(chances.strength, random) for _ in range(count)]
+        jitters = [draw_jitter(chances.strength, chances.strength, random) for _ in range(count)]
         if alike:
             jitters = [one._replace(order=jitters[0].order) for one in jitters]
     if happens(random.random(), chances.blur):

@@ -62,7 +62,10 @@ def bins_at(histogram: Int64[Tensor, "k bins"], percent: float) -> Place:
 def share_thresholds(
     histogram: Int64[Tensor, "k bins"], percent: float, cap: float
 ) -> Float[Tensor, " k"]:
-    """About the value at ``bins_at``, at most ``cap``: the lower edge of its bin."""
+    """About the value at ``bins_at``, at most ``cap``: the lower edge of its bin.
+
+    It is ``cap`` for a class that is never predicted.
+    """
     return EDGES[bins_at(histogram, percent).bin].clamp(max=cap)
 
 

@@ -43,8 +43,9 @@ def category_contrast(
     -(t / base) times the sum of l_ij over each cell's own keys, divided by the number of cells
     and by the number of all keys (``mean="keys"``) or of the cell's own (``mean="positives"``).
 
-    ``keys`` are constants of any length, class by class; a slot of reliability 0 is empty. Cells
-    of another label than 0..c-1 (ignored ones) or without a key add 0 but are counted.
+    ``keys`` are constants of any length, class by class; an empty slot has reliability 0 and a key
+    of zeros. Cells of another label than 0..c-1 (ignored ones) or without a key add 0 but are
+    counted.
     """
     with torch.autocast(query.device.type, enabled=False):  # 1 / t is large: no half precision
         query = F.normalize(full_precision(query), dim=1).flatten(2)  # b d n

@@ -65,12 +65,12 @@ def self_information(probability: Float[Tensor, "b k h w"]) -> Float[Tensor, "b 
 def entropy(probability: Float[Tensor, "b k h w"], *, hardest: float = 1.0) -> Float[Tensor, ""]:
     """Mean normalised entropy of the pixels, in [0, 1]. ADVENT, Eq. 2 and 3.
 
-    With ``hardest`` below 1 only that share of each image's pixels counts, those of the highest
-    entropy: the paper's entropy ranking.
+    With ``hardest`` below 1 only that share of each image's pixels counts (at least one), those of
+    the highest entropy: the paper's entropy ranking.
     """
     pixels = self_information(probability).sum(dim=1).flatten(1)
     if hardest < 1:
-        pixels = pixels.topk(round(hardest * pixels.shape[1]), dim=1).values
+        pixels = pixels.topk(max(1, round(hardest * pixels.shape[1])), dim=1).values
     return pixels.mean()
 
 

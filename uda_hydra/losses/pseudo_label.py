@@ -104,9 +104,9 @@ def nearest_centre(
     if threshold is not None:
         squared = length[:, 0].square()
         distances = [(squared + near).clamp(min=0).sqrt() for near in (first, second)]
-        margin = (second - first) / sum(distances)
+        far = second - first >= threshold * sum(distances)
         # The only class that has a centre has no rival.
-        known &= (second == torch.inf) | (margin >= threshold)
+        known &= (second == torch.inf) | far
     return label.where(known, IGNORE)
 
 

@@ -144,7 +144,7 @@ def test_what_was_written_and_what_is_hidden_is_not_read(tmp_path):
     put(tmp_path / ".hidden/b.png")
     (tmp_path / "linked").symlink_to(tmp_path / "out/labels")
     assert find_images(tmp_path, tmp_path / "out") == [tmp_path / "a.png"]
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="nowhere is not a folder"):
         find_images(tmp_path / "nowhere", tmp_path)
 
 

@@ -9,6 +9,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from uda_hydra.catalogue import CONF, SWEEPS, describe_groups
+from uda_hydra.runs import shares
 from uda_hydra.runs.schema import RunSchema
 from uda_hydra.runs.stages import folder_of
 from uda_hydra.studies.plugin import register_sweeper
@@ -32,6 +33,13 @@ def register() -> None:
     old = omegaconf.__version__.startswith("2.3.")
     add = OmegaConf.register_new_resolver if old else OmegaConf.register_resolver
     add("stage", folder_of, replace=True)
+    for number in (
+        shares.share_of_steps,
+        shares.share_of_rows,
+        shares.momentum_over,
+        shares.weight_over,
+    ):
+        add(number.__name__, number, replace=True)
     add("config_groups", describe_groups, replace=True)
     register_sweeper()
     for path in sorted(SWEEPS.glob("*.yaml")):

@@ -1,6 +1,6 @@
 """Numbers that conf/ gives as shares of a training, so that they suit any length and size.
 
-In a config ``${share_of_steps:0.0375}`` is the number itself; ``--cfg job`` shows how it is written.
+A config says ``${share_of_steps:0.0375}`` for so many steps.
 """
 
 from __future__ import annotations

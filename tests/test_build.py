@@ -209,3 +209,25 @@ def test_a_crop_that_no_image_fills_is_refused(lines, fits):
         check_training(composed(*SMALL, *lines, *sizes, *crop, fits))
     except UserError as error:
         assert "crop" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["method=adaptsegnet", "extra=mixed"], r"another size: these are 96 x 64 and 96 x 48\."),
+        (
+            ["method=dacs", "augmentation=none", "augmentation.crop=null"],
+            r"another size: these are 96 x 64 and 96 x 48\.",
+        ),
+        (
+            ["method=adaptsegnet", "extra=masked", "extra.mask_ratio=1.5"],
+            r"^extra\.mask_ratio must",
+        ),
+    ],
+)
+def test_what_a_class_mix_cannot_do_is_known_before_the_training(lines, message):
+    with pytest.raises(UserError, match=message):
+        check_training(composed(*SMALL, *lines))
+    fits = ["augmentation.crop=[64,32]", "augmentation.scale_range=[1.0,1.5]"]
+    mixed = ["method=adaptsegnet", "extra=mixed", "augmentation=random_crop"]
+    check_training(composed(*SMALL, *mixed, *fits))

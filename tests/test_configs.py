@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
+import torch
 from hydra import initialize_config_dir
 
 from tests.conftest import CONF, METHODS, ROOT, STAGES, choices, composed
 from tests.studies.test_spec import spec_of
 from uda_hydra import build
+from uda_hydra.augment.warp import warp
 from uda_hydra.engine.events import Run
 from uda_hydra.errors import UserError
 from uda_hydra.published import check_name
 from uda_hydra.runs import checks
 from uda_hydra.runs.checks import check_training
+from uda_hydra.types import IGNORE
 
 # What is adjusted comes with a method and a data set, never alone; hydra is its own; methods are
 # composed below.
@@ -86,6 +91,34 @@ def test_every_file_opens_with_what_it_is():
         if not (first.startswith("# ") or path.parent.name == "task" or first == "{}"):
             faults.append(str(path.relative_to(CONF)))
     assert not faults
+
+
+FILES = {"streets": ((256, 141), (256, 128)), "idda2camvid": ((492, 240), (320, 240))}
+"""Sizes of the source's and of the target's images."""
+
+
+@pytest.mark.parametrize("dataset", FILES)
+def test_at_the_small_scale_no_view_is_padded(dataset):
+    configs = {}
+    for method in METHODS:
+        config = composed(f"dataset={dataset}", f"method={method}")
+        configs[str(config.augmentation)] = method, config
+    padded = set()
+    for method, config in configs.values():
+        views, random = build.build(config.augmentation, "augmentation"), Random(0)
+        for part, file in zip(("source", "target"), FILES[dataset], strict=True):
+            size = tuple(config.dataset[part].size)
+            width, height = file if part in views.from_file else size
+            image = torch.full((3, height, width), 255, dtype=torch.uint8)
+            label = torch.zeros(height, width, dtype=torch.uint8)
+            for _ in range(20):
+                if part == "source":
+                    seen = views.source(image, label, size, random).label
+                else:
+                    seen = warp(label, views.target(image, size, random).view, kind="label")
+                if (seen == IGNORE).any():
+                    padded.add((method, part))
+    assert not padded
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -169,7 +169,13 @@ def method(config: DictConfig, network: Segmenter) -> Method:
     """The method around its network, with ``extra`` around it; ``name`` is for people."""
     options = {key: value for key, value in plain(config.method).items() if key != "name"}
     found = build(options, "method", network)
-    return found if config.extra is None else build(config.extra, "extra", network, host=found)
+    if config.extra is None:
+        return found
+    try:
+        return build(config.extra, "extra", network, host=found)
+    except UserError as error:
+        # It names its options as those of a method.
+        raise UserError(str(error).replace("method.", "extra.")) from error.__cause__
 
 
 def pair(config: DictConfig) -> Pair:

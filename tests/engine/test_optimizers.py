@@ -76,6 +76,16 @@ def test_a_head_learns_as_the_heads_of_the_segmenter_do(algorithm):
     assert group["params"] == [*module[0].parameters()]
 
 
+@pytest.mark.parametrize(("rule", "decay"), [("all", 0.01), ("heads", 0.01), ("none", 0.0)])
+def test_the_norms_of_a_head_decay_as_those_of_the_segmenter_s_heads_do(rule, decay):
+    module = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    settings = chosen(algorithm="adamw", decay_norms=rule)
+    optimizer = build_optimizers({"projector": Player(module, "head")}, settings)["projector"]
+    decays = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert [decays[p] for p in module.parameters()] == [0.01, 0.01, decay, decay]
+    assert {group["initial_lr"] for group in optimizer.param_groups} == {1.0}
+
+
 def test_a_head_can_be_trained_beside_repeated_updates():
     module = nn.Linear(2, 1)
     players = {"projector": Player(module, "head")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import torch
@@ -43,20 +43,21 @@ def _build(name: str, player: Player, settings: OptimizerSettings) -> Optimizer:
             return _descent(segmenter_groups(player.module, settings), settings)
         case "head":
             rate = settings.lr * settings.head_lr_factor
-            return _descent([_whole(name, player.module, rate)], settings)
+            undecayed = _norms(player.module) if settings.decay_norms == "none" else set()
+            groups = _groups(_whole(name, player.module), rate, undecayed)
+            return _descent(groups, settings)
         case "discriminator":
             rate, betas = settings.discriminator_lr, tuple(settings.discriminator_betas)
-            group = _whole(name, player.module, rate)
-            return Adam([group], rate, betas=betas, fused=settings.fused)
+            groups = _groups(_whole(name, player.module), rate)
+            return Adam(groups, rate, betas=betas, fused=settings.fused)
         case _:
             raise ValueError(f"player {name}: there is no optimiser for the kind {player.kind!r}")
 
 
-def _whole(name: str, module: nn.Module, rate: float) -> dict[str, Any]:
-    """All trainable parameters of a module as one group."""
+def _whole(name: str, module: nn.Module) -> ParameterGroup:
+    """All trainable parameters of a module."""
     parameters = [p for p in module.parameters() if p.requires_grad]
-    repeats = [1] * len(parameters)
-    return {"name": name, "params": parameters, "repeats": repeats, "initial_lr": rate}
+    return ParameterGroup(name=name, params=parameters, repeats=[1] * len(parameters))
 
 
 def _descent(groups: list[dict[str, Any]], settings: OptimizerSettings) -> Optimizer:
@@ -87,23 +88,28 @@ def segmenter_groups(segmenter: nn.Module, settings: OptimizerSettings) -> list[
         heads = part["name"] == "heads"
         rate = settings.lr * (settings.head_lr_factor if heads else 1.0)
         undecayed = set() if heads and settings.decay_norms == "heads" else spared
-        for (decays, factor), some in _split(part, undecayed, factors).items():
-            group = {**some, "initial_lr": rate * factor}
-            groups.append(group if decays else {**group, "weight_decay": 0.0})
+        groups += _groups(part, rate, undecayed, factors)
     return groups
 
 
-def _split(
-    group: ParameterGroup, undecayed: set[nn.Parameter], factors: Mapping[nn.Parameter, float]
-) -> dict[tuple[bool, float], ParameterGroup]:
-    """A group's parameters by whether they decay and by the factor of their rate."""
-    parts: dict[tuple[bool, float], ParameterGroup] = {}
-    for parameter, repeats in zip(group["params"], group["repeats"], strict=True):
-        key = parameter not in undecayed, factors.get(parameter, 1.0)
-        part = parts.setdefault(key, ParameterGroup(name=group["name"], params=[], repeats=[]))
-        part["params"].append(parameter)
-        part["repeats"].append(repeats)
-    return parts
+def _groups(
+    part: ParameterGroup,
+    rate: float,
+    undecayed: Set[nn.Parameter] = frozenset(),
+    factors: Mapping[nn.Parameter, float] = {},
+) -> list[dict[str, Any]]:
+    """Groups of an optimiser: a part's parameters by whether they decay and by their rates."""
+    groups: dict[tuple[bool, float], dict[str, Any]] = {}
+    for parameter, repeats in zip(part["params"], part["repeats"], strict=True):
+        decays, factor = parameter not in undecayed, factors.get(parameter, 1.0)
+        group = groups.setdefault(
+            (decays, factor),
+            {"name": part["name"], "params": [], "repeats": [], "initial_lr": rate * factor}
+            | ({} if decays else {"weight_decay": 0.0}),
+        )
+        group["params"].append(parameter)
+        group["repeats"].append(repeats)
+    return list(groups.values())
 
 
 def _norms(module: nn.Module) -> set[nn.Parameter]:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkab
 from torch import Tensor, nn
 
 from uda_hydra.data.scan import Statistics
+from uda_hydra.errors import UserError
 from uda_hydra.memory import EmaTeacher
 from uda_hydra.types import Normalization, Predictor, Source, Step, Target
 
@@ -232,6 +233,17 @@ def check_weights(terms: Sequence[str], weights: dict[str, float]) -> None:
     if complaints:
         valid = ", ".join(f"loss.{key}" for key in sorted(wanted))
         raise ValueError(f"{'; '.join(complaints)}. The method has {valid}.")
+
+
+def check_one_size(source: Sequence[int], target: Sequence[int]) -> None:
+    """Raise UserError unless the sizes, (height, width) of each domain's images, are equal."""
+    if (*source,) != (*target,):
+        shown = " and ".join(f"{width} x {height}" for height, width in (source, target))
+        raise UserError(
+            f"classes of a source image cannot be pasted onto a target image of another size: "
+            f"these are {shown}. Cut both to one augmentation.crop, as augmentation=ratio_crop "
+            "does, or leave out the mix (method.mix=none, extra.mix=none)"
+        )
 
 
 def require(key: str, value: object, wanted: str, holds: bool) -> None:

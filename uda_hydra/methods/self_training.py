@@ -18,7 +18,6 @@ from uda_hydra.augment.margins import Margins, inside_margins
 from uda_hydra.augment.mask import block_cells, block_mask
 from uda_hydra.augment.mix import choose_half, class_mask, mix, present_values
 from uda_hydra.augment.variation import Chances, draw_variation, vary
-from uda_hydra.errors import UserError
 from uda_hydra.memory import EmaTeacher, Frozen, ema_momentum
 from uda_hydra.methods.base import (
     Losses,
@@ -27,6 +26,7 @@ from uda_hydra.methods.base import (
     Player,
     Store,
     Update,
+    check_one_size,
     require,
     require_choice,
     require_fraction,
@@ -219,11 +219,7 @@ class SelfTraining(Method):
 
     def pasted(self, source: Source, target: Target) -> Bool[Tensor, "b h w"]:
         """Where an image shows one of the classes that are drawn for it."""
-        if source.image.shape != target.image.shape:
-            raise UserError(
-                "method.mix needs source and target of one size: cut both to "
-                "augmentation.crop, with augmentation=ratio_crop, or choose method.mix=none"
-            )
+        check_one_size(source.image.shape[-2:], target.image.shape[-2:])
         present = present_values(source.label, batch_wide=self.mix == "batch")
         scores = torch.rand(present.shape, device=present.device)
         return class_mask(source.label, choose_half(present, scores))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from random import Random
 
+import torch
 from omegaconf import DictConfig, ListConfig
+from torch import Tensor
 
 from uda_hydra import build
+from uda_hydra.augment.training import Augmentation
 from uda_hydra.config import check_values, plain, settings
 from uda_hydra.data.domain import check_size
 from uda_hydra.data.labels import label_space
@@ -19,7 +23,7 @@ from uda_hydra.engine.device import find_device, without_memory
 from uda_hydra.engine.label_free import DIRECTIONS
 from uda_hydra.errors import UserError, nearest
 from uda_hydra.inputs import shown
-from uda_hydra.methods.base import check_weights
+from uda_hydra.methods.base import check_one_size, check_weights
 from uda_hydra.models.segmenter import Segmenter
 from uda_hydra.published import check_name
 from uda_hydra.runs.identity import FINGERPRINTS, paths_below
@@ -71,6 +75,7 @@ def check_training(config: DictConfig) -> None:
         if config.evaluation.aux_weight and network.aux_head is None:
             raise UserError("evaluation.aux_weight must be 0: this model has no auxiliary head")
         _check_method(config, network, augmentation)
+    _check_mix(config, augmentation)
     check_objective(config)
     check_name(config.published)
     if config.tracking.enabled:
@@ -91,7 +96,26 @@ def _check_crop(augmentation: object, dataset: DictConfig) -> None:
             )
 
 
-def _check_method(config: DictConfig, network: Segmenter, augmentation: object) -> None:
+def _check_mix(config: DictConfig, augmentation: Augmentation) -> None:
+    """Views must be of one size where a class mix pastes one domain's onto the other's."""
+    options = config.method if config.extra is None else config.extra
+    sizes = [plain(config.dataset[part].get("size")) for part in ("source", "target")]
+    if options.get("mix") in (None, "none") or config.dataset.oracle or None in sizes:
+        return
+    (source, label), (target, _) = map(_black, sizes)
+    source_view = augmentation.source(source, label, tuple(sizes[0]), Random(0))
+    target_view = augmentation.target(target, tuple(sizes[1]), Random(0))
+    check_one_size(source_view.label.shape, target_view.image.shape[-2:])
+
+
+def _black(size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """An image of this width and height, and its label."""
+    width, height = size
+    label = torch.zeros(height, width, dtype=torch.uint8)
+    return label.expand(3, -1, -1), label
+
+
+def _check_method(config: DictConfig, network: Segmenter, augmentation: Augmentation) -> None:
     """Construct the method; a file that an earlier stage will make need not be there yet."""
     try:
         method = build.method(config, network)

@@ -263,7 +263,7 @@ def test_a_table_refuses_what_only_a_study_heeds(options, monkeypatch):
         "sweep=threshold method=proca/adapt start.overrides=['method=proca/source']",
         "sweep=sampling_temperature method=daformer sampler=rare_class dataset=idda2camvid",
         "sweep=mask_ratio method=advent extra=masked",
-        "sweep=ema method=advent extra=mixed",
+        "sweep=ema method=advent extra=mixed augmentation.crop=[256,128]",
     ],
 )
 def test_all_points_of_a_question_share_one_start(line, monkeypatch):

@@ -101,6 +101,7 @@ def test_seeds_are_no_part_of_the_space(config):
         ("optimizer.lr=0.1,nan", r"optimizer\.lr must be a finite number"),
         ("optimizer.lr=interval(-1,1)", r"optimizer\.lr must be positive"),
         ("optimizer.lr=interval(1,0.1)", "the first end must be the smaller one"),
+        ("loss.lambda_adv=tag(log,interval(0,0.1))", "the first end must be positive, for a log"),
         ("loss.lambda_adv=interval(0,inf)", r"lambda_adv must be a finite number"),
         ("+stage.advent.optimizer.momentum=0.9,1", r"optimizer\.momentum must be in \[0, 1\)"),
     ],

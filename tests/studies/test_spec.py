@@ -106,17 +106,21 @@ def test_the_folder_is_named_by_everything_that_decides_the_numbers():
         return spec_of(f"{AUX}=0.2,0.3", *overrides).folder
 
     assert folder() == folder("trainer.workers=3", "tracking=none", "hydra.sweeper.n_trials=5")
-    assert folder() == folder("seed=1,2") == folder("seed=7")
+    assert folder() == folder("seed=1,2") == folder("seed=7") == folder("task=report")
     others = [
         folder("trainer.steps=7"),
         folder("objective=seconds"),
         folder("start.seed=0"),
         folder('start.overrides=["method=source_only"]'),
         folder("hydra/sweeper/pruner=median"),
+        folder("task=evaluate"),
+        folder("task=adabn"),
         spec_of(f"{AUX}=0.2,0.4").folder,
     ]
-    assert len({folder(), *others}) == 7
+    assert len({folder(), *others}) == 9
     assert str(folder()).startswith("outputs/studies/grid-source_only-streets-")
+    assert "task=adabn" in spec_of(f"{AUX}=0.2,0.3", "task=adabn").command
+    assert "task" not in spec_of(f"{AUX}=0.2,0.3", "task=report").command
     assert folder("output='my study'") == Path("my study")
     assert spec_of("method=minent,advent").folder.name.startswith("grid-streets-")
 

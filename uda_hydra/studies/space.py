@@ -97,6 +97,8 @@ def parse_space(
             _check_swept(name, [*ends])
             if not ends[0] < ends[1]:
                 raise UserError(f"{override.input_line}: the first end must be the smaller one")
+            if "log" in override.value().tags and ends[0] <= 0:
+                raise UserError(f"{override.input_line}: the first end must be positive, for a log")
             known &= wanted and _widen(override, references[name])
             distributions[name] = create_optuna_distribution_from_override(override)
         else:

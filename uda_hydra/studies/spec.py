@@ -31,6 +31,9 @@ from uda_hydra.studies.space import Space, parse_space
 MINIMIZED = {"seconds", "peak_memory_gb"}
 POINTS = 20
 """Number of points of a study that draws them, where ``n_trials`` is not given."""
+OF_TRAININGS = ("train", "report", "export_study")
+"""Tasks of one study, that of trainings; one of evaluations or of AdaBN is another."""
+
 SET_BY_US = ("seed", "output", "start.folder", "trial")
 
 
@@ -195,13 +198,16 @@ def parse_study(overrides: Overrides, options: StudyOptions, config: DictConfig)
 
 def _command(given: Sequence[str], choices: dict[str, str | None]) -> str:
     """The command line without what Hydra and a report add to it, and without passwords."""
-    lines = [line for line in given if split_line(line)[0] not in ("hydra.mode", "task")]
+    added = {f"task={task}" for task in OF_TRAININGS}
+    lines = [x for x in given if x not in added and split_line(x)[0] != "hydra.mode"]
     return command(lines if choices.get("sweep") else ["-m", *lines])
 
 
 def _recipe(config: DictConfig, fixed: list[str]) -> dict[str, Any]:
     """What decides the numbers of all trials, except point and seed."""
     values = identity(config) | {"start": settings(config.start).__dict__ | {"folder": None}}
+    if config.task not in OF_TRAININGS:
+        values["task"] = config.task
     addressed = [line for line in fixed if line.lstrip("+").startswith("stage.")]
     return {name: value for name, value in values.items() if name != "seed"} | {"to": addressed}
 

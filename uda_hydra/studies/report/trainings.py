@@ -93,5 +93,5 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
     """The values that two trainings must share to be measured on one scale."""
-    groups = ("model", "dataset")
+    groups = ("model", "dataset", "evaluation")
     return {k: v for k, v in config.items() if k.split(".")[0] in groups and k != "dataset.oracle"}

@@ -171,6 +171,16 @@ def test_with_missing_seeds_only_equal_ones_are_compared(table):
     assert table.numbers("ours")["minus_control_low"] == ""
 
 
+def test_a_difference_of_fewer_seeds_than_the_row_has_says_so(table):
+    for seed, (source, ours) in enumerate([(0.10, 0.15), (0.20, 0.27), (None, 0.50)]):
+        table.finish("ours", seed, ours)
+        if source is not None:
+            table.finish("source", seed, source)
+    line = cells(table.write(), "ours")
+    assert (line[3], line[-1]) == ("+6.00 [-6.71, +18.71] (n = 2)", "3")
+    assert table.numbers("ours")["minus_control_n"] == "2"
+
+
 def test_what_is_not_finished_is_a_dash_and_what_is_different_is_left_out(table):
     table.finish("source", 0, 0.1, miou_13=0.2)
     table.finish("source", 1, 0.3, miou_13=0.4)

@@ -48,7 +48,7 @@ def _line(analysis: TableAnalysis, row: Row) -> list[str]:
         row.name,
         *(_spread(mean, 2) for mean in means),
         _spread(analysis.gap_closed(row), 1),
-        _interval(analysis.gain(row)),
+        _interval(analysis.gain(row), seeds=len(row.trainings)),
         _shown(steps, ".0f"),
         _shown(seconds / 60, ".1f"),
         str(len(row.trainings)),
@@ -61,11 +61,13 @@ def _spread(found: Estimate, digits: int) -> str:
     return mean if math.isnan(found.std) else f"{mean} ± {found.std:.{digits}f}"
 
 
-def _interval(found: Estimate | None) -> str:
-    """``difference [low, high]``, the difference alone, or a dash."""
-    if found is None or found.n < 2:
-        return DASH if found is None else _shown(found.mean, "+.2f")
-    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+def _interval(found: Estimate | None, *, seeds: int) -> str:
+    """``difference [low, high]``, the difference alone, or a dash; its n where it is not all."""
+    if found is None or not found.n:
+        return DASH
+    some = f" (n = {found.n})" if found.n < seeds else ""
+    ends = f" [{found.low:+.2f}, {found.high:+.2f}]" if found.n > 1 else ""
+    return f"{found.mean:+.2f}{ends}{some}"
 
 
 def _shown(number: float, form: str) -> str:
@@ -141,14 +143,17 @@ def _numbers(analysis: TableAnalysis) -> Rows:
     """All numbers: for the CSV, where what is not known is empty."""
     keys = _keys(analysis)
     spreads = [name + part for name in ("gap_closed", *keys.values()) for part in ("", "_spread")]
-    gain = ["control", "minus_control", "minus_control_low", "minus_control_high"]
+    parts = ("", "_low", "_high", "_n")
+    gain = ["control", *(f"minus_control{part}" for part in parts)]
     rows = [["training", *spreads, *gain, *COST, "seeds", "note"]]
     control = analysis.best_control
     for row in analysis.rows:
         means = [analysis.gap_closed(row), *(analysis.mean(row, key) for key in keys)]
         gained = analysis.gain(row)
         numbers = [part for one in means for part in (one.mean, one.std)]
-        ends = [math.nan] * 3 if gained is None else [gained.mean, gained.low, gained.high]
+        ends = [math.nan] * 4
+        if gained is not None:
+            ends = [gained.mean, gained.low, gained.high, float(gained.n)]
         cost = [analysis.mean(row, key).mean for key in COST]
         rows.append(
             [

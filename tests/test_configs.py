@@ -121,6 +121,16 @@ def test_at_the_small_scale_no_view_is_padded(dataset):
     assert not padded
 
 
+@pytest.mark.parametrize("method", ["daformer", "hrda", "mic/daformer", "mic/dinov2"])
+def test_only_cityscapes_has_the_margins_of_its_car(method):
+    def margins(dataset: str) -> object:
+        return composed(f"dataset={dataset}", f"method={method}", "scale=paper").method.margins
+
+    known = ("gta2city", "synthia2city", "synthia2city_maxsquare", "city2city")
+    assert all(margins(dataset) is not None for dataset in known)
+    assert {margins(dataset) for dataset in ("idda2camvid", "streets", "folders")} == {None}
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_loss_keys_and_terms_agree_and_the_signature_is_the_schema(method):
     check_training(composed(f"method={method}", *NETWORKS.get(method, [])))
